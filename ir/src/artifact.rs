@@ -1,0 +1,162 @@
+//! What a compiled model is: parameters, programs as lists of steps over planned buffers, and the settings it was made
+//! with. A runner reads this; it needs no compiler.
+
+use crate::dim::Dim;
+use crate::scalar::DType;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Artifact {
+    /// The model's name, from its RON file.
+    pub name: String,
+    /// Instruction sets the code needs, as `is_x86_feature_detected!` spells them; the runner checks them first.
+    pub cpu_features: Vec<String>,
+    /// Constants of the model as compiled (after `--set`).
+    pub constants: BTreeMap<String, f64>,
+    /// Settings of the recipe by command (`pretrain`, `finetune`, `transcribe`), changed at run time by `--set`.
+    pub recipes: BTreeMap<String, Vec<Setting>>,
+    /// config.json of the Hugging Face form per command, as JSON text; empty where the model has none.
+    pub export: BTreeMap<String, String>,
+    pub params: Vec<Param>,
+    /// Elements of the parameter arena, which holds every param at its offset; gradients use the same layout.
+    pub param_elements: usize,
+    /// Names of run-time sizes, in the order in which kernels receive their values. `layer` is always among them.
+    pub symbols: Vec<Arc<str>>,
+    /// Named sizes with their definitions (`T` = ...), for messages and to check inputs.
+    pub dims: Vec<(String, Dim)>,
+    pub kernels: Vec<KernelInfo>,
+    pub programs: Vec<Program>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Setting {
+    pub name: String,
+    pub value: SettingValue,
+    pub doc: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SettingValue {
+    Number(f64),
+    Text(String),
+    Flag(bool),
+}
+
+/// A trained tensor under its checkpoint name. Layers of a repeat are separate entries, adjacent in the arena.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Param {
+    pub name: String,
+    pub shape: Vec<i64>,
+    /// First element in the arena.
+    pub offset: usize,
+    pub init: Init,
+}
+
+impl Param {
+    pub fn len(&self) -> usize {
+        self.shape.iter().product::<i64>() as usize
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// How a parameter starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Init {
+    Zeros,
+    Ones,
+    Normal { std: f64 },
+    Uniform { low: f64, high: f64 },
+    /// The norm of another parameter over all axes but `axis`: the gain of a weight norm that starts as the identity.
+    NormOf { param: String, axis: usize },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KernelInfo {
+    /// For messages and profiles, e.g. `contract_12`.
+    pub name: String,
+    /// Run one after the other, each over its own items in parallel.
+    pub entries: Vec<Entry>,
+    /// Bytes shared by all threads of one launch.
+    pub workspace: Dim,
+    /// Bytes each thread has for itself.
+    pub scratch: Dim,
+    /// Floating-point operations of one launch (a multiply-add counts 2).
+    pub flops: Dim,
+    /// Bytes one launch reads and writes at least.
+    pub bytes: Dim,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Byte offset of the function in the artifact's code.
+    pub code: usize,
+    pub items: Dim,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Program {
+    pub name: String,
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+    pub buffers: Vec<Buffer>,
+    pub steps: Vec<Step>,
+    /// Parameters (indices) whose gradients this program adds to the gradient arena; empty for inference.
+    pub trains: Vec<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Port {
+    pub name: String,
+    pub dtype: DType,
+    pub shape: Vec<Dim>,
+    pub buffer: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Buffer {
+    pub kind: BufferKind,
+    pub dtype: DType,
+    pub elements: Dim,
+    /// First and last step (numbered depth-first over `steps`, loop bodies included) at which the contents matter.
+    pub live: (usize, usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BufferKind {
+    /// Planned into the activation arena.
+    Temp,
+    Input,
+    Output,
+    /// The whole parameter arena.
+    Params,
+    /// The whole gradient arena.
+    Grads,
+    /// Adam's first and second moments, laid out like the parameters.
+    Moment1,
+    Moment2,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Step {
+    Launch(Launch),
+    /// `layer` runs over 0..count (or downwards), skipping layers whose element of `keep` (f32) is 0.
+    Loop { count: i64, reverse: bool, keep: Option<Operand>, body: Vec<Step> },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Launch {
+    pub kernel: usize,
+    pub operands: Vec<Operand>,
+}
+
+/// A place in a buffer; the element address is `offset + layer * layer_stride`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Operand {
+    pub buffer: usize,
+    pub offset: Dim,
+    pub layer_stride: Dim,
+}

@@ -1,0 +1,358 @@
+//! Symbolic sizes: canonical integer polynomials over named symbols and floor divisions.
+//!
+//! Two dims are equal exactly when their canonical forms are, which is how shapes are compared.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// A factor of a monomial: a named size, or a floor division that does not simplify.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Atom {
+    Sym(Arc<str>),
+    /// floor(numerator / denominator), denominator > 0
+    Div(Box<Dim>, i64),
+}
+
+type Monomial = Vec<Atom>; // sorted, repeated factors repeated
+
+/// A size known when a program runs. `Dim::from(3)` is the constant 3.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Dim(BTreeMap<Monomial, i64>);
+
+/// Values of the named sizes of one run.
+pub type Env = BTreeMap<Arc<str>, i64>;
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("size `{0}` has no value")]
+pub struct Unbound(pub Arc<str>);
+
+impl From<i64> for Dim {
+    fn from(v: i64) -> Self {
+        let mut d = Dim::default();
+        d.add_term(vec![], v);
+        d
+    }
+}
+
+impl Dim {
+    pub fn sym(name: &str) -> Self {
+        Dim(BTreeMap::from([(vec![Atom::Sym(name.into())], 1)]))
+    }
+
+    fn add_term(&mut self, m: Monomial, c: i64) {
+        let total = self.0.get(&m).copied().unwrap_or(0) + c;
+        if total == 0 {
+            self.0.remove(&m);
+        } else {
+            self.0.insert(m, total);
+        }
+    }
+
+    /// The constant this dim is, if it is one.
+    pub fn as_const(&self) -> Option<i64> {
+        match self.0.len() {
+            0 => Some(0),
+            1 => self.0.get(&vec![]).copied(),
+            _ => None,
+        }
+    }
+
+    pub fn is_one(&self) -> bool {
+        self.as_const() == Some(1)
+    }
+
+    pub fn is_zero(&self) -> bool {
+        self.as_const() == Some(0)
+    }
+
+    /// Terms as (coefficient, factors), in canonical order.
+    pub fn terms(&self) -> impl Iterator<Item = (i64, &[Atom])> {
+        self.0.iter().map(|(m, c)| (*c, m.as_slice()))
+    }
+
+    /// floor(self / d). Whole multiples of `d` leave the division, so equal quotients have equal forms.
+    pub fn floor_div(&self, d: i64) -> Dim {
+        assert!(d > 0, "floor_div by {d}");
+        if d == 1 {
+            return self.clone();
+        }
+        let (mut whole, mut rest) = (Dim::default(), Dim::default());
+        for (m, c) in &self.0 {
+            whole.add_term(m.clone(), c.div_euclid(d));
+            rest.add_term(m.clone(), c.rem_euclid(d));
+        }
+        if rest.as_const().is_some() {
+            return whole; // 0 <= rest < d
+        }
+        // floor((floor(a/p) + c) / d) = floor((a + c p) / (p d)): nested divisions become one.
+        if let Some((inner, p, c)) = rest.single_div() {
+            return whole + (inner + Dim::from(c * p)).floor_div(p * d);
+        }
+        whole.add_term(vec![Atom::Div(Box::new(rest), d)], 1);
+        whole
+    }
+
+    /// `self` as floor(a/p) + c, if it has that form.
+    fn single_div(&self) -> Option<(Dim, i64, i64)> {
+        let mut div = None;
+        let mut c = 0;
+        for (m, k) in &self.0 {
+            match (m.as_slice(), *k) {
+                ([], k) => c = k,
+                ([Atom::Div(a, p)], 1) if div.is_none() => div = Some((a.as_ref().clone(), *p)),
+                _ => return None,
+            }
+        }
+        div.map(|(a, p)| (a, p, c))
+    }
+
+    /// self / d when that is exact as a polynomial.
+    pub fn exact_div(&self, d: &Dim) -> Option<Dim> {
+        if d.is_one() {
+            return Some(self.clone());
+        }
+        if d.0.len() != 1 {
+            return (self == d).then(|| Dim::from(1));
+        }
+        let (dm, dc) = d.0.iter().next()?;
+        let mut out = Dim::default();
+        for (m, c) in &self.0 {
+            if c % dc != 0 {
+                return None;
+            }
+            let mut rest = m.clone();
+            for a in dm {
+                let at = rest.iter().position(|x| x == a)?;
+                rest.remove(at);
+            }
+            out.add_term(rest, c / dc);
+        }
+        Some(out)
+    }
+
+    /// Value under `env`.
+    pub fn eval(&self, env: &Env) -> Result<i64, Unbound> {
+        let mut total = 0;
+        for (m, c) in &self.0 {
+            let mut v = *c;
+            for a in m {
+                v *= match a {
+                    Atom::Sym(s) => *env.get(s).ok_or_else(|| Unbound(s.clone()))?,
+                    Atom::Div(n, d) => n.eval(env)?.div_euclid(*d),
+                };
+            }
+            total += v;
+        }
+        Ok(total)
+    }
+
+    /// Replaces symbols that `f` knows.
+    pub fn substitute(&self, f: &dyn Fn(&str) -> Option<Dim>) -> Dim {
+        let mut total = Dim::default();
+        for (m, c) in &self.0 {
+            let mut v = Dim::from(*c);
+            for a in m {
+                v = v * match a {
+                    Atom::Sym(s) => f(s).unwrap_or_else(|| Dim::sym(s)),
+                    Atom::Div(n, d) => n.substitute(f).floor_div(*d),
+                };
+            }
+            total = total + v;
+        }
+        total
+    }
+
+    /// Every symbol the value depends on.
+    pub fn symbols(&self, out: &mut std::collections::BTreeSet<Arc<str>>) {
+        for a in self.0.keys().flatten() {
+            match a {
+                Atom::Sym(s) => {
+                    out.insert(s.clone());
+                }
+                Atom::Div(n, _) => n.symbols(out),
+            }
+        }
+    }
+}
+
+impl std::ops::Add for Dim {
+    type Output = Dim;
+    fn add(mut self, o: Dim) -> Dim {
+        for (m, c) in o.0 {
+            self.add_term(m, c);
+        }
+        self
+    }
+}
+impl std::ops::Sub for Dim {
+    type Output = Dim;
+    fn sub(self, o: Dim) -> Dim {
+        self + o * Dim::from(-1)
+    }
+}
+impl std::ops::Mul for Dim {
+    type Output = Dim;
+    fn mul(self, o: Dim) -> Dim {
+        let mut out = Dim::default();
+        for (a, ca) in &self.0 {
+            for (b, cb) in &o.0 {
+                let mut m = a.clone();
+                m.extend(b.iter().cloned());
+                m.sort();
+                out.add_term(m, ca * cb);
+            }
+        }
+        out
+    }
+}
+impl std::iter::Product for Dim {
+    fn product<I: Iterator<Item = Dim>>(iter: I) -> Dim {
+        iter.fold(Dim::from(1), |a, b| a * b)
+    }
+}
+
+/// Number of elements of a shape.
+pub fn numel(shape: &[Dim]) -> Dim {
+    shape.iter().cloned().product()
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return write!(f, "0");
+        }
+        // Constants last reads better: `N - 10`.
+        let ordered = self.0.iter().filter(|(m, _)| !m.is_empty()).chain(self.0.iter().filter(|(m, _)| m.is_empty()));
+        for (i, (m, c)) in ordered.enumerate() {
+            match (i, *c < 0) {
+                (0, false) => {}
+                (0, true) => write!(f, "-")?,
+                (_, false) => write!(f, " + ")?,
+                (_, true) => write!(f, " - ")?,
+            }
+            let mag = c.abs();
+            if m.is_empty() || mag != 1 {
+                write!(f, "{mag}")?;
+            }
+            for (j, a) in m.iter().enumerate() {
+                if j > 0 || mag != 1 {
+                    write!(f, "*")?;
+                }
+                match a {
+                    Atom::Sym(s) => write!(f, "{s}")?,
+                    Atom::Div(n, d) => write!(f, "(({n})/{d})")?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Parses the text form: `+ - *`, parentheses, and `/` by a positive constant, which floors.
+impl std::str::FromStr for Dim {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Dim, String> {
+        let mut p = Parser { s: s.as_bytes(), at: 0 };
+        let d = p.sum()?;
+        p.space();
+        if p.at < p.s.len() {
+            return Err(format!("unexpected `{}` in size `{s}`", &s[p.at..]));
+        }
+        Ok(d)
+    }
+}
+
+struct Parser<'a> {
+    s: &'a [u8],
+    at: usize,
+}
+impl Parser<'_> {
+    fn space(&mut self) {
+        while self.s.get(self.at).is_some_and(|c| c.is_ascii_whitespace()) {
+            self.at += 1;
+        }
+    }
+    fn eat(&mut self, c: u8) -> bool {
+        self.space();
+        let hit = self.s.get(self.at) == Some(&c);
+        self.at += hit as usize;
+        hit
+    }
+    fn sum(&mut self) -> Result<Dim, String> {
+        let mut d = if self.eat(b'-') { self.product()? * Dim::from(-1) } else { self.product()? };
+        loop {
+            if self.eat(b'+') {
+                d = d + self.product()?;
+            } else if self.eat(b'-') {
+                d = d - self.product()?;
+            } else {
+                return Ok(d);
+            }
+        }
+    }
+    fn product(&mut self) -> Result<Dim, String> {
+        let mut d = self.atom()?;
+        loop {
+            if self.eat(b'*') {
+                d = d * self.atom()?;
+            } else if self.eat(b'/') {
+                let by = self.atom()?.as_const().filter(|c| *c > 0).ok_or("a size is divided by positive constants only")?;
+                d = d.floor_div(by);
+            } else {
+                return Ok(d);
+            }
+        }
+    }
+    fn atom(&mut self) -> Result<Dim, String> {
+        if self.eat(b'(') {
+            let d = self.sum()?;
+            return if self.eat(b')') { Ok(d) } else { Err("missing `)` in a size".into()) };
+        }
+        self.space();
+        let start = self.at;
+        while self.s.get(self.at).is_some_and(|c| c.is_ascii_alphanumeric() || *c == b'_') {
+            self.at += 1;
+        }
+        let word = std::str::from_utf8(&self.s[start..self.at]).map_err(|e| e.to_string())?;
+        match word.as_bytes().first() {
+            None => Err("a size is missing".into()),
+            Some(c) if c.is_ascii_digit() => word.parse().map(|v: i64| Dim::from(v)).map_err(|e| e.to_string()),
+            Some(_) => Ok(Dim::sym(word)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn d(s: &str) -> Dim {
+        s.parse().unwrap()
+    }
+
+    #[test]
+    fn equal_sizes_have_equal_forms() {
+        assert_eq!(d("(N - 10)/5 + 1"), d("(N - 5)/5"));
+        assert_eq!(d("((N - 5)/5 - 3)/2 + 1"), d("(N - 10)/10"));
+        assert_eq!(d("B*T*3 - T*B"), d("2*B*T"));
+        assert_eq!(d("(4*N + 8)/4"), d("N + 2"));
+        assert_eq!(d("6*B*T").exact_div(&d("2*T")), Some(d("3*B")));
+        assert_eq!(d("B + 1").exact_div(&d("T")), None);
+    }
+
+    #[test]
+    fn text_reads_back() {
+        for s in ["0", "-3", "N - 10", "2*B*((N - 5)/7) - 4", "B*B + 3"] {
+            assert_eq!(d(&d(s).to_string()), d(s), "{s}");
+        }
+    }
+
+    #[test]
+    fn evaluates() {
+        let env = Env::from([("N".into(), 250_000)]);
+        assert_eq!(d("((((((((N-10)/5+1-3)/2+1-3)/2+1-3)/2+1-3)/2+1-2)/2+1-2)/2+1)").eval(&env), Ok(781));
+        assert!(d("Q").eval(&env).is_err());
+    }
+}

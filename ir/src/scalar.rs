@@ -1,0 +1,165 @@
+//! Element types and scalar functions, shared by tensor IR and kernel IR.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DType {
+    F32,
+    F64,
+    I32,
+}
+
+impl DType {
+    pub fn bytes(self) -> usize {
+        if self == DType::F64 { 8 } else { 4 }
+    }
+    pub fn is_float(self) -> bool {
+        self != DType::I32
+    }
+    pub fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::F64 => "f64",
+            DType::I32 => "i32",
+        }
+    }
+    pub fn parse(s: &str) -> Option<DType> {
+        [DType::F32, DType::F64, DType::I32].into_iter().find(|d| d.name() == s)
+    }
+}
+
+macro_rules! functions {
+    ($(#[$doc:meta])* $ty:ident { $($var:ident $name:literal)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $ty { $($var),* }
+        impl $ty {
+            pub const ALL: &'static [$ty] = &[$($ty::$var),*];
+            pub fn name(self) -> &'static str {
+                match self { $($ty::$var => $name),* }
+            }
+            pub fn parse(s: &str) -> Option<$ty> {
+                Self::ALL.iter().copied().find(|f| f.name() == s)
+            }
+        }
+    };
+}
+
+functions! {
+    /// Functions of one value. All but `Neg`, `Abs` and `Not` are on floats; `Not` is on i32 truth values.
+    Unary {
+        Neg "neg"
+        Abs "abs"
+        Exp "exp"
+        Log "log"
+        Sqrt "sqrt"
+        Rsqrt "rsqrt"
+        Erf "erf"
+        Tanh "tanh"
+        Not "not"
+    }
+}
+
+functions! {
+    /// Functions of two values of one dtype. Comparisons give i32 0 or 1; `And` and `Or` are on i32 truth values;
+    /// `Div` is on floats and `FloorDiv` on i32 (rounding down, divisor positive).
+    Binary {
+        Add "add"
+        Sub "sub"
+        Mul "mul"
+        Div "div"
+        FloorDiv "floor_div"
+        Max "max"
+        Min "min"
+        Less "less"
+        LessEq "less_eq"
+        Equal "equal"
+        And "and"
+        Or "or"
+    }
+}
+
+impl Unary {
+    pub fn eval(self, x: f64) -> f64 {
+        match self {
+            Unary::Neg => -x,
+            Unary::Abs => x.abs(),
+            Unary::Exp => x.exp(),
+            Unary::Log => x.ln(),
+            Unary::Sqrt => x.sqrt(),
+            Unary::Rsqrt => 1.0 / x.sqrt(),
+            Unary::Erf => erf(x),
+            Unary::Tanh => x.tanh(),
+            Unary::Not => (x == 0.0) as i64 as f64,
+        }
+    }
+}
+
+impl Binary {
+    pub fn is_comparison(self) -> bool {
+        matches!(self, Binary::Less | Binary::LessEq | Binary::Equal)
+    }
+    /// NaN in either operand of `Max` or `Min` gives NaN: a NaN must be seen, not lost.
+    pub fn eval(self, a: f64, b: f64) -> f64 {
+        let truth = |t: bool| t as i64 as f64;
+        match self {
+            Binary::Add => a + b,
+            Binary::Sub => a - b,
+            Binary::Mul => a * b,
+            Binary::Div => a / b,
+            Binary::FloorDiv => (a / b).floor(),
+            Binary::Max => if a.is_nan() || a > b { a } else { b },
+            Binary::Min => if a.is_nan() || a < b { a } else { b },
+            Binary::Less => truth(a < b),
+            Binary::LessEq => truth(a <= b),
+            Binary::Equal => truth(a == b),
+            Binary::And => truth(a != 0.0 && b != 0.0),
+            Binary::Or => truth(a != 0.0 || b != 0.0),
+        }
+    }
+}
+
+/// Error function to fp64 accuracy (relative error below 1e-14): Maclaurin series for |x| < 2.5, else the continued
+/// fraction of erfc (Abramowitz & Stegun 7.1.5 and 7.1.14).
+pub fn erf(x: f64) -> f64 {
+    let a = x.abs();
+    if a.is_nan() {
+        return x;
+    }
+    if a < 2.5 {
+        let (mut term, mut sum, mut n) = (a, a, 0.0);
+        while term.abs() > 1e-18 * sum.abs() {
+            n += 1.0;
+            term *= -a * a / n;
+            sum += term / (2.0 * n + 1.0);
+            if n > 100.0 {
+                break;
+            }
+        }
+        return (sum * std::f64::consts::FRAC_2_SQRT_PI).copysign(x);
+    }
+    if a > 6.0 {
+        return 1f64.copysign(x);
+    }
+    let mut f = a;
+    for k in (1..=60).rev() {
+        f = a + (k as f64 / 2.0) / f;
+    }
+    let erfc = (-a * a).exp() / (f * std::f64::consts::PI.sqrt());
+    (1.0 - erfc).copysign(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn erf_known_values() {
+        // Abramowitz & Stegun, table 7.1
+        for (x, want) in [(0.1, 0.1124629160182849), (0.5, 0.5204998778130465), (1.0, 0.8427007929497149), (2.0, 0.9953222650189527), (3.0, 0.9999779095030014)] {
+            assert!((erf(x) - want).abs() < 1e-14, "{x}: {}", erf(x));
+            assert_eq!(erf(-x), -erf(x));
+        }
+    }
+}
