@@ -18,7 +18,7 @@ pub enum Atom {
 type Monomial = Vec<Atom>; // sorted, repeated factors repeated
 
 /// A size known when a program runs. `Dim::from(3)` is the constant 3.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Dim(BTreeMap<Monomial, i64>);
 
 /// Values of the named sizes of one run.
@@ -210,6 +210,34 @@ impl std::ops::Mul for Dim {
 impl std::iter::Product for Dim {
     fn product<I: Iterator<Item = Dim>>(iter: I) -> Dim {
         iter.fold(Dim::from(1), |a, b| a * b)
+    }
+}
+
+/// As text; a reader of text formats may write plain integers.
+impl Serialize for Dim {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+impl<'de> Deserialize<'de> for Dim {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Dim, D::Error> {
+        struct Text;
+        impl serde::de::Visitor<'_> for Text {
+            type Value = Dim;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a size: an integer or an expression")
+            }
+            fn visit_i64<E: serde::de::Error>(self, v: i64) -> Result<Dim, E> {
+                Ok(Dim::from(v))
+            }
+            fn visit_u64<E: serde::de::Error>(self, v: u64) -> Result<Dim, E> {
+                i64::try_from(v).map(Dim::from).map_err(E::custom)
+            }
+            fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Dim, E> {
+                v.parse().map_err(E::custom)
+            }
+        }
+        if d.is_human_readable() { d.deserialize_any(Text) } else { d.deserialize_str(Text) }
     }
 }
 

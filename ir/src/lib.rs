@@ -2,6 +2,18 @@
 
 pub mod artifact;
 pub mod dim;
+pub mod eval;
+pub mod gradient;
+pub mod graph;
 pub mod kernel;
+pub mod kernel_sample;
+pub mod kernel_text;
+pub mod kernel_values;
+pub mod kernel_verify;
+pub mod lower;
+pub mod ops;
 pub mod rng;
+pub mod sample;
 pub mod scalar;
+pub mod tensor;
+pub mod types;

@@ -29,6 +29,39 @@ impl DType {
     }
 }
 
+/// An f64 attribute, compared and hashed by its bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Float(u64);
+
+impl Float {
+    pub fn get(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+}
+impl From<f64> for Float {
+    fn from(v: f64) -> Float {
+        Float(v.to_bits())
+    }
+}
+impl std::fmt::Debug for Float {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{:?}", self.get())
+    }
+}
+impl Serialize for Float {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_f64(self.get())
+    }
+}
+impl<'de> Deserialize<'de> for Float {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Float, D::Error> {
+        f64::deserialize(d).map(Float::from)
+    }
+}
+
 macro_rules! functions {
     ($(#[$doc:meta])* $ty:ident { $($var:ident $name:literal)* }) => {
         $(#[$doc])*

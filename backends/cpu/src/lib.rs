@@ -1,1 +1,65 @@
+//! The CPU backend: kernel IR to vector machine code, through LLVM.
+//!
+//! [`compile`] turns a list of kernels into one flat, position-independent, self-contained image of machine code: no
+//! library is called from it, so whoever maps it executable can run it. Every entry function has the signature
+//!
+//! ```text
+//! extern "C" fn(slots: *const *mut u8, sizes: *const i64, begin: i64, end: i64, workspace: *mut u8, scratch: *mut u8)
+//! ```
+//!
+//! where `slots[i]` is the address of operand slot `i` (aligned for its element type), `sizes[i]` the value of symbol
+//! `i` of the list given to [`compile`], `begin..end` the items of work to do, `workspace` memory that all threads of
+//! the launch share and `scratch` memory of this thread alone (both aligned to 64 bytes). The entries of a kernel run
+//! one after the other; the items of an entry may be divided over threads in any way without changing a bit.
+//!
+//! | module | role |
+//! |-|-|
+//! | `target` | instruction sets and vector width |
+//! | `entry` | one entry function being written: operands, sizes, arithmetic, loops |
+//! | `memory` | loads and stores of vectors, masks, gathers |
+//! | `math` | exp, log, erf, tanh as vector code |
+//! | `value` | scalar values of kernel IR as vector code |
+//! | `row`, `column`, `contract`, `gemm`, `attention`, `scatter`, `ctc` | the bodies |
+//! | `link` | object file to flat image |
 
+mod attention;
+mod build;
+mod column;
+mod contract;
+mod cost;
+mod ctc;
+mod entry;
+mod gemm;
+pub mod link;
+mod math;
+mod memory;
+mod reduce;
+mod row;
+mod scatter;
+mod target;
+mod value;
+
+#[cfg(test)]
+mod testing;
+
+pub use build::{Compiled, compile, compile_with};
+pub use target::Target;
+
+/// Why kernels could not be compiled.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Error {
+    #[error("unknown target `{0}`; known are native, x86-64-v3 and x86-64-v4")]
+    UnknownTarget(String),
+    #[error("{0} lacks {1}, which every program made here needs")]
+    MissingFeature(String, &'static str),
+    #[error("kernel `{kernel}`: {what} cannot be compiled for the CPU")]
+    Unsupported { kernel: String, what: String },
+    #[error("kernel `{kernel}` uses the size `{size}`, which is not among the program's sizes")]
+    UnknownSize { kernel: String, size: String },
+    #[error("kernel `{kernel}`: {message}")]
+    Invalid { kernel: String, message: String },
+    #[error("LLVM: {0}")]
+    Llvm(String),
+    #[error("generated code: {0}")]
+    Link(String),
+}

@@ -1,0 +1,43 @@
+# The commands a person types. Everything real is in cargo or in scripts/.
+
+SHELL := /bin/bash
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help demo test build setup golden lint fmt clean-demo
+
+help:
+	@echo 'make demo     set up, build, make spoken digits, compile models/tiny.ron, train it, transcribe unseen clips'
+	@echo 'make test     set up and run the whole test suite'
+	@echo 'make build    set up and build target/release/w2vc and target/release/w2vc-runner'
+	@echo 'make setup    install what is missing (apt)'
+	@echo 'make golden   rewrite the expected texts of the golden tests; look at the diff before committing'
+	@echo 'make lint     rustfmt and clippy, warnings are errors'
+	@echo 'make fmt      format the Rust sources'
+
+demo:
+	scripts/demo.sh
+
+# Tests that run the commands themselves find them in target/debug; cargo test alone does not build them.
+test: setup
+	cargo build --workspace --bins
+	cargo test --workspace
+
+build: setup
+	cargo build --release --package w2vc-runtime --package w2vc
+
+setup:
+	@scripts/setup.sh
+
+golden: setup
+	cargo build --workspace --bins
+	UPDATE_GOLDEN=1 cargo test --workspace
+
+lint: setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt:
+	cargo fmt --all
+
+clean-demo:
+	rm -rf demo

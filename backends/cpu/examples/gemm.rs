@@ -1,0 +1,118 @@
+//! Prints the speed of generated matrix products on one thread, next to the fused multiply-add peak of this processor.
+//!
+//! `cargo run --release -p w2vc-cpu --example gemm [-- --asm]`
+
+use cpu::{Target, compile};
+use ir::dim::{Dim, Env};
+use ir::kernel::{Access, Body, Contract, Coord, Index, Kernel, SlotDecl, Store, Strided, Value};
+use ir::scalar::DType;
+use std::arch::x86_64::{__m256, _mm256_fmadd_ps, _mm256_set1_ps};
+use std::hint::black_box;
+use std::time::Instant;
+
+type Function = unsafe extern "C" fn(*const *mut u8, *const i64, i64, i64, *mut u8, *mut u8);
+
+/// The operands' orders, `true` where the summed axis is contiguous.
+const ORDERS: [(&str, bool, bool); 3] =
+    [("a b^T (forward)", true, true), ("a b (input gradient)", true, false), ("a^T b (weight gradient)", false, false)];
+
+fn kernel(a_rows: bool, b_rows: bool) -> Kernel {
+    let [m, n, k] = ["m", "n", "k"].map(Dim::sym);
+    let one = Dim::from(1);
+    let strided = |slot, free: &Dim, contiguous| Strided {
+        slot,
+        base: Dim::default(),
+        batch: vec![],
+        k_outer: Dim::default(),
+        free: if contiguous { k.clone() } else { one.clone() },
+        k: if contiguous { one.clone() } else { free.clone() },
+    };
+    let index = Index { base: Dim::default(), terms: vec![(n.clone(), Coord::Axis(0)), (one.clone(), Coord::Axis(1))] };
+    let slot = |access| SlotDecl { dtype: DType::F32, access };
+    Kernel {
+        slots: vec![slot(Access::Read), slot(Access::Read), slot(Access::Write)],
+        body: Body::Contract(Contract {
+            batch: vec![],
+            k_outer: one.clone(),
+            a: strided(0, &m, a_rows),
+            b: strided(1, &n, b_rows),
+            m,
+            n,
+            k,
+            values: vec![Value::Acc],
+            store: vec![Store { slot: 2, index, value: 0, accumulate: false }],
+        }),
+    }
+}
+
+/// Multiply-adds per nanosecond, times 2, of ten independent chains.
+#[target_feature(enable = "avx,fma")]
+fn peak() -> f64 {
+    let (x, y) = (black_box(_mm256_set1_ps(0.999)), black_box(_mm256_set1_ps(0.001)));
+    let mut best: f64 = 0.0;
+    for _ in 0..5 {
+        let mut chains: [__m256; 10] = [y; 10];
+        let rounds = 2_000_000;
+        let start = Instant::now();
+        for _ in 0..rounds {
+            for chain in &mut chains {
+                *chain = _mm256_fmadd_ps(*chain, x, y);
+            }
+        }
+        black_box(chains);
+        best = best.max((rounds * 10 * 16) as f64 / start.elapsed().as_nanos() as f64);
+    }
+    best
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let target = Target::host()?;
+    let kernels: Vec<_> = ORDERS.iter().map(|(name, a, b)| (name.to_string(), kernel(*a, *b))).collect();
+    let start = Instant::now();
+    let symbols = ["m", "n", "k", "layer"].map(std::sync::Arc::from);
+    let compiled = compile(&kernels, &symbols, &target)?;
+    println!("compiled {} bytes in {:?} for {}", compiled.code.len(), start.elapsed(), target.cpu);
+    if std::env::args().any(|arg| arg == "--asm") {
+        let asm = cpu::compile_with(&kernels, &symbols, &target, true)?.asm;
+        println!("{}", asm.unwrap_or_default());
+        return Ok(());
+    }
+    let mut map = memmap2::MmapMut::map_anon(compiled.code.len())?;
+    map.copy_from_slice(&compiled.code);
+    let map = map.make_exec()?;
+    // SAFETY: every target this backend knows has AVX and FMA, and `Target::host` has just checked it.
+    let peak = unsafe { peak() };
+    println!("peak {peak:.1} GFLOP/s");
+    for (m, n, k) in [(1000, 3072, 768), (1000, 768, 3072), (500, 768, 768), (12_500, 512, 1536), (781, 48, 6144), (3072, 768, 1000)] {
+        for (info, (name, ..)) in compiled.kernels.iter().zip(ORDERS) {
+            let env: Env = symbols.iter().cloned().zip([m, n, k, 0]).collect();
+            let mut data = [m * k, k * n, m * n].map(|len| vec![0.5f32; len as usize]);
+            let bytes = |d: &Dim| d.eval(&env).map(|bytes| vec![0f64; bytes as usize / 8 + 8]);
+            let (mut workspace, mut scratch) = (bytes(&info.workspace)?, bytes(&info.scratch)?);
+            let slots: Vec<*mut u8> = data.iter_mut().map(|v| v.as_mut_ptr().cast()).collect();
+            let aligned = |v: &mut Vec<f64>| {
+                let p: *mut u8 = v.as_mut_ptr().cast();
+                p.wrapping_add(p.align_offset(64))
+            };
+            let mut times = [f64::INFINITY; 2];
+            for _ in 0..4 {
+                for (entry, best) in info.entries.iter().zip(&mut times) {
+                    let items = entry.items.eval(&env)?;
+                    let start = Instant::now();
+                    // SAFETY: the code was made for this processor and memory is as large as the kernel says.
+                    unsafe {
+                        let f: Function = std::mem::transmute(map.as_ptr().add(entry.code));
+                        let (workspace, scratch) = (aligned(&mut workspace), aligned(&mut scratch));
+                        f(slots.as_ptr(), [m, n, k, 0].as_ptr(), 0, items, workspace, scratch);
+                    }
+                    *best = best.min(start.elapsed().as_secs_f64());
+                }
+            }
+            let rate = 2e-9 * (m * n * k) as f64 / (times[0] + times[1]);
+            let share = 100.0 * times[0] / (times[0] + times[1]);
+            let of_peak = 100.0 * rate / peak;
+            println!("{m:6} x {n:5} x {k:5}  {name:24} {rate:6.1} GFLOP/s, {of_peak:4.1}% of peak, packing {share:.1}%");
+        }
+    }
+    Ok(())
+}

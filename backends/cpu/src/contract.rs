@@ -1,0 +1,435 @@
+//! Contractions: matrix products of strided operands with an epilogue.
+//!
+//! A first entry packs all of the right operand into the workspace, once for all batches that share it; every thread then
+//! has it in the micro-kernels' order. The second entry makes one block of the result per item: for each chunk of the
+//! summed axis it copies the rows' part of the left operand into its scratch and multiplies, summing up in a block that
+//! stays in L2; after the last chunk the epilogue passes over the block, vector by vector.
+//!
+//! The summed axis is treated as one axis of `k_outer * k` steps; only address computations see its two parts.
+
+use crate::Error;
+use crate::entry::{Emitted, Entry, Unit, unsupported};
+use crate::gemm::code::Code;
+use crate::gemm::{self, DEPTH, Layout, Tile};
+use crate::value::Values;
+use inkwell::values::{FunctionValue, IntValue, PointerValue};
+use ir::dim::Dim;
+use ir::kernel::{Contract, Coord, Index, Kernel, Store, Strided, Value};
+use ir::scalar::DType;
+
+/// Columns that one item of the packing entry packs.
+const PACK_COLUMNS: i64 = 128;
+/// Elements between the rows of a copy: off a power of two, so that rows do not compete for the same cache sets.
+const ROW_PADDING: i64 = 16;
+
+/// Writes the entries of a contraction.
+///
+/// # Errors
+/// If an operand is not f32.
+pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract) -> Result<Emitted, Error> {
+    let slots = &kernel.slots;
+    if [&body.a, &body.b]
+        .iter()
+        .any(|operand| slots[operand.slot].dtype != DType::F32)
+    {
+        return unsupported(name, "a product of operands that are not f32");
+    }
+    let plan = Plan::new(
+        Tile::for_lanes(unit.target.lanes()),
+        with_contiguous_columns(with_long_steps(body.clone())),
+    );
+    let pack_name = format!("{name}_pack");
+    plan.write_pack(unit.entry(&pack_name, slots));
+    plan.write_product(unit.entry(name, slots));
+    Ok(Emitted {
+        entries: vec![
+            (pack_name, plan.pack_items.iter().cloned().product()),
+            (name.into(), plan.items.iter().cloned().product()),
+        ],
+        workspace: plan
+            .shared_batch
+            .iter()
+            .map(|axis| plan.body.batch[*axis].clone())
+            .product::<Dim>()
+            * ceil_div(&plan.body.n, plan.tile.columns())
+            * plan.depth.clone()
+            * Dim::from(plan.tile.step_bytes()),
+        scratch: Dim::from(4 * (plan.c_elements() + plan.a_elements())),
+    })
+}
+
+fn ceil_div(d: &Dim, by: i64) -> Dim {
+    (d.clone() + Dim::from(by - 1)).floor_div(by)
+}
+
+/// Makes the inner part of the summed axis long where that is free: one axis if both operands allow it.
+fn with_long_steps(mut body: Contract) -> Contract {
+    if body.k.is_one() {
+        std::mem::swap(&mut body.k, &mut body.k_outer);
+        for operand in [&mut body.a, &mut body.b] {
+            std::mem::swap(&mut operand.k, &mut operand.k_outer);
+        }
+    }
+    if [&body.a, &body.b]
+        .iter()
+        .all(|operand| operand.k_outer == operand.k.clone() * body.k.clone())
+    {
+        body.k = body.k_outer * body.k;
+        body.k_outer = Dim::from(1);
+    }
+    body
+}
+
+/// The transposed product where its stores then have unit stride along the columns, which become vectors.
+fn with_contiguous_columns(mut body: Contract) -> Contract {
+    let row = body.batch.len();
+    let along = |index: &Index, axis| {
+        let strides = index.terms.iter().filter(|(_, coord)| *coord == Coord::Axis(axis));
+        strides.fold(Dim::default(), |sum, (stride, _)| sum + stride.clone())
+    };
+    let strided = |axis| body.store.iter().filter(|s| !along(&s.index, axis).is_one()).count();
+    if strided(row + 1) <= strided(row) {
+        return body;
+    }
+    let swap = |axis: &mut usize| {
+        *axis = if *axis == row {
+            row + 1
+        } else if *axis == row + 1 {
+            row
+        } else {
+            *axis
+        }
+    };
+    let swap_index = |index: &mut Index| {
+        for (_, coord) in &mut index.terms {
+            if let Coord::Axis(axis) = coord {
+                swap(axis);
+            }
+        }
+    };
+    for value in &mut body.values {
+        match value {
+            Value::Axis(axis) => swap(axis),
+            Value::Load { index, .. } | Value::Uniform { index, .. } => swap_index(index),
+            _ => {}
+        }
+    }
+    for Store { index, .. } in &mut body.store {
+        swap_index(index);
+    }
+    std::mem::swap(&mut body.a, &mut body.b);
+    std::mem::swap(&mut body.m, &mut body.n);
+    body
+}
+
+/// Sizes of blocks and the items of both entries.
+struct Plan {
+    tile: Tile,
+    body: Contract,
+    /// Steps of the summed axis.
+    depth: Dim,
+    /// Batch axes along which the right operand differs.
+    shared_batch: Vec<usize>,
+    /// Rows and columns of a block of the result.
+    rows: i64,
+    columns: i64,
+    layout: Layout,
+    /// Extents: batch axes of the right operand, chunks of the summed axis, groups of columns.
+    pack_items: Vec<Dim>,
+    /// Extents: batch axes, blocks of columns, blocks of rows.
+    items: Vec<Dim>,
+}
+
+impl Plan {
+    fn new(tile: Tile, body: Contract) -> Plan {
+        let depth = body.k_outer.clone() * body.k.clone();
+        let shared_batch: Vec<_> = (0..body.batch.len())
+            .filter(|axis| !body.b.batch[*axis].is_zero())
+            .collect();
+        // Both blocks and a chunk of the panels share 512 KiB of L2.
+        let rows = tile.rows as i64 * if tile.rows > 8 { 8 } else { 16 };
+        let columns = body
+            .n
+            .as_const()
+            .map_or(256, |n| (n + tile.columns() - 1) / tile.columns() * tile.columns());
+        let columns = columns.clamp(tile.columns(), 256);
+        let layout = if body.a.k.is_one() || !body.a.free.is_one() {
+            Layout::Rows
+        } else {
+            Layout::Columns
+        };
+        let pack_batch = shared_batch.iter().map(|axis| body.batch[*axis].clone());
+        let pack_items = pack_batch
+            .chain([ceil_div(&depth, DEPTH), ceil_div(&body.n, PACK_COLUMNS)])
+            .collect();
+        let blocks = [ceil_div(&body.n, columns), ceil_div(&body.m, rows)];
+        let items = body.batch.iter().cloned().chain(blocks).collect();
+        Plan {
+            tile,
+            body,
+            depth,
+            shared_batch,
+            rows,
+            columns,
+            layout,
+            pack_items,
+            items,
+        }
+    }
+
+    /// Elements between rows of the block of the result.
+    fn c_stride(&self) -> i64 {
+        self.columns + ROW_PADDING
+    }
+
+    fn c_elements(&self) -> i64 {
+        self.rows * self.c_stride()
+    }
+
+    /// Elements between rows (steps, where those are outer) of the copied left operand.
+    fn a_stride(&self) -> i64 {
+        ROW_PADDING + if self.layout == Layout::Rows { DEPTH } else { self.rows }
+    }
+
+    fn a_elements(&self) -> i64 {
+        self.a_stride() * if self.layout == Layout::Rows { self.rows } else { DEPTH }
+    }
+
+    /// Bytes of one panel.
+    fn panel_bytes<'c>(&self, e: &Entry<'_, 'c>) -> IntValue<'c> {
+        e.dim(&(self.depth.clone() * Dim::from(self.tile.step_bytes())))
+    }
+
+    /// The address of a packed panel, given the position along the shared batch axes.
+    fn panel<'c>(&self, e: &Entry<'_, 'c>, batch: &[IntValue<'c>], panel: IntValue<'c>) -> PointerValue<'c> {
+        let flat = self.shared_batch.iter().zip(batch).fold(e.i64(0), |flat, (axis, at)| {
+            e.iadd(e.imul(flat, e.dim(&self.body.batch[*axis])), *at)
+        });
+        let panels = e.dim(&ceil_div(&self.body.n, self.tile.columns()));
+        let panel = e.iadd(e.imul(flat, panels), panel);
+        e.byte_at(e.workspace, e.imul(panel, self.panel_bytes(e)))
+    }
+
+    fn write_pack(&self, e: Entry) {
+        let code = Code::of(&e);
+        let (unit, body) = (e.unit, &self.body);
+        let pack: FunctionValue = if body.b.free.is_one() {
+            gemm::pack_along_columns(unit, self.tile)
+        } else if body.b.k.is_one() {
+            gemm::pack_along_depth(unit, self.tile)
+        } else {
+            gemm::pack_strided(unit, self.tile)
+        };
+        code.each(e.begin, e.end, 1, |item| {
+            let at = e.unravel(item, &self.pack_items);
+            let (batch, at) = at.split_at(self.shared_batch.len());
+            let (first, column) = (code.scale(at[0], DEPTH), code.scale(at[1], PACK_COLUMNS));
+            let count = code.min(code.sub(e.dim(&self.depth), first), code.int(DEPTH));
+            let columns = code.min(code.sub(e.dim(&body.n), column), code.int(PACK_COLUMNS));
+            let place = self.shared_batch.iter().copied().zip(batch.iter().copied());
+            let from = operand(&e, &body.b, place, column);
+            let to = self.panel(&e, batch, code.div_rem(column, code.int(self.tile.columns())).0);
+            self.each_run(&e, &code, first, count, |run| {
+                let to = code.at(to, code.scale(code.add(first, run.done), self.tile.step_bytes()));
+                code.call(
+                    pack,
+                    &[
+                        run.address(&e, &body.b, from).into(),
+                        bytes(&e, &body.b.free).into(),
+                        bytes(&e, &body.b.k).into(),
+                        columns.into(),
+                        run.count.into(),
+                        to.into(),
+                        self.panel_bytes(&e).into(),
+                    ],
+                );
+            });
+        });
+        e.finish();
+    }
+
+    fn write_product(&self, e: Entry) {
+        let code = Code::of(&e);
+        let (unit, body) = (e.unit, &self.body);
+        let multiply = gemm::multiply_block(unit, self.tile, self.layout);
+        let c = e.scratch;
+        let a = code.at_const(c, 4 * self.c_elements());
+        let depth = e.dim(&self.depth);
+        code.each(e.begin, e.end, 1, |item| {
+            let at = e.unravel(item, &self.items);
+            let (batch, at) = at.split_at(body.batch.len());
+            let (column, row) = (code.scale(at[0], self.columns), code.scale(at[1], self.rows));
+            let columns = code.min(code.sub(e.dim(&body.n), column), code.int(self.columns));
+            let rows = code.min(code.sub(e.dim(&body.m), row), code.int(self.rows));
+            let from = operand(&e, &body.a, batch.iter().copied().enumerate(), row);
+            let shared: Vec<_> = self.shared_batch.iter().map(|axis| batch[*axis]).collect();
+            let panels = self.panel(&e, &shared, code.div_rem(column, code.int(self.tile.columns())).0);
+            // A depth of 0 still takes one round, which writes the zeros.
+            code.each(code.int(0), code.max(depth, code.int(1)), DEPTH, |first| {
+                let count = code.min(code.sub(depth, first), code.int(DEPTH));
+                self.copy_rows(&e, &code, (from, rows), (first, count), a);
+                let later = code.select(code.less(code.int(0), first), code.int(1), code.int(0));
+                code.call(
+                    multiply,
+                    &[
+                        a.into(),
+                        code.int(4 * self.a_stride()).into(),
+                        rows.into(),
+                        code.at(panels, code.scale(first, self.tile.step_bytes())).into(),
+                        self.panel_bytes(&e).into(),
+                        code.ceil_div(columns, self.tile.columns()).into(),
+                        count.into(),
+                        c.into(),
+                        code.int(4 * self.c_stride()).into(),
+                        later.into(),
+                    ],
+                );
+            });
+            self.write_epilogue(&e, &code, batch, (row, rows), (column, columns));
+        });
+        e.finish();
+    }
+
+    /// Copies `count` steps from step `first` on of the rows at `from` to `to`.
+    fn copy_rows<'c>(
+        &self,
+        e: &Entry<'_, 'c>,
+        code: &Code<'_, 'c>,
+        (from, rows): (PointerValue<'c>, IntValue<'c>),
+        (first, count): (IntValue<'c>, IntValue<'c>),
+        to: PointerValue<'c>,
+    ) {
+        let operand = &self.body.a;
+        let copy = if self.layout == Layout::Rows && !operand.k.is_one() {
+            gemm::copy_strided(e.unit)
+        } else {
+            gemm::copy_rows(e.unit)
+        };
+        let stride = 4 * self.a_stride();
+        self.each_run(e, code, first, count, |run| {
+            let from = run.address(e, operand, from);
+            let (row_bytes, step_bytes) = (bytes(e, &operand.free), bytes(e, &operand.k));
+            let (outer, inner, step) = match self.layout {
+                Layout::Rows => ((row_bytes, rows), (step_bytes, run.count), 4),
+                Layout::Columns => ((step_bytes, run.count), (row_bytes, rows), stride),
+            };
+            let to = code.at(to, code.scale(run.done, step));
+            let (outer_bytes, outer) = (outer.0.into(), outer.1.into());
+            let (inner_bytes, inner) = (inner.0.into(), inner.1.into());
+            code.call(
+                copy,
+                &[
+                    from.into(),
+                    outer_bytes,
+                    inner_bytes,
+                    outer,
+                    inner,
+                    to.into(),
+                    code.int(stride).into(),
+                ],
+            );
+        });
+    }
+
+    fn write_epilogue<'c>(
+        &self,
+        e: &Entry<'_, 'c>,
+        code: &Code<'_, 'c>,
+        batch: &[IntValue<'c>],
+        (row, rows): (IntValue<'c>, IntValue<'c>),
+        (column, columns): (IntValue<'c>, IntValue<'c>),
+    ) {
+        let body = &self.body;
+        let axes = body.batch.len() + 2;
+        let values = Values::new(e, &body.values, axes, 0);
+        let roots = || body.store.iter().map(|s| s.value);
+        let mut outer = values.point();
+        for (axis, at) in outer.axes.iter_mut().zip(batch) {
+            *axis = Some(*at);
+        }
+        values.hoist(&mut outer, roots());
+        code.each(code.int(0), rows, 1, |i| {
+            let mut point = outer.clone();
+            point.axes[axes - 2] = Some(code.add(row, i));
+            values.hoist(&mut point, roots());
+            let sums = code.at(e.scratch, code.scale(i, 4 * self.c_stride()));
+            code.each_vector(columns, |j, mask| {
+                let mut point = point.clone();
+                point.axes[axes - 1] = Some(code.add(column, j));
+                point.mask = mask;
+                // Whole panels were computed, so a whole vector is there even where the mask is not full.
+                point.acc = Some(code.load(code.at(sums, code.scale(j, 4))).into());
+                values.store_all(&body.store, &mut point);
+            });
+        });
+    }
+
+    /// Divides `count` steps from step `first` on into runs within one outer step.
+    fn each_run<'c>(
+        &self,
+        e: &Entry<'_, 'c>,
+        code: &Code<'_, 'c>,
+        first: IntValue<'c>,
+        count: IntValue<'c>,
+        body: impl FnOnce(Run<'c>),
+    ) {
+        if self.body.k_outer.is_one() {
+            return body(Run {
+                outer: code.int(0),
+                inner: first,
+                count,
+                done: code.int(0),
+            });
+        }
+        code.when(code.less(code.int(0), count), || {
+            let k = e.dim(&self.body.k);
+            let end = code.add(first, count);
+            let (from, (last, _)) = (code.div_rem(first, k).0, code.div_rem(code.sub(end, code.int(1)), k));
+            code.each(from, code.add(last, code.int(1)), 1, |outer| {
+                let start = code.mul(outer, k);
+                let begin = code.max(first, start);
+                let count = code.sub(code.min(end, code.add(start, k)), begin);
+                body(Run {
+                    outer,
+                    inner: code.sub(begin, start),
+                    count,
+                    done: code.sub(begin, first),
+                });
+            });
+        });
+    }
+}
+
+/// Steps of the summed axis with one stride: `count` from (`outer`, `inner`) on, `done` after the first asked for.
+struct Run<'c> {
+    outer: IntValue<'c>,
+    inner: IntValue<'c>,
+    count: IntValue<'c>,
+    done: IntValue<'c>,
+}
+
+impl<'c> Run<'c> {
+    /// Where the run begins in an operand that starts at `from`.
+    fn address(&self, e: &Entry<'_, 'c>, operand: &Strided, from: PointerValue<'c>) -> PointerValue<'c> {
+        let outer = e.imul(self.outer, e.dim(&operand.k_outer));
+        e.at(DType::F32, from, e.iadd(outer, e.imul(self.inner, e.dim(&operand.k))))
+    }
+}
+
+fn bytes<'c>(e: &Entry<'_, 'c>, stride: &Dim) -> IntValue<'c> {
+    e.dim(&(stride.clone() * Dim::from(4)))
+}
+
+/// The address of row (or column) `free` of an operand at a position along its batch axes.
+fn operand<'c>(
+    e: &Entry<'_, 'c>,
+    operand: &Strided,
+    batch: impl Iterator<Item = (usize, IntValue<'c>)>,
+    free: IntValue<'c>,
+) -> PointerValue<'c> {
+    let start = e.iadd(e.dim(&operand.base), e.imul(free, e.dim(&operand.free)));
+    let at = batch.fold(start, |at, (axis, i)| {
+        e.iadd(at, e.imul(i, e.dim(&operand.batch[axis])))
+    });
+    e.at(DType::F32, e.slot(operand.slot), at)
+}

@@ -1,0 +1,182 @@
+//! The micro-kernel generator and the loops over panels and rows.
+
+use super::code::{Code, internal};
+use super::{DEPTH, Tile};
+use crate::entry::Unit;
+use inkwell::values::{BasicValueEnum, FunctionValue, IntValue, PointerValue, VectorValue};
+
+/// Steps of the summed axis written out in the loop body.
+const UNROLL: i64 = 4;
+/// Rows of the left operand that share one address register: offsets of 0 to 3 strides need only two more.
+const GROUP: usize = 4;
+
+/// How the left operand lies in memory; its `stride` (bytes) is that of the other axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Unit stride along the summed axis.
+    Rows,
+    /// Unit stride along the rows' axis: a transposed operand.
+    Columns,
+}
+
+impl Layout {
+    fn name(self) -> &'static str {
+        match self {
+            Layout::Rows => "rows",
+            Layout::Columns => "columns",
+        }
+    }
+
+    /// Bytes from row to row, given the stride.
+    fn row_bytes<'c>(self, code: &Code<'_, 'c>, stride: IntValue<'c>) -> IntValue<'c> {
+        if self == Layout::Rows { stride } else { code.int(4) }
+    }
+
+    /// Bytes from step to step of the summed axis, given the stride.
+    fn depth_bytes<'c>(self, code: &Code<'_, 'c>, stride: IntValue<'c>) -> IntValue<'c> {
+        if self == Layout::Rows { code.int(4) } else { stride }
+    }
+}
+
+fn ints<'c, const N: usize>(params: &[BasicValueEnum<'c>], at: [usize; N]) -> [IntValue<'c>; N] {
+    at.map(|i| params[i].into_int_value())
+}
+
+fn pointers<'c, const N: usize>(params: &[BasicValueEnum<'c>], at: [usize; N]) -> [PointerValue<'c>; N] {
+    at.map(|i| params[i].into_pointer_value())
+}
+
+/// `micro(a, a_stride, panel, depth, c, c_stride, accumulate)`: c[rows, columns] (+)= a[rows, depth] panel[depth, columns]
+/// as straight-line vector code over steps of the summed axis.
+fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, rows: u32) -> FunctionValue<'c> {
+    let name = format!("gemm_micro_{}_{rows}x{}", layout.name(), tile.columns());
+    internal(unit, &name, "pipipii", |code, params| {
+        let [a, panel, c] = pointers(params, [0, 2, 4]);
+        let [stride, depth, c_stride, accumulate] = ints(params, [1, 3, 5, 6]);
+        let rows = rows as i64;
+        let vector_bytes = 4 * tile.lanes as i64;
+        let (row_bytes, depth_bytes) = (layout.row_bytes(code, stride), layout.depth_bytes(code, stride));
+        let groups: Vec<_> = (0..rows)
+            .step_by(GROUP)
+            .map(|i| code.at(a, code.scale(row_bytes, i)).into())
+            .collect();
+        let c_rows: Vec<_> = (0..rows).map(|i| code.at(c, code.scale(c_stride, i))).collect();
+        let vectors = tile.vectors as i64;
+        let tiles = |row: &PointerValue<'c>| {
+            (0..vectors)
+                .map(|v| code.at_const(*row, v * vector_bytes))
+                .collect::<Vec<_>>()
+        };
+        let c_tiles: Vec<_> = c_rows.iter().flat_map(tiles).collect();
+        let zeros = vec![code.zero().into(); c_tiles.len()];
+        let start = code.either(
+            code.less(code.int(0), accumulate),
+            || c_tiles.iter().map(|p| code.load(*p).into()).collect(),
+            || zeros,
+        );
+        // One step of the summed axis, `at` bytes after the groups' addresses and at `b` in the panel.
+        let step =
+            |acc: &mut [BasicValueEnum<'c>], groups: &[BasicValueEnum<'c>], at: IntValue<'c>, b: PointerValue<'c>| {
+                let b: Vec<VectorValue> = (0..vectors)
+                    .map(|v| code.load(code.at_const(b, v * vector_bytes)))
+                    .collect();
+                for (row, acc) in acc.chunks_mut(vectors as usize).enumerate() {
+                    let a = code.at(groups[row / GROUP].into_pointer_value(), at);
+                    let a = code.broadcast(code.at(a, code.scale(row_bytes, (row % GROUP) as i64)));
+                    for (acc, b) in acc.iter_mut().zip(&b) {
+                        *acc = code.fma(a, *b, acc.into_vector_value()).into();
+                    }
+                }
+            };
+        let run = |range, start: &[BasicValueEnum<'c>], unroll: i64| {
+            code.fold(range, start, |k, carried| {
+                let (groups, acc) = carried.split_at(groups.len());
+                let mut acc = acc.to_vec();
+                for u in 0..unroll {
+                    let panel = code.at(panel, code.scale(code.add(k, code.int(u)), tile.step_bytes()));
+                    step(&mut acc, groups, code.scale(depth_bytes, u), panel);
+                }
+                let next = code.scale(depth_bytes, unroll);
+                let groups = groups.iter().map(|p| code.at(p.into_pointer_value(), next).into());
+                groups.chain(acc).collect()
+            })
+        };
+        let whole = code.sub(depth, code.div_rem(depth, code.int(UNROLL)).1);
+        let start: Vec<_> = groups.iter().copied().chain(start).collect();
+        let carried = run((code.int(0), whole, UNROLL), &start, UNROLL);
+        let acc = run((whole, depth, 1), &carried, 1).split_off(groups.len());
+        for (p, v) in c_tiles.iter().zip(acc) {
+            code.store(*p, v.into_vector_value());
+        }
+    })
+}
+
+/// `block(a, a_stride, rows, panels, panel_bytes, panel_count, depth, c, c_stride, accumulate)`: one pass of at most
+/// `DEPTH` steps over all panels. Strides are in bytes; c has room for `panel_count` whole panels in each row.
+pub(crate) fn multiply_block<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout) -> FunctionValue<'c> {
+    let name = format!("gemm_block_{}", layout.name());
+    internal(unit, &name, "piipiiipii", |code, params| {
+        let [a, panels, c] = pointers(params, [0, 3, 7]);
+        let [stride, rows, panel_bytes, count, depth, c_stride, accumulate] = ints(params, [1, 2, 4, 5, 6, 8, 9]);
+        let height = tile.rows as i64;
+        let rest = code.div_rem(rows, code.int(height)).1;
+        let whole = code.sub(rows, rest);
+        code.each(code.int(0), count, 1, |j| {
+            let panel = code.at(panels, code.mul(j, panel_bytes));
+            let c = code.at(c, code.scale(j, tile.step_bytes()));
+            let call = |i: IntValue<'c>, rows: u32| {
+                let a = code.at(a, code.mul(i, layout.row_bytes(code, stride)));
+                let c = code.at(c, code.mul(i, c_stride));
+                let args = [
+                    a.into(),
+                    stride.into(),
+                    panel.into(),
+                    depth.into(),
+                    c.into(),
+                    c_stride.into(),
+                ];
+                let args: Vec<_> = args.into_iter().chain([accumulate.into()]).collect();
+                code.call(micro(unit, tile, layout, rows), &args);
+            };
+            code.each(code.int(0), whole, height, |i| call(i, tile.rows));
+            for rows in 1..tile.rows {
+                code.when(code.equal(rest, code.int(rows as i64)), || call(whole, rows));
+            }
+        });
+    })
+}
+
+/// `product(a, a_stride, rows, panels, panel_bytes, panel_count, depth, c, c_stride, accumulate)`: like `multiply_block`
+/// for any depth, with an `a` that stays where it is.
+pub(crate) fn product<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout) -> FunctionValue<'c> {
+    let name = format!("gemm_product_{}", layout.name());
+    internal(unit, &name, "piipiiipii", |code, params| {
+        let [a, panels, c] = pointers(params, [0, 3, 7]);
+        let [stride, rows, panel_bytes, count, depth, c_stride, accumulate] = ints(params, [1, 2, 4, 5, 6, 8, 9]);
+        let block = multiply_block(unit, tile, layout);
+        // A depth of 0 still takes one pass, which writes the zeros.
+        code.each(code.int(0), code.max(depth, code.int(1)), DEPTH, |k| {
+            let a = code.at(a, code.mul(k, layout.depth_bytes(code, stride)));
+            let panels = code.at(panels, code.scale(k, tile.step_bytes()));
+            let part = code.min(code.sub(depth, k), code.int(DEPTH));
+            let later = code.select(code.less(code.int(0), k), code.int(1), accumulate);
+            let (stride, rows, panel_bytes, count) = (stride.into(), rows.into(), panel_bytes.into(), count.into());
+            let (c, c_stride) = (c.into(), c_stride.into());
+            code.call(
+                block,
+                &[
+                    a.into(),
+                    stride,
+                    rows,
+                    panels.into(),
+                    panel_bytes,
+                    count,
+                    part.into(),
+                    c,
+                    c_stride,
+                    later.into(),
+                ],
+            );
+        });
+    })
+}

@@ -1,0 +1,49 @@
+//! Generated matrix products: packing, micro-kernels of one generator, and the loops around them.
+//!
+//! The product's right operand is packed into *panels* of `Tile::columns` columns: panel `j` holds, for every step of the
+//! summed axis, its columns side by side. The left operand is read in place by broadcasts, so it needs unit stride along
+//! the summed axis (`Layout::Rows`) or along its rows (`Layout::Columns`). Every element of the result sums its products
+//! one after the other with fused multiply-adds, whatever tile it falls into: results do not depend on blocking, edges
+//! or threads.
+//!
+//! Blocking follows BLIS (Van Zee & van de Geijn 2015): a chunk of a panel stays in L1 while rows pass by it, a block of
+//! rows stays in L2.
+
+pub(crate) mod code;
+mod micro;
+mod pack;
+
+pub(crate) use micro::{Layout, multiply_block, product};
+pub(crate) use pack::{copy_rows, copy_strided, pack_along_columns, pack_along_depth, pack_strided};
+
+/// Steps of the summed axis per pass: a chunk of a panel is then 16 KiB (AVX2) or 32 KiB (AVX-512).
+pub(crate) const DEPTH: i64 = 256;
+
+/// The shape of a micro-kernel: `rows` x `vectors` accumulators stay in registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tile {
+    /// f32 elements of a vector.
+    pub(crate) lanes: u32,
+    pub(crate) rows: u32,
+    pub(crate) vectors: u32,
+}
+
+impl Tile {
+    /// The tile for vectors of `lanes` f32: 6x16 in the 16 registers of AVX2, 14x32 in the 32 of AVX-512.
+    pub(crate) fn for_lanes(lanes: u32) -> Tile {
+        Tile {
+            lanes,
+            rows: if lanes >= 16 { 14 } else { 6 },
+            vectors: 2,
+        }
+    }
+
+    pub(crate) fn columns(self) -> i64 {
+        (self.lanes * self.vectors) as i64
+    }
+
+    /// Bytes of one step of the summed axis in a panel.
+    pub(crate) fn step_bytes(self) -> i64 {
+        4 * self.columns()
+    }
+}

@@ -1,0 +1,174 @@
+//! Copies of operands into the order in which the micro-kernels read them.
+
+use super::Tile;
+use super::code::{Code, internal};
+use crate::entry::Unit;
+use inkwell::values::{BasicValueEnum, FunctionValue, IntValue, PointerValue, VectorValue};
+
+/// Rows transposed at a time.
+const OCTET: i64 = 8;
+
+fn int<'c>(params: &[BasicValueEnum<'c>], at: usize) -> IntValue<'c> {
+    params[at].into_int_value()
+}
+
+fn pointer<'c>(params: &[BasicValueEnum<'c>], at: usize) -> PointerValue<'c> {
+    params[at].into_pointer_value()
+}
+
+/// `pack(from, column_bytes, depth_bytes, columns, depth, panels, panel_bytes)` for columns of unit stride: whole vectors
+/// are copied. Columns that only fill up the last panel are zeros.
+pub(crate) fn pack_along_columns<'c>(unit: &Unit<'c>, tile: Tile) -> FunctionValue<'c> {
+    internal(unit, "gemm_pack_columns", "piiiipi", |code, params| {
+        let (from, panels) = (pointer(params, 0), pointer(params, 5));
+        let [depth_bytes, columns, depth, panel_bytes] = [2, 3, 4, 6].map(|i| int(params, i));
+        let (whole, rest) = code.div_rem(columns, code.int(tile.columns()));
+        let vector_bytes = 4 * tile.lanes as i64;
+        let vectors = tile.vectors as i64;
+        let row = |k| {
+            (
+                code.at(from, code.mul(k, depth_bytes)),
+                code.at(panels, code.scale(k, tile.step_bytes())),
+            )
+        };
+        code.each(code.int(0), depth, 1, |k| {
+            let (from, to) = row(k);
+            code.each(code.int(0), whole, 1, |j| {
+                let from = code.at(from, code.scale(j, tile.step_bytes()));
+                let to = code.at(to, code.mul(j, panel_bytes));
+                for v in 0..vectors {
+                    code.store(
+                        code.at_const(to, v * vector_bytes),
+                        code.load(code.at_const(from, v * vector_bytes)),
+                    );
+                }
+            });
+        });
+        code.when(code.less(code.int(0), rest), || {
+            let masks: Vec<_> = (0..vectors)
+                .map(|v| code.mask(code.sub(rest, code.int(v * tile.lanes as i64))))
+                .collect();
+            code.each(code.int(0), depth, 1, |k| {
+                let (from, to) = row(k);
+                let from = code.at(from, code.scale(whole, tile.step_bytes()));
+                let to = code.at(to, code.mul(whole, panel_bytes));
+                for (v, mask) in masks.iter().enumerate() {
+                    let at = v as i64 * vector_bytes;
+                    code.store(code.at_const(to, at), code.load_masked(code.at_const(from, at), *mask));
+                }
+            });
+        });
+    })
+}
+
+/// Transposes 8 vectors of 8 in registers: three rounds of pairwise interleaving.
+fn transpose<'c>(code: &Code<'_, 'c>, rows: [VectorValue<'c>; 8]) -> [VectorValue<'c>; 8] {
+    let pairs = |v: [VectorValue<'c>; 8], low: [u32; 8], high: [u32; 8], distance: usize| {
+        std::array::from_fn(|i| {
+            let first = i & !distance;
+            let lanes = if i & distance == 0 { &low } else { &high };
+            code.shuffle(v[first], v[first | distance], lanes)
+        })
+    };
+    // Within 128-bit halves first, where shuffles are cheapest, then across.
+    let v = pairs(rows, [0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15], 1);
+    let v = pairs(v, [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15], 2);
+    pairs(v, [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15], 4)
+}
+
+/// `pack(from, column_bytes, depth_bytes, columns, depth, panels, panel_bytes)` for unit stride along the depth: blocks are
+/// transposed in registers. Columns that only fill up the last panel repeat the last one.
+pub(crate) fn pack_along_depth<'c>(unit: &Unit<'c>, tile: Tile) -> FunctionValue<'c> {
+    internal(unit, "gemm_pack_depth", "piiiipi", |code, params| {
+        let (from, panels) = (pointer(params, 0), pointer(params, 5));
+        let [column_bytes, columns, depth, panel_bytes] = [1, 3, 4, 6].map(|i| int(params, i));
+        let whole = code.sub(depth, code.div_rem(depth, code.int(OCTET)).1);
+        let last = code.sub(columns, code.int(1));
+        code.each(code.int(0), columns, OCTET, |n| {
+            let rows: [_; 8] = std::array::from_fn(|r| {
+                let n = code.min(code.add(n, code.int(r as i64)), last);
+                code.at(from, code.mul(n, column_bytes))
+            });
+            let (panel, within) = code.div_rem(n, code.int(tile.columns()));
+            let to = code.at(code.at(panels, code.mul(panel, panel_bytes)), code.scale(within, 4));
+            code.each(code.int(0), whole, OCTET, |k| {
+                let block = rows.map(|row| code.load_lanes(code.at(row, code.scale(k, 4)), OCTET as u32));
+                let to = code.at(to, code.scale(k, tile.step_bytes()));
+                for (t, v) in transpose(code, block).into_iter().enumerate() {
+                    code.store(code.at_const(to, t as i64 * tile.step_bytes()), v);
+                }
+            });
+            code.each(whole, depth, 1, |k| {
+                let elements = rows.map(|row| code.at(row, code.scale(k, 4)));
+                code.store(code.at(to, code.scale(k, tile.step_bytes())), code.collect(&elements));
+            });
+        });
+    })
+}
+
+/// `pack(from, column_bytes, depth_bytes, columns, depth, panels, panel_bytes)` for any strides, element by element into
+/// vectors. Columns that only fill up the last panel repeat the last one.
+pub(crate) fn pack_strided<'c>(unit: &Unit<'c>, tile: Tile) -> FunctionValue<'c> {
+    internal(unit, "gemm_pack_strided", "piiiipi", |code, params| {
+        let (from, panels) = (pointer(params, 0), pointer(params, 5));
+        let [column_bytes, depth_bytes, columns, depth, panel_bytes] = [1, 2, 3, 4, 6].map(|i| int(params, i));
+        let last = code.sub(columns, code.int(1));
+        code.each(code.int(0), columns, OCTET, |n| {
+            let columns: [_; 8] = std::array::from_fn(|r| {
+                let n = code.min(code.add(n, code.int(r as i64)), last);
+                code.at(from, code.mul(n, column_bytes))
+            });
+            let (panel, within) = code.div_rem(n, code.int(tile.columns()));
+            let to = code.at(code.at(panels, code.mul(panel, panel_bytes)), code.scale(within, 4));
+            code.each(code.int(0), depth, 1, |k| {
+                let elements = columns.map(|column| code.at(column, code.mul(k, depth_bytes)));
+                code.store(code.at(to, code.scale(k, tile.step_bytes())), code.collect(&elements));
+            });
+        });
+    })
+}
+
+/// `copy(from, row_bytes, element_bytes, rows, count, to, to_row_bytes)`: rows of unit stride.
+pub(crate) fn copy_rows<'c>(unit: &Unit<'c>) -> FunctionValue<'c> {
+    internal(unit, "gemm_copy_rows", "piiiipi", |code, params| {
+        let (from, to) = (pointer(params, 0), pointer(params, 5));
+        let [row_bytes, rows, count, to_row_bytes] = [1, 3, 4, 6].map(|i| int(params, i));
+        code.each(code.int(0), rows, 1, |i| {
+            let (from, to) = (
+                code.at(from, code.mul(i, row_bytes)),
+                code.at(to, code.mul(i, to_row_bytes)),
+            );
+            code.each_vector(count, |at, mask| {
+                let at = code.scale(at, 4);
+                let (from, to) = (code.at(from, at), code.at(to, at));
+                match mask {
+                    None => code.store(to, code.load(from)),
+                    Some(mask) => code.store_masked(to, code.load_masked(from, mask), mask),
+                }
+            });
+        });
+    })
+}
+
+/// `copy(from, row_bytes, element_bytes, rows, count, to, to_row_bytes)`: rows of any stride become rows of unit stride.
+/// Writes up to 7 elements past each row's end, repeating its last.
+pub(crate) fn copy_strided<'c>(unit: &Unit<'c>) -> FunctionValue<'c> {
+    internal(unit, "gemm_copy_strided", "piiiipi", |code, params| {
+        let (from, to) = (pointer(params, 0), pointer(params, 5));
+        let [row_bytes, element_bytes, rows, count, to_row_bytes] = [1, 2, 3, 4, 6].map(|i| int(params, i));
+        let last = code.sub(count, code.int(1));
+        code.each(code.int(0), rows, 1, |i| {
+            let (from, to) = (
+                code.at(from, code.mul(i, row_bytes)),
+                code.at(to, code.mul(i, to_row_bytes)),
+            );
+            code.each(code.int(0), count, OCTET, |at| {
+                let elements: [_; 8] = std::array::from_fn(|r| {
+                    let at = code.min(code.add(at, code.int(r as i64)), last);
+                    code.at(from, code.mul(at, element_bytes))
+                });
+                code.store(code.at(to, code.scale(at, 4)), code.collect(&elements));
+            });
+        });
+    })
+}

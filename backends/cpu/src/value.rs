@@ -1,0 +1,516 @@
+//! Scalar values of kernel IR as vector code: the last axis of every iteration space becomes the lanes of a vector,
+//! everything that does not depend on it stays scalar.
+
+use crate::entry::{Entry, V};
+use inkwell::values::{IntValue, VectorValue};
+use inkwell::{FloatPredicate, IntPredicate};
+use ir::dim::Dim;
+use ir::kernel::{Coord, Index, Reduction, Store, ValId, Value};
+use ir::scalar::{Binary, DType, Unary};
+
+/// Where values are computed: coordinates and inputs known so far, and what has been computed from them. A clone is a
+/// point further in: set more coordinates on it, and what the outer point computed is reused.
+#[derive(Clone)]
+pub struct Point<'c> {
+    /// i64; `None` while the axis is not open. That of the column axis is the first of `lanes` consecutive positions.
+    pub axes: Vec<Option<IntValue<'c>>>,
+    /// The lanes that exist (all where `None`); columns beyond the end are neither read nor written.
+    pub mask: Option<VectorValue<'c>>,
+    /// The accumulated product of a contraction.
+    pub acc: Option<V<'c>>,
+    /// Results of reductions by number.
+    pub reduced: Vec<Option<V<'c>>>,
+    memo: Vec<Option<V<'c>>>,
+}
+
+impl<'c> Point<'c> {
+    /// Takes over what another point computed. Both must be reached from this one by setting the same coordinates.
+    pub fn adopt(&mut self, other: &Point<'c>) {
+        for (mine, theirs) in self.memo.iter_mut().zip(&other.memo) {
+            *mine = mine.or(*theirs);
+        }
+    }
+}
+
+/// What a value depends on, itself and through operands.
+#[derive(Clone, Copy, Default)]
+struct Needs {
+    /// Bit per axis.
+    axes: u64,
+    /// Bit per reduction.
+    reduced: u64,
+    acc: bool,
+    loads: bool,
+}
+
+/// The values of one kernel body in one entry function.
+pub struct Values<'e, 'u, 'c> {
+    e: &'e Entry<'u, 'c>,
+    values: &'e [Value],
+    column: usize,
+    axes: usize,
+    reductions: usize,
+    needs: Vec<Needs>,
+}
+
+/// Element offsets of one access.
+enum Span<'c> {
+    /// One element, whatever the column.
+    One(IntValue<'c>),
+    /// Consecutive elements from here on.
+    Run(IntValue<'c>),
+    /// i64 lanes; `distinct` where no two lanes can be equal.
+    Lanes { offsets: V<'c>, distinct: bool },
+}
+
+impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
+    /// `values` over `axes` axes, of which the last becomes lanes, and `reductions` reductions.
+    pub fn new(e: &'e Entry<'u, 'c>, values: &'e [Value], axes: usize, reductions: usize) -> Self {
+        assert!(
+            axes <= 64 && reductions <= 64,
+            "a kernel has at most 64 axes and 64 reductions"
+        );
+        let mut needs: Vec<Needs> = Vec::with_capacity(values.len());
+        for v in values {
+            let mut n = Needs::default();
+            for o in v.operands() {
+                let o = needs[o];
+                n = Needs {
+                    axes: n.axes | o.axes,
+                    reduced: n.reduced | o.reduced,
+                    acc: n.acc | o.acc,
+                    loads: n.loads | o.loads,
+                };
+            }
+            match v {
+                Value::Axis(a) => n.axes |= 1 << a,
+                Value::Load { index, .. } | Value::Uniform { index, .. } => {
+                    for (_, c) in &index.terms {
+                        if let Coord::Axis(a) = c {
+                            n.axes |= 1 << a;
+                        }
+                    }
+                    n.loads |= matches!(v, Value::Load { .. });
+                }
+                Value::Reduced(r) => n.reduced |= 1 << r,
+                Value::Acc => n.acc = true,
+                _ => {}
+            }
+            needs.push(n);
+        }
+        Values {
+            e,
+            values,
+            column: axes - 1,
+            axes,
+            reductions,
+            needs,
+        }
+    }
+
+    /// A point where no axis is open.
+    pub fn point(&self) -> Point<'c> {
+        Point {
+            axes: vec![None; self.axes],
+            mask: None,
+            acc: None,
+            reduced: vec![None; self.reductions],
+            memo: vec![None; self.values.len()],
+        }
+    }
+
+    /// The axis whose positions are lanes.
+    pub fn column(&self) -> usize {
+        self.column
+    }
+
+    /// The type of a value; `reductions` are those that `Reduced` refers to.
+    pub fn dtype(&self, id: ValId, reductions: &[(Reduction, ValId)]) -> DType {
+        match &self.values[id] {
+            Value::Const { dtype, .. } | Value::Cast(dtype, _) => *dtype,
+            Value::Axis(_) | Value::Size(_) | Value::Unary(Unary::Not, _) => DType::I32,
+            Value::Load { slot, .. } => self.e.slots[*slot].dtype,
+            Value::Binary(f, ..) if f.is_comparison() => DType::I32,
+            Value::Unary(_, x) | Value::Binary(_, x, _) | Value::Select { then: x, .. } => self.dtype(*x, reductions),
+            Value::Reduced(r) => match reductions[*r] {
+                (Reduction::ArgMax, _) => DType::I32,
+                (_, v) => self.dtype(v, reductions),
+            },
+            Value::Acc | Value::Uniform { .. } => DType::F32,
+        }
+    }
+
+    fn available(&self, id: ValId, p: &Point<'c>) -> bool {
+        let n = self.needs[id];
+        let open = |bits: u64, known: &dyn Fn(usize) -> bool| (0..64).all(|i| bits >> i & 1 == 0 || known(i));
+        open(n.axes, &|a| p.axes[a].is_some())
+            && open(n.reduced, &|r| p.reduced[r].is_some())
+            && (!n.acc || p.acc.is_some())
+    }
+
+    /// Computes everything that `roots` need and `p` has the coordinates for: call before opening an inner loop.
+    pub fn hoist(&self, p: &mut Point<'c>, roots: impl IntoIterator<Item = ValId>) {
+        let mut seen = vec![false; self.values.len()];
+        let mut todo: Vec<ValId> = roots.into_iter().collect();
+        while let Some(id) = todo.pop() {
+            if std::mem::replace(&mut seen[id], true) {
+                continue;
+            }
+            if self.available(id, p) {
+                self.eval(id, p);
+            } else {
+                todo.extend(self.values[id].operands());
+            }
+        }
+    }
+
+    /// Forgets what was computed from memory: call after stores that later values may read.
+    pub fn forget_loads(&self, p: &mut Point<'c>) {
+        for (memo, needs) in p.memo.iter_mut().zip(&self.needs) {
+            if needs.loads {
+                *memo = None;
+            }
+        }
+    }
+
+    /// The value at a point: a vector where it varies with the column, else usually a scalar.
+    pub fn eval(&self, id: ValId, p: &mut Point<'c>) -> V<'c> {
+        if let Some(v) = p.memo[id] {
+            return v;
+        }
+        let e = self.e;
+        let v = match &self.values[id] {
+            Value::Const { dtype, bits } => e.constant(*dtype, f64::from_bits(*bits)),
+            Value::Axis(a) => {
+                let first = e.resize(self.axis(*a, p).into(), 32);
+                if *a == self.column {
+                    e.add(first, e.iota(false))
+                } else {
+                    first
+                }
+            }
+            Value::Size(d) => e.resize(e.dim(d).into(), 32),
+            Value::Load { slot, index, guard } => self.load(*slot, index, *guard, p),
+            Value::Unary(f, x) => {
+                let x = self.eval(*x, p);
+                self.unary(*f, x)
+            }
+            Value::Binary(f, x, y) => {
+                let (x, y) = (self.eval(*x, p), self.eval(*y, p));
+                self.binary(*f, x, y)
+            }
+            Value::Select { cond, then, other } => {
+                let cond = self.condition(*cond, p);
+                let (x, y) = (self.eval(*then, p), self.eval(*other, p));
+                e.select(cond, x, y)
+            }
+            Value::Cast(to, x) => {
+                let x = self.eval(*x, p);
+                e.cast(x, *to)
+            }
+            Value::Reduced(r) => p.reduced[*r].expect("a reduction is used after its phase"),
+            Value::Acc => p.acc.expect("the accumulated product is used in an epilogue"),
+            Value::Uniform { seed, site, index } => {
+                let index = self.counter(index, p);
+                let keys = e.random_keys(*seed, *site);
+                e.uniform(keys, index)
+            }
+        };
+        p.memo[id] = Some(v);
+        v
+    }
+
+    /// An i32 truth value as i1 (lanes).
+    pub fn condition(&self, id: ValId, p: &mut Point<'c>) -> V<'c> {
+        let v = self.eval(id, p);
+        self.e.icmp(IntPredicate::NE, v, self.e.i32(0))
+    }
+
+    fn axis(&self, a: usize, p: &Point<'c>) -> IntValue<'c> {
+        p.axes[a].expect("an axis is open where its position is used")
+    }
+
+    /// The index truncated to 32 bits, as a counter of random numbers.
+    fn counter(&self, index: &Index, p: &mut Point<'c>) -> V<'c> {
+        let e = self.e;
+        let narrow = |d: &Dim| e.resize(e.dim(d).into(), 32);
+        let mut total = narrow(&index.base);
+        let mut lanes = None;
+        for (stride, coord) in &index.terms {
+            let at = match coord {
+                Coord::Axis(a) => e.resize(self.axis(*a, p).into(), 32),
+                Coord::Value(v) => self.eval(*v, p),
+            };
+            if *coord == Coord::Axis(self.column) {
+                lanes = Some(e.mul(e.iota(false), narrow(stride)));
+            }
+            total = e.add(total, e.mul(at, narrow(stride)));
+        }
+        lanes.map_or(total, |l| e.add(total, l))
+    }
+
+    fn span(&self, index: &Index, p: &mut Point<'c>) -> Span<'c> {
+        let e = self.e;
+        let mut base = e.dim(&index.base);
+        let mut lanes: Option<V<'c>> = None;
+        let mut distinct = true;
+        let mut column_stride = Dim::default();
+        for (stride, coord) in &index.terms {
+            match coord {
+                Coord::Axis(a) => {
+                    if *a == self.column {
+                        column_stride = column_stride + stride.clone();
+                    }
+                    if !stride.is_zero() {
+                        base = e.iadd(base, e.imul(self.axis(*a, p), e.dim(stride)));
+                    }
+                }
+                Coord::Value(v) => {
+                    let at = self.eval(*v, p);
+                    let at = e.mul(e.resize(at, 64), e.dim(stride).into());
+                    match at {
+                        V::IntValue(at) => base = e.iadd(base, at),
+                        at => {
+                            distinct = false;
+                            lanes = Some(lanes.map_or(at, |l| e.add(l, at)));
+                        }
+                    }
+                }
+            }
+        }
+        match lanes {
+            None if column_stride.is_zero() => Span::One(base),
+            None if column_stride.is_one() => Span::Run(base),
+            lanes => {
+                let mut offsets = e.splat(base.into(), e.lanes);
+                if !column_stride.is_zero() {
+                    offsets = e.add(offsets, e.mul(e.iota(true), e.dim(&column_stride).into()));
+                }
+                if let Some(l) = lanes {
+                    offsets = e.add(offsets, l);
+                }
+                Span::Lanes { offsets, distinct }
+            }
+        }
+    }
+
+    /// Lanes that exist and whose guard holds.
+    fn active(&self, guard: Option<V<'c>>, p: &Point<'c>) -> Option<VectorValue<'c>> {
+        let e = self.e;
+        match (guard, p.mask) {
+            (None, mask) => mask,
+            (Some(g), None) => Some(e.splat(g, e.lanes).into_vector_value()),
+            (Some(g), Some(m)) => Some(e.and(m.into(), g).into_vector_value()),
+        }
+    }
+
+    fn load(&self, slot: usize, index: &Index, guard: Option<ValId>, p: &mut Point<'c>) -> V<'c> {
+        let e = self.e;
+        let guard = guard.map(|g| self.condition(g, p));
+        let (dtype, base) = (e.slots[slot].dtype, e.slot(slot));
+        match self.span(index, p) {
+            Span::One(at) => {
+                let at = e.at(dtype, base, at);
+                match guard {
+                    None => e.load(dtype, at),
+                    Some(V::IntValue(g)) => e.load_guarded(dtype, at, g),
+                    Some(g) => {
+                        let active = self.active(Some(g), p).expect("there is a guard");
+                        let v = e.load_guarded(dtype, at, e.any(active.into()));
+                        e.select(g, v, e.constant(dtype, 0.0))
+                    }
+                }
+            }
+            Span::Run(at) => e.load_vector(dtype, e.at(dtype, base, at), self.active(guard, p)),
+            Span::Lanes { offsets, .. } => e.gather(dtype, base, offsets, self.active(guard, p)),
+        }
+    }
+
+    /// Performs stores in order. All their values are computed before the first of them.
+    pub fn store_all(&self, stores: &[Store], p: &mut Point<'c>) {
+        for s in stores {
+            self.eval(s.value, p);
+        }
+        for s in stores {
+            self.store(s, p);
+        }
+    }
+
+    fn store(&self, s: &Store, p: &mut Point<'c>) {
+        let e = self.e;
+        let v = self.eval(s.value, p);
+        let (dtype, base) = (e.slots[s.slot].dtype, e.slot(s.slot));
+        let sum = |old, v| {
+            if dtype.is_float() {
+                e.fadd(old, v)
+            } else {
+                e.add(old, v)
+            }
+        };
+        let in_columns = p.axes[self.column].is_some();
+        match self.span(&s.index, p) {
+            Span::One(at) => {
+                let at = e.at(dtype, base, at);
+                let v = match (s.accumulate, in_columns) {
+                    (false, true) => self.last_lane(v, p.mask),
+                    (true, true) => {
+                        let zero = e.constant(dtype, 0.0);
+                        let v = e.splat(v, e.lanes);
+                        let v = p.mask.map_or(v, |m| e.select(m.into(), v, zero));
+                        e.fold_lanes(v, &sum)
+                    }
+                    (_, false) => v,
+                };
+                e.store(at, if s.accumulate { sum(e.load(dtype, at), v) } else { v });
+            }
+            Span::Run(at) => {
+                let at = e.at(dtype, base, at);
+                let v = if s.accumulate {
+                    sum(e.load_vector(dtype, at, p.mask), v)
+                } else {
+                    v
+                };
+                e.store_vector(dtype, at, v, p.mask);
+            }
+            Span::Lanes {
+                offsets,
+                distinct: false,
+            } if s.accumulate => {
+                // Lanes may name the same element: one after the other.
+                let v = e.splat(v, e.lanes);
+                for lane in 0..e.lanes {
+                    let add = || {
+                        let at = e.at(dtype, base, e.extract(offsets, lane).into_int_value());
+                        e.store(at, sum(e.load(dtype, at), e.extract(v, lane)));
+                    };
+                    match p.mask {
+                        None => add(),
+                        Some(m) => e.when(e.extract(m.into(), lane).into_int_value(), add),
+                    }
+                }
+            }
+            Span::Lanes { offsets, .. } => {
+                let v = if s.accumulate {
+                    sum(e.gather(dtype, base, offsets, p.mask), v)
+                } else {
+                    v
+                };
+                e.scatter(dtype, base, offsets, v, p.mask);
+            }
+        }
+    }
+
+    /// What the last column of the vector holds.
+    fn last_lane(&self, v: V<'c>, mask: Option<VectorValue<'c>>) -> V<'c> {
+        let e = self.e;
+        match (v, mask) {
+            (V::VectorValue(_), None) => e.extract(v, e.lanes - 1),
+            (V::VectorValue(_), Some(m)) => {
+                let mut last = e.extract(v, 0);
+                for lane in 1..e.lanes {
+                    last = e.select(e.extract(m.into(), lane), e.extract(v, lane), last);
+                }
+                last
+            }
+            (v, _) => v,
+        }
+    }
+
+    fn unary(&self, f: Unary, x: V<'c>) -> V<'c> {
+        let e = self.e;
+        let float = e.scalar_type(x).is_float_type();
+        match f {
+            Unary::Neg if float => e.fneg(x),
+            Unary::Neg => e.sub(e.i32(0), x),
+            Unary::Abs if float => e.intrinsic("llvm.fabs", &[x]),
+            Unary::Abs => e.select(e.icmp(IntPredicate::SLT, x, e.i32(0)), e.sub(e.i32(0), x), x),
+            Unary::Exp => e.exp(x),
+            Unary::Log => e.log(x),
+            Unary::Sqrt => e.intrinsic("llvm.sqrt", &[x]),
+            Unary::Rsqrt => e.fdiv(e.float_like(x, 1.0), e.intrinsic("llvm.sqrt", &[x])),
+            Unary::Erf => e.erf(x),
+            Unary::Tanh => e.tanh(x),
+            Unary::Not => e.truth(e.icmp(IntPredicate::EQ, x, e.i32(0))),
+        }
+    }
+
+    fn binary(&self, f: Binary, x: V<'c>, y: V<'c>) -> V<'c> {
+        let e = self.e;
+        let float = e.scalar_type(x).is_float_type();
+        let compare = |fp, ip| e.truth(if float { e.fcmp(fp, x, y) } else { e.icmp(ip, x, y) });
+        let set = |v| e.icmp(IntPredicate::NE, v, e.i32(0));
+        match f {
+            Binary::Add if float => e.fadd(x, y),
+            Binary::Add => e.add(x, y),
+            Binary::Sub if float => e.fsub(x, y),
+            Binary::Sub => e.sub(x, y),
+            Binary::Mul if float => e.fmul(x, y),
+            Binary::Mul => e.mul(x, y),
+            Binary::Div => e.fdiv(x, y),
+            Binary::FloorDiv => {
+                // Exact in f64 for all i32, and no lane can trap. The divisor of lanes that do not exist may be 0.
+                let y = e.select(e.icmp(IntPredicate::SGT, y, e.i32(1)), y, e.i32(1));
+                let q = e.fdiv(e.cast(x, DType::F64), e.cast(y, DType::F64));
+                e.cast(e.intrinsic("llvm.floor", &[q]), DType::I32)
+            }
+            Binary::Max if float => e.fmax(x, y),
+            Binary::Max => e.select(e.icmp(IntPredicate::SGT, x, y), x, y),
+            Binary::Min if float => e.fmin(x, y),
+            Binary::Min => e.select(e.icmp(IntPredicate::SLT, x, y), x, y),
+            Binary::Less => compare(FloatPredicate::OLT, IntPredicate::SLT),
+            Binary::LessEq => compare(FloatPredicate::OLE, IntPredicate::SLE),
+            Binary::Equal => compare(FloatPredicate::OEQ, IntPredicate::EQ),
+            Binary::And => e.truth(e.and(set(x), set(y))),
+            Binary::Or => e.truth(e.or(set(x), set(y))),
+        }
+    }
+}
+
+/// What stores are computed from: their values and the values in their addresses.
+pub fn roots(stores: &[Store]) -> Vec<ValId> {
+    let indices = stores.iter().flat_map(|s| &s.index.terms).filter_map(|(_, c)| match c {
+        Coord::Value(v) => Some(*v),
+        Coord::Axis(_) => None,
+    });
+    stores.iter().map(|s| s.value).chain(indices).collect()
+}
+
+/// Counter-based random numbers, bit for bit those of `ir::rng`.
+impl<'c> Entry<'_, 'c> {
+    /// The two keys (i32) of a stream, computed once per call: seeds are elements 0 and 1 of an i32 slot.
+    pub fn random_keys(&self, seed: usize, site: u32) -> [IntValue<'c>; 2] {
+        if let Some(keys) = self.random_keys.borrow().get(&(seed, site)) {
+            return *keys;
+        }
+        let layer = self.symbol("layer");
+        let keys = self.in_head(|| {
+            let element = |i| self.load(DType::I32, self.at(DType::I32, self.slot(seed), self.i64(i)));
+            let word = |v: u32| self.i32(v as i32);
+            let site = ir::rng::mix(site.wrapping_mul(0x9e37_79b9) ^ 0x85eb_ca6b);
+            let a = self.mix(self.xor(element(0), word(site)));
+            let layer = self.mul(self.resize(layer.into(), 32), word(0xc2b2_ae35));
+            let b = self.mix(self.xor(element(1), self.mix(self.xor(layer, a))));
+            [a.into_int_value(), b.into_int_value()]
+        });
+        self.random_keys.borrow_mut().insert((seed, site), keys);
+        keys
+    }
+
+    fn mix(&self, x: V<'c>) -> V<'c> {
+        let word = |v: u32| self.i32(v as i32);
+        let x = self.xor(x, self.lshr(x, 16));
+        let x = self.mul(x, word(0x7feb_352d));
+        let x = self.xor(x, self.lshr(x, 15));
+        let x = self.mul(x, word(0x846c_a68b));
+        self.xor(x, self.lshr(x, 16))
+    }
+
+    /// f32 uniforms in [0, 1) for i32 counters.
+    pub fn uniform(&self, keys: [IntValue<'c>; 2], counter: V<'c>) -> V<'c> {
+        let inner = self.mix(self.xor(counter, keys[0].into()));
+        let bits = self.mix(self.add(inner, keys[1].into()));
+        // 24 bits: the signed conversion is exact.
+        let top = self.cast(self.lshr(bits, 8), DType::F32);
+        self.fmul(top, self.f32(1.0 / 16_777_216.0))
+    }
+}

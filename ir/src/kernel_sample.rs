@@ -1,0 +1,152 @@
+//! Random valid kernels with operands, for property tests of backends.
+//!
+//! Expressions are drawn so that results are well defined on every backend: each value carries a range, within which
+//! its function is smooth, and a bound on the error that rounding may cause. Comparisons, positions of maxima and casts
+//! to i32 are applied only to values that every backend computes exactly.
+
+mod exprs;
+mod maps;
+mod structured;
+
+use crate::dim::{Dim, Env};
+use crate::kernel::{Access, Kernel, Slot, SlotDecl};
+use crate::sample::Rand;
+use crate::scalar::DType;
+pub use maps::{column, contract, row};
+pub use structured::{attention, attention_grad, ctc, scatter};
+
+/// A valid kernel, the sizes it names (with `layer`), and a buffer for each of its slots, none shared.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    pub kernel: Kernel,
+    pub sizes: Env,
+    pub operands: Vec<Operand>,
+}
+
+/// Contents of one slot before the kernel runs.
+#[derive(Clone, Debug)]
+pub struct Operand {
+    pub dtype: DType,
+    /// Each is a value of `dtype`.
+    pub values: Vec<f64>,
+    /// How far apart two backends may be in any element afterwards; 0 where they must agree.
+    pub tolerance: f64,
+}
+
+/// A kernel of any body.
+pub fn any(seed: u32) -> Sample {
+    [row, row, column, contract, attention, attention_grad, scatter, ctc][seed as usize % 8](seed / 8)
+}
+
+/// Rounding of f32: half a unit in the last place of 1, times 2 for operations that a backend contracts.
+const EPS: f64 = 1.2e-7;
+
+/// What is being drawn: slots, sizes, operands.
+struct Draw {
+    rand: Rand,
+    slots: Vec<SlotDecl>,
+    operands: Vec<Operand>,
+    sizes: Env,
+}
+
+/// An extent as written and its value.
+#[derive(Clone)]
+struct Extent {
+    dim: Dim,
+    size: i64,
+}
+
+impl Draw {
+    fn new(seed: u32) -> Draw {
+        let mut rand = Rand::new(seed);
+        // `i` and `b` are names that text must keep apart from coordinates.
+        let names = [
+            ("T", rand.int(2, 12)),
+            ("N", rand.int(3, 40)),
+            ("i", rand.int(1, 3)),
+            ("b", rand.int(1, 3)),
+        ];
+        let mut sizes: Env = names.into_iter().map(|(n, v)| (n.into(), v)).collect();
+        sizes.insert("layer".into(), rand.int(0, 11));
+        Draw {
+            rand,
+            slots: vec![],
+            operands: vec![],
+            sizes,
+        }
+    }
+
+    fn size(&self, dim: &Dim) -> i64 {
+        // Only the names above are used.
+        dim.eval(&self.sizes).unwrap_or(0)
+    }
+
+    /// A constant or symbolic extent of at least 1.
+    fn extent(&mut self, constants: &[i64]) -> Extent {
+        let dim = if self.rand.flag() {
+            let text = *self
+                .rand
+                .pick(&["T", "N", "i", "b", "T - 1", "(N - 1)/2", "(N + 3)/5 + 1", "2*i*b"]);
+            // Written out here, and correct.
+            text.parse().unwrap_or_default()
+        } else {
+            Dim::from(*self.rand.pick(constants))
+        };
+        let size = self.size(&dim);
+        Extent { dim, size }
+    }
+
+    fn extents(&mut self, most: i64, constants: &[i64]) -> Vec<Extent> {
+        (0..self.rand.int(0, most)).map(|_| self.extent(constants)).collect()
+    }
+
+    /// A new slot of `len` elements.
+    fn slot(&mut self, dtype: DType, access: Access, len: i64, draw: impl FnMut(&mut Rand) -> f64) -> Slot {
+        let mut draw = draw;
+        let values = (0..len).map(|_| draw(&mut self.rand)).collect();
+        self.slots.push(SlotDecl { dtype, access });
+        self.operands.push(Operand {
+            dtype,
+            values,
+            tolerance: 0.0,
+        });
+        self.slots.len() - 1
+    }
+
+    /// Eighths between -1 and 1: exact in f32 and often equal to each other.
+    fn floats(&mut self, access: Access, len: i64) -> Slot {
+        self.slot(DType::F32, access, len, |r| r.int(-8, 8) as f64 / 8.0)
+    }
+
+    fn sample(self, body: crate::kernel::Body) -> Sample {
+        Sample {
+            kernel: Kernel {
+                slots: self.slots,
+                body,
+            },
+            sizes: self.sizes,
+            operands: self.operands,
+        }
+    }
+}
+
+fn dims(extents: &[Extent]) -> Vec<Dim> {
+    extents.iter().map(|e| e.dim.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::kernel_verify::verify;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn samples_are_valid(seed: u32) {
+            let s = super::any(seed);
+            prop_assert_eq!(verify(&s.kernel), Ok(()), "{}", s.kernel);
+            prop_assert_eq!(s.kernel.slots.len(), s.operands.len());
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Row, column and contract kernels.
+
+use super::exprs::{Exprs, Known};
+use super::{Draw, EPS, Extent, Sample, dims};
+use crate::dim::Dim;
+use crate::kernel::*;
+use crate::scalar::DType;
+
+const ROWS: &[i64] = &[1, 2, 3, 5];
+const COLUMNS: &[i64] = &[1, 2, 3, 7, 8, 9, 16, 17, 31, 64, 65];
+
+/// All of `count` axes.
+fn all(count: usize) -> u64 {
+    (1 << count) - 1
+}
+
+/// Stores `value` along the axes of `of`, each element its own: written to a new slot, added to one, or in place of
+/// what the slot held and the value took in.
+fn store(d: &mut Draw, exprs: &mut Exprs, of: &[usize], value: Known) -> Store {
+    let natural = d.rand.int(0, 2) > 0;
+    let (index, len) = exprs.layout(d, of, natural);
+    let accumulate = value.dtype != DType::I32 && d.rand.int(0, 2) == 0;
+    let access = if accumulate { Access::Update } else { Access::Write };
+    let slot = d.slot(value.dtype, access, len, |r| r.int(-8, 8) as f64);
+    let rounding = if accumulate && value.dtype == DType::F32 {
+        EPS * (8.0 + value.low.abs().max(value.high.abs()))
+    } else {
+        0.0
+    };
+    d.operands[slot].tolerance = value.error + rounding;
+    Store {
+        slot,
+        index,
+        value: value.id,
+        accumulate,
+    }
+}
+
+/// One to three stores of values along `allowed` axes.
+fn stores(d: &mut Draw, exprs: &mut Exprs, of: &[usize], allowed: u64) -> Vec<Store> {
+    let mut list = vec![];
+    for _ in 0..d.rand.int(1, 3) {
+        // There is always a leaf.
+        let value = match exprs.pick(d, allowed, |_| true) {
+            Some(v) => v,
+            None => exprs.leaf(d, allowed),
+        };
+        list.push(store(d, exprs, of, value));
+    }
+    list
+}
+
+/// Reads a slot and writes a function of that in its place.
+fn in_place(d: &mut Draw, exprs: &mut Exprs, of: &[usize]) -> Store {
+    let (index, len) = exprs.layout(d, of, true);
+    let slot = d.floats(Access::Update, len);
+    let axes = of.iter().fold(0, |m, a| m | 1 << a);
+    let load = Value::Load {
+        slot,
+        index: index.clone(),
+        guard: None,
+    };
+    let before = Known {
+        id: 0,
+        dtype: DType::F32,
+        low: -1.0,
+        high: 1.0,
+        error: 0.0,
+        exact: true,
+        axes,
+    };
+    let there = exprs.push(load, before);
+    let factor = exprs.constant(DType::F32, 0.5);
+    exprs
+        .values
+        .push(Value::Binary(crate::scalar::Binary::Mul, there.id, factor.id));
+    let value = exprs.values.len() - 1;
+    // Other uses of what was there would depend on when they happen.
+    exprs.pool.retain(|k| k.id != there.id);
+    Store {
+        slot,
+        index,
+        value,
+        accumulate: false,
+    }
+}
+
+/// What is known of a reduction of `value` over `count` positions along `axes`; `None` where it would be too uncertain.
+fn reduced(how: Reduction, value: &Known, count: i64, axes: u64) -> Option<Known> {
+    let n = count as f64;
+    let known = match how {
+        // Sums of more than one f32 may be taken in any order.
+        Reduction::Sum => Known {
+            low: value.low.min(value.low * n),
+            high: value.high.max(value.high * n),
+            error: n * value.error
+                + if value.dtype == DType::I32 {
+                    0.0
+                } else {
+                    EPS * n * n * value.low.abs().max(value.high.abs())
+                },
+            exact: value.dtype == DType::I32,
+            ..*value
+        },
+        Reduction::Max => *value,
+        Reduction::ArgMax => Known {
+            dtype: DType::I32,
+            low: 0.0,
+            high: n - 1.0,
+            ..*value
+        },
+    };
+    let small = known.low.abs().max(known.high.abs()) <= 1e4 && known.error <= 2e-3;
+    small.then_some(Known {
+        axes: value.axes & !axes,
+        ..known
+    })
+}
+
+/// Up to two reductions of values along `allowed` axes over the axes `over`, and what is known of their results.
+fn reductions(
+    d: &mut Draw,
+    exprs: &Exprs,
+    allowed: u64,
+    over: u64,
+    kinds: &[Reduction],
+) -> Vec<((Reduction, ValId), Known)> {
+    let count: i64 = exprs
+        .axes
+        .iter()
+        .enumerate()
+        .filter(|(a, _)| over >> a & 1 == 1)
+        .map(|(_, e)| e.size)
+        .product();
+    let mut list = vec![];
+    for _ in 0..d.rand.int(0, 2) {
+        let how = *d.rand.pick(kinds);
+        let value = exprs.pick(d, allowed, |k| how != Reduction::ArgMax || k.exact);
+        if let Some(known) = value.and_then(|v| reduced(how, &v, count, over).map(|k| ((how, v.id), k))) {
+            list.push(known);
+        }
+    }
+    list
+}
+
+/// A row kernel of one to three phases; later ones may load what earlier ones stored and use their reductions.
+pub fn row(seed: u32) -> Sample {
+    let mut d = Draw::new(seed);
+    let mut axes = d.extents(2, ROWS);
+    axes.push(d.extent(COLUMNS));
+    let (columns, count) = (axes.len() - 1, axes.len());
+    let mut exprs = Exprs::new(axes.clone());
+    let (mut phases, mut number): (Vec<Phase>, usize) = (vec![], 0);
+    let mut stored: Vec<(Store, Known)> = vec![];
+    exprs.leaf(&mut d, all(count));
+    for p in 0..d.rand.int(1, 3) {
+        let per_row = p > 0 && d.rand.int(0, 2) == 0;
+        let allowed = if per_row { all(columns) } else { all(count) };
+        let of: Vec<usize> = (0..if per_row { columns } else { count }).collect();
+        if let (false, false, Some((s, known))) = (per_row, d.rand.flag(), stored.last().cloned()) {
+            exprs.push(
+                Value::Load {
+                    slot: s.slot,
+                    index: s.index,
+                    guard: None,
+                },
+                known,
+            );
+        }
+        let grown = d.rand.int(0, 8);
+        exprs.grow(&mut d, allowed, grown);
+        let found = if per_row {
+            vec![]
+        } else {
+            let kinds = [Reduction::Sum, Reduction::Sum, Reduction::Max, Reduction::ArgMax];
+            reductions(&mut d, &exprs, allowed, 1 << columns, &kinds)
+        };
+        let mut store = if found.is_empty() || d.rand.flag() {
+            stores(&mut d, &mut exprs, &of, allowed)
+        } else {
+            vec![]
+        };
+        if !per_row {
+            let written = store.iter().filter(|s| !s.accumulate);
+            stored.extend(written.filter_map(|s| {
+                exprs
+                    .pool
+                    .iter()
+                    .find(|k| k.id == s.value)
+                    .map(|k| (s.clone(), Known { axes: all(count), ..*k }))
+            }));
+        }
+        if d.rand.int(0, 3) == 0 {
+            store.push(in_place(&mut d, &mut exprs, &of));
+        }
+        let reduce = found.iter().map(|(r, _)| *r).collect();
+        phases.push(if per_row {
+            Phase::Row { store }
+        } else {
+            Phase::Columns { reduce, store }
+        });
+        for (_, known) in found {
+            exprs.push(Value::Reduced(number), known);
+            number += 1;
+        }
+    }
+    if number > 0 && phases.iter().all(|p| !matches!(p, Phase::Row { .. })) {
+        let of: Vec<usize> = (0..columns).collect();
+        let last = stores(&mut d, &mut exprs, &of, all(columns));
+        phases.push(Phase::Row { store: last });
+    }
+    let body = RowKernel {
+        axes: dims(&axes),
+        values: exprs.values,
+        phases,
+    };
+    d.sample(Body::Row(body))
+}
+
+/// A column kernel that stores its reductions and functions of them.
+pub fn column(seed: u32) -> Sample {
+    let mut d = Draw::new(seed);
+    let (outer, reduced_axes) = (d.extents(2, ROWS), d.extents(2, &[1, 2, 3, 9]));
+    let columns = d.extent(COLUMNS);
+    let axes: Vec<Extent> = [&outer[..], &reduced_axes, std::slice::from_ref(&columns)].concat();
+    let over = all(outer.len() + reduced_axes.len()) & !all(outer.len());
+    let of: Vec<usize> = (0..axes.len()).filter(|a| over >> a & 1 == 0).collect();
+    let allowed = all(axes.len());
+    let mut exprs = Exprs::new(axes);
+    exprs.load(&mut d, allowed);
+    let grown = d.rand.int(0, 8);
+    exprs.grow(&mut d, allowed, grown);
+    let found = reductions(
+        &mut d,
+        &exprs,
+        allowed,
+        over,
+        &[Reduction::Sum, Reduction::Sum, Reduction::Max],
+    );
+    let mut store = vec![];
+    for (n, (_, known)) in found.iter().enumerate() {
+        let result = exprs.push(Value::Reduced(n), *known);
+        store.push(self::store(&mut d, &mut exprs, &of, result));
+    }
+    let grown = d.rand.int(0, 4);
+    exprs.grow(&mut d, allowed & !over, grown);
+    store.extend(stores(&mut d, &mut exprs, &of, allowed & !over));
+    let reduce = found.into_iter().map(|(r, _)| r).collect();
+    let body = ColumnKernel {
+        outer: dims(&outer),
+        reduced: dims(&reduced_axes),
+        columns: columns.dim,
+        values: exprs.values,
+        reduce,
+        store,
+    };
+    d.sample(Body::Column(body))
+}
+
+/// A contraction: plain, transposed or with overlapping rows, and an epilogue.
+pub fn contract(seed: u32) -> Sample {
+    let mut d = Draw::new(seed);
+    let batch = d.extents(2, &[1, 2, 3]);
+    let (m, n) = (d.extent(&[1, 2, 5, 6, 7, 13, 30]), d.extent(COLUMNS));
+    let (k_outer, k) = (d.extent(&[1, 1, 1, 2]), d.extent(&[1, 2, 3, 8, 17]));
+    let terms = (k_outer.size * k.size) as f64;
+    let a = operand(&mut d, &batch, &k_outer, &m, &k);
+    let b = operand(&mut d, &batch, &k_outer, &n, &k);
+    let mut exprs = Exprs::new([&batch[..], &[m.clone(), n.clone()]].concat());
+    let count = exprs.axes.len();
+    // Products of eighths: exact as long as no sum has more than 2^18 of them.
+    let acc = Known {
+        id: 0,
+        dtype: DType::F32,
+        low: -terms,
+        high: terms,
+        error: EPS * terms,
+        exact: false,
+        axes: all(count),
+    };
+    let acc = exprs.push(Value::Acc, acc);
+    let of: Vec<usize> = (0..count).collect();
+    let grown = d.rand.int(0, 8);
+    let mut store = vec![];
+    if grown < 3 {
+        store.push(self::store(&mut d, &mut exprs, &of, acc));
+    }
+    exprs.grow(&mut d, all(count), grown);
+    store.extend(stores(&mut d, &mut exprs, &of, all(count)));
+    if d.rand.int(0, 3) == 0 {
+        store.push(in_place(&mut d, &mut exprs, &of));
+    }
+    let (batch, values) = (dims(&batch), exprs.values);
+    let body = Contract {
+        batch,
+        m: m.dim,
+        n: n.dim,
+        k_outer: k_outer.dim,
+        k: k.dim,
+        a,
+        b,
+        values,
+        store,
+    };
+    d.sample(Body::Contract(body))
+}
+
+fn operand(d: &mut Draw, batch: &[Extent], k_outer: &Extent, free: &Extent, k: &Extent) -> Strided {
+    let one = Dim::from(1);
+    let base = Dim::from(*d.rand.pick(&[0, 0, 3]));
+    // Strides of k_outer, free, k and the elements of one batch.
+    let (so, sf, sk, mut span) = match d.rand.int(0, 4) {
+        // [o, free, k]
+        0 | 1 => {
+            let sf = k.dim.clone();
+            let so = sf.clone() * free.dim.clone();
+            (so.clone(), sf, one, so * k_outer.dim.clone())
+        }
+        // [o, k, free]
+        2 => {
+            let sk = free.dim.clone();
+            let so = sk.clone() * k.dim.clone();
+            (so.clone(), one, sk, so * k_outer.dim.clone())
+        }
+        // [free, o, k]
+        3 => {
+            let so = k.dim.clone();
+            let sf = so.clone() * k_outer.dim.clone();
+            (so, sf.clone(), one, sf * free.dim.clone())
+        }
+        // Overlapping rows, as of a convolution.
+        _ => {
+            let sf = Dim::from(d.rand.int(1, 3));
+            let span = sf.clone() * free.dim.clone() + k.dim.clone() * k_outer.dim.clone();
+            (k.dim.clone(), sf, one, span)
+        }
+    };
+    let mut strides = vec![];
+    for e in batch.iter().rev() {
+        // Now and then all of a batch share an operand.
+        let shared = d.rand.int(0, 3) == 0;
+        strides.push(if shared { Dim::from(0) } else { span.clone() });
+        if !shared {
+            span = span * e.dim.clone();
+        }
+    }
+    strides.reverse();
+    let len = d.size(&base) + d.size(&span);
+    let slot = d.floats(Access::Read, len);
+    Strided {
+        slot,
+        base,
+        batch: strides,
+        k_outer: so,
+        free: sf,
+        k: sk,
+    }
+}

@@ -1,0 +1,334 @@
+//! Checks what every backend relies on in kernel IR: numbers in range, dtypes that agree, values that exist where they
+//! are used, and slots accessed as declared.
+
+use crate::kernel::*;
+use crate::kernel_values::{decl, expect, expect_slot, index_axes, index_values, infer, value_axes};
+use crate::scalar::DType;
+use std::collections::BTreeSet;
+
+pub use crate::kernel_values::{needed, reductions, store_roots, value_dtypes, values};
+
+/// What is wrong with a kernel. `at` says where: `v3` is the value of that number.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum VerifyError {
+    #[error("a row kernel needs at least one axis, the columns")]
+    NoColumns,
+    #[error("{at}: there is no slot {slot}; the kernel has {count}")]
+    NoSlot { at: String, slot: Slot, count: usize },
+    #[error("{at}: v{value} does not come before its user")]
+    NoValue { at: String, value: ValId },
+    #[error("{at}: there is no axis {axis}; the kernel has {count}")]
+    NoAxis { at: String, axis: usize, count: usize },
+    #[error("{at}: there is no reduction {reduction}; the kernel has {count}")]
+    NoReduction { at: String, reduction: usize, count: usize },
+    #[error("{at} is {found}, where {expected} is needed")]
+    DType {
+        at: String,
+        expected: &'static str,
+        found: &'static str,
+    },
+    #[error("{at}: operands have different dtypes, {a} and {b}")]
+    Mixed {
+        at: String,
+        a: &'static str,
+        b: &'static str,
+    },
+    #[error("{at}: {value} is no i32")]
+    BadConstant { at: String, value: f64 },
+    #[error("{at} uses axis {axis} through v{value}, but has no single position along it")]
+    AxisOutOfScope { at: String, axis: usize, value: ValId },
+    #[error("{at} writes along axis {axis}, but has no single position along it")]
+    StoreAxisOutOfScope { at: String, axis: usize },
+    #[error("{at} uses reduction {reduction} before the phase that computes it is over")]
+    ReducedTooEarly { at: String, reduction: usize },
+    #[error("{at} uses the accumulated product, which only the epilogue of a contraction has")]
+    AccOutsideContract { at: String },
+    #[error("{at} reads slot {slot}, which is declared written and which no earlier phase has stored")]
+    ReadOfWrite { at: String, slot: Slot },
+    #[error("{at} writes slot {slot}, which is declared read")]
+    WriteOfRead { at: String, slot: Slot },
+    #[error("{at} adds to slot {slot}, which is not declared updated")]
+    AccumulateWithoutUpdate { at: String, slot: Slot },
+    #[error("slot {slot} is declared written, but nothing writes it")]
+    NeverWritten { slot: Slot },
+    #[error("{at}: {found} batch strides for {expected} batch axes")]
+    Strides { at: String, found: usize, expected: usize },
+    #[error("{at}: a column kernel sums or takes the maximum, it does not look for positions")]
+    ArgMaxOverRows { at: String },
+    #[error("attention needs at least one head of at least one element, not {heads} of {head_dim}")]
+    NoHeads { heads: i64, head_dim: i64 },
+}
+
+type Checked<T = ()> = Result<T, VerifyError>;
+
+/// What the values used at one place of a kernel may refer to.
+struct Scope<'a> {
+    at: String,
+    /// Axes without a single position here.
+    hidden: std::ops::Range<usize>,
+    /// Reductions that are over.
+    reduced: usize,
+    acc: bool,
+    /// Slots that an earlier phase has stored.
+    stored: &'a BTreeSet<Slot>,
+}
+
+struct Verifier<'a> {
+    slots: &'a [SlotDecl],
+    values: &'a [Value],
+    dtypes: Vec<DType>,
+    written: BTreeSet<Slot>,
+}
+
+/// Checks a kernel; the first thing found wrong is the error.
+pub fn verify(kernel: &Kernel) -> Checked {
+    let (slots, values) = (&kernel.slots[..], values(&kernel.body));
+    let dtypes = infer(values, slots, &reductions(&kernel.body))?;
+    let mut v = Verifier {
+        slots,
+        values,
+        dtypes,
+        written: BTreeSet::new(),
+    };
+    match &kernel.body {
+        Body::Row(k) => v.row(k)?,
+        Body::Column(k) => v.column(k)?,
+        Body::Contract(k) => v.contract(k)?,
+        Body::Attention(k) => v.attention(k)?,
+        Body::AttentionGrad(k) => v.attention_grad(k)?,
+        Body::Scatter(k) => {
+            v.reads("the index", k.index, DType::I32)?;
+            let dtype = decl(slots, k.from, || "the source".into())?.dtype;
+            v.reads("the source", k.from, dtype)?;
+            v.writes("the result", k.out, dtype)?;
+        }
+        Body::Ctc(k) => {
+            v.reads("the log-probabilities", k.log_probs, DType::F32)?;
+            v.reads("the lengths", k.lengths, DType::I32)?;
+            v.reads("the labels", k.label_ids, DType::I32)?;
+            v.writes("the loss", k.loss, DType::F32)?;
+            v.writes("the gradient", k.grad, DType::F32)?;
+        }
+    }
+    match (0..slots.len()).find(|s| slots[*s].access == Access::Write && !v.written.contains(s)) {
+        Some(slot) => Err(VerifyError::NeverWritten { slot }),
+        None => Ok(()),
+    }
+}
+
+impl Verifier<'_> {
+    fn row(&mut self, k: &RowKernel) -> Checked {
+        let columns = k.axes.len().checked_sub(1).ok_or(VerifyError::NoColumns)?;
+        self.axes(k.axes.len())?;
+        let mut reduced = 0;
+        for (p, phase) in k.phases.iter().enumerate() {
+            let stored = self.written.clone();
+            let (hidden, reduce, store) = match phase {
+                Phase::Columns { reduce, store } => (0..0, &reduce[..], store),
+                Phase::Row { store } => (columns..columns + 1, &[][..], store),
+            };
+            let scope = Scope {
+                at: format!("phase {p}"),
+                hidden,
+                reduced,
+                acc: false,
+                stored: &stored,
+            };
+            self.reduce(reduce, &scope)?;
+            self.store(store, k.axes.len(), &scope)?;
+            reduced += reduce.len();
+        }
+        Ok(())
+    }
+
+    fn column(&mut self, k: &ColumnKernel) -> Checked {
+        let (outer, count) = (k.outer.len(), k.outer.len() + k.reduced.len() + 1);
+        self.axes(count)?;
+        let stored = BTreeSet::new();
+        let mut scope = Scope {
+            at: "the reduction".into(),
+            hidden: 0..0,
+            reduced: 0,
+            acc: false,
+            stored: &stored,
+        };
+        if k.reduce.iter().any(|(how, _)| *how == Reduction::ArgMax) {
+            return Err(VerifyError::ArgMaxOverRows { at: scope.at });
+        }
+        self.reduce(&k.reduce, &scope)?;
+        scope = Scope {
+            at: "the epilogue".into(),
+            hidden: outer..count - 1,
+            reduced: k.reduce.len(),
+            ..scope
+        };
+        self.store(&k.store, count, &scope)
+    }
+
+    fn contract(&mut self, k: &Contract) -> Checked {
+        for (at, operand) in [("operand a", &k.a), ("operand b", &k.b)] {
+            self.reads(at, operand.slot, DType::F32)?;
+            let (found, expected) = (operand.batch.len(), k.batch.len());
+            if found != expected {
+                return Err(VerifyError::Strides {
+                    at: at.into(),
+                    found,
+                    expected,
+                });
+            }
+        }
+        let count = k.batch.len() + 2;
+        self.axes(count)?;
+        let stored = BTreeSet::new();
+        let scope = Scope {
+            at: "the epilogue".into(),
+            hidden: 0..0,
+            reduced: 0,
+            acc: true,
+            stored: &stored,
+        };
+        self.store(&k.store, count, &scope)
+    }
+
+    /// Operands that both directions of attention read.
+    fn attention_inputs(&self, k: &Attention) -> Checked {
+        if k.heads < 1 || k.head_dim < 1 {
+            return Err(VerifyError::NoHeads {
+                heads: k.heads,
+                head_dim: k.head_dim,
+            });
+        }
+        for (at, view) in [("the queries", &k.q), ("the keys", &k.k), ("the values", &k.v)] {
+            self.reads(at, view.slot, DType::F32)?;
+        }
+        self.reads("the lengths", k.lengths, DType::I32)?;
+        if let Some(d) = &k.dropout {
+            self.reads("the dropout rate", d.rate, DType::F32)?;
+            self.reads("the dropout seed", d.seed, DType::I32)?;
+        }
+        Ok(())
+    }
+
+    fn attention(&mut self, k: &Attention) -> Checked {
+        self.attention_inputs(k)?;
+        self.writes("the result", k.out.slot, DType::F32)?;
+        self.writes("the log-sum-exp", k.lse, DType::F32)
+    }
+
+    fn attention_grad(&mut self, k: &AttentionGrad) -> Checked {
+        self.attention_inputs(&k.forward)?;
+        self.reads("the result", k.forward.out.slot, DType::F32)?;
+        self.reads("the log-sum-exp", k.forward.lse, DType::F32)?;
+        self.reads("the gradient of the result", k.d_out.slot, DType::F32)?;
+        for view in [&k.dq, &k.dk, &k.dv] {
+            self.writes("a gradient", view.slot, DType::F32)?;
+        }
+        Ok(())
+    }
+
+    fn reads(&self, at: &str, slot: Slot, dtype: DType) -> Checked {
+        expect_slot(self.slots, slot, dtype, || at.into())?;
+        match self.slots[slot].access {
+            Access::Write => Err(VerifyError::ReadOfWrite { at: at.into(), slot }),
+            Access::Read | Access::Update => Ok(()),
+        }
+    }
+
+    fn writes(&mut self, at: &str, slot: Slot, dtype: DType) -> Checked {
+        expect_slot(self.slots, slot, dtype, || at.into())?;
+        if self.slots[slot].access == Access::Read {
+            return Err(VerifyError::WriteOfRead { at: at.into(), slot });
+        }
+        self.written.insert(slot);
+        Ok(())
+    }
+
+    /// Every axis number in the values is below `count`.
+    fn axes(&self, count: usize) -> Checked {
+        for (i, value) in self.values.iter().enumerate() {
+            if let Some(axis) = value_axes(value).into_iter().find(|a| *a >= count) {
+                return Err(VerifyError::NoAxis {
+                    at: format!("v{i}"),
+                    axis,
+                    count,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn reduce(&self, reduce: &[(Reduction, ValId)], scope: &Scope) -> Checked {
+        self.roots(reduce.iter().map(|(_, v)| *v), scope)
+    }
+
+    fn store(&mut self, stores: &[Store], axes: usize, scope: &Scope) -> Checked {
+        self.roots(store_roots(stores), scope)?;
+        for (n, store) in stores.iter().enumerate() {
+            let at = format!("{}, store {n}", scope.at);
+            for axis in index_axes(&store.index) {
+                if axis >= axes {
+                    return Err(VerifyError::NoAxis { at, axis, count: axes });
+                }
+                if scope.hidden.contains(&axis) {
+                    return Err(VerifyError::StoreAxisOutOfScope { at, axis });
+                }
+            }
+            for v in index_values(&store.index) {
+                expect(
+                    self.dtypes[v] == DType::I32,
+                    || format!("{at}: index v{v}"),
+                    "i32",
+                    self.dtypes[v],
+                )?;
+            }
+            self.writes(&at, store.slot, self.dtypes[store.value])?;
+            if store.accumulate && self.slots[store.slot].access != Access::Update {
+                return Err(VerifyError::AccumulateWithoutUpdate { at, slot: store.slot });
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that `roots` are computed from is there in `scope`.
+    fn roots(&self, roots: impl Iterator<Item = ValId>, scope: &Scope) -> Checked {
+        let at = || scope.at.clone();
+        let roots: Vec<ValId> = roots.collect();
+        if let Some(value) = roots.iter().find(|v| **v >= self.values.len()) {
+            return Err(VerifyError::NoValue {
+                at: at(),
+                value: *value,
+            });
+        }
+        for v in needed(self.values, roots) {
+            if let Some(axis) = value_axes(&self.values[v])
+                .into_iter()
+                .find(|a| scope.hidden.contains(a))
+            {
+                return Err(VerifyError::AxisOutOfScope {
+                    at: at(),
+                    axis,
+                    value: v,
+                });
+            }
+            match &self.values[v] {
+                Value::Reduced(n) if *n >= scope.reduced => {
+                    return Err(VerifyError::ReducedTooEarly {
+                        at: at(),
+                        reduction: *n,
+                    });
+                }
+                Value::Acc if !scope.acc => return Err(VerifyError::AccOutsideContract { at: at() }),
+                Value::Load { slot, .. } | Value::Uniform { seed: slot, .. }
+                    if self.slots[*slot].access == Access::Write && !scope.stored.contains(slot) =>
+                {
+                    return Err(VerifyError::ReadOfWrite {
+                        at: format!("{}, v{v}", scope.at),
+                        slot: *slot,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

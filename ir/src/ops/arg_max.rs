@@ -1,0 +1,42 @@
+//! The first position of the maximum over the last axis, i32, the axis staying with size 1.
+
+use super::{EvalCx, OpDef, Vjp};
+use crate::graph::{Graph, ValueId};
+use crate::lower::Lower;
+use crate::sample::{Rand, Sample, SampleArg};
+use crate::tensor::Tensor;
+use crate::types::{Type, TypeError};
+use serde::{Deserialize, Serialize};
+use super::sum::reduced;
+use crate::kernel::Reduction;
+use crate::scalar::DType;
+use crate::types::{arity, float, type_error};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ArgMax {}
+
+impl OpDef for ArgMax {
+    fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
+        let [x] = arity::<1>(args)?;
+        float("the operand", x)?;
+        if x.rank() == 0 {
+            return type_error("a scalar has no last axis");
+        }
+        Ok(vec![Type::i32(reduced(x, &[x.rank() - 1], true)?)])
+    }
+    fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
+        let (_, cols) = args[0].rows_cols();
+        let first = |row: &[f64]| (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best }) as f64;
+        let data = args[0].data.chunks(cols).map(first).collect();
+        vec![Tensor::new(DType::I32, cx.shape(0), data)]
+    }
+    fn vjp(&self, _: &mut Graph, _: &Vjp) -> Vec<Option<ValueId>> {
+        vec![None]
+    }
+    fn lower(&self) -> Lower<'_> {
+        Lower::Reduce { reduction: Reduction::ArgMax, axes: vec![], keep: true }
+    }
+    fn sample(r: &mut Rand) -> Sample<Self> {
+        Sample::new(ArgMax {}, vec![SampleArg::float(r.shape(2))])
+    }
+}

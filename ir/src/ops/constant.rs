@@ -1,0 +1,43 @@
+//! A scalar constant of shape [].
+
+use super::{EvalCx, OpDef, Vjp};
+use crate::graph::{Graph, ValueId};
+use crate::lower::Lower;
+use crate::sample::{Rand, Sample, SampleArg};
+use crate::tensor::Tensor;
+use crate::types::{Type, TypeError};
+use serde::{Deserialize, Serialize};
+use crate::kernel::Value;
+use crate::scalar::{DType, Float};
+use crate::types::arity;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Constant {
+    pub dtype: DType,
+    pub value: Float,
+}
+
+impl Constant {
+    pub fn new(dtype: DType, value: f64) -> Constant {
+        Constant { dtype, value: value.into() }
+    }
+}
+
+impl OpDef for Constant {
+    fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
+        arity::<0>(args)?;
+        Ok(vec![Type::new(self.dtype, [])])
+    }
+    fn eval(&self, cx: &EvalCx, _: &[&Tensor]) -> Vec<Tensor> {
+        cx.build(|_| self.value.get())
+    }
+    fn vjp(&self, _: &mut Graph, _: &Vjp) -> Vec<Option<ValueId>> {
+        vec![]
+    }
+    fn lower(&self) -> Lower<'_> {
+        Lower::Element(Box::new(|p, _| p.value(Value::Const { dtype: self.dtype, bits: self.value.bits() })))
+    }
+    fn sample(r: &mut Rand) -> Sample<Self> {
+        Sample::new(Constant::new(DType::F32, r.int(-3, 3) as f64), Vec::<SampleArg>::new())
+    }
+}

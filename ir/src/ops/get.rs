@@ -1,0 +1,34 @@
+//! One result of a node that has several.
+
+use super::{EvalCx, OpDef, Vjp};
+use crate::graph::{Graph, ValueId};
+use crate::lower::Lower;
+use crate::sample::{Rand, Sample, SampleArg};
+use crate::tensor::Tensor;
+use crate::types::{Type, TypeError};
+use serde::{Deserialize, Serialize};
+use crate::types::type_error;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Get {
+    pub index: usize,
+}
+
+impl OpDef for Get {
+    fn infer(&self, _: &[Type]) -> Result<Vec<Type>, TypeError> {
+        type_error("is built by the graph, which knows all results of the node it reads")
+    }
+    fn eval(&self, _: &EvalCx, _: &[&Tensor]) -> Vec<Tensor> {
+        unreachable!("the evaluator reads the result itself")
+    }
+    fn vjp(&self, _: &mut Graph, _: &Vjp) -> Vec<Option<ValueId>> {
+        unreachable!("differentiate hands the gradients of `get` to the node it reads")
+    }
+    fn lower(&self) -> Lower<'_> {
+        Lower::Leaf
+    }
+    /// Stands for every op with several results; itself it has no operands to draw.
+    fn sample(r: &mut Rand) -> Sample<Self> {
+        Sample::new(Get { index: r.int(0, 1) as usize }, Vec::<SampleArg>::new())
+    }
+}

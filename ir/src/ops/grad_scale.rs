@@ -1,0 +1,40 @@
+//! The operand itself; its gradient is multiplied by `factor`.
+
+use super::{EvalCx, OpDef, Vjp};
+use crate::graph::{Graph, ValueId};
+use crate::lower::Lower;
+use crate::sample::{Rand, Sample, SampleArg};
+use crate::tensor::Tensor;
+use crate::types::{Type, TypeError};
+use serde::{Deserialize, Serialize};
+use crate::scalar::Float;
+use crate::types::{arity, float};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GradScale {
+    pub factor: Float,
+}
+
+impl OpDef for GradScale {
+    fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
+        let [x] = arity::<1>(args)?;
+        float("the operand", x)?;
+        Ok(vec![x.clone()])
+    }
+    fn eval(&self, _: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
+        vec![args[0].clone()]
+    }
+    fn vjp(&self, g: &mut Graph, at: &Vjp) -> Vec<Option<ValueId>> {
+        vec![Some(g.scale(at.grad(), self.factor.get()))]
+    }
+    fn lower(&self) -> Lower<'_> {
+        Lower::Element(Box::new(|p, at| p.arg(0, at)))
+    }
+    fn sample(r: &mut Rand) -> Sample<Self> {
+        let factor = r.float(0.1, 2.0).into();
+        Sample::new(GradScale { factor }, vec![SampleArg::float(r.shape(2))]).without_gradient()
+    }
+    fn surrogate(&self) -> Option<&'static str> {
+        Some("the gradient is scaled")
+    }
+}

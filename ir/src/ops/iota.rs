@@ -1,0 +1,35 @@
+//! 0, 1, 2, ... as i32 [size].
+
+use super::{EvalCx, OpDef, Vjp};
+use crate::graph::{Graph, ValueId};
+use crate::lower::Lower;
+use crate::sample::{Rand, Sample, SampleArg};
+use crate::tensor::Tensor;
+use crate::types::{Type, TypeError};
+use serde::{Deserialize, Serialize};
+use crate::dim::Dim;
+use crate::types::arity;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Iota {
+    pub size: Dim,
+}
+
+impl OpDef for Iota {
+    fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
+        arity::<0>(args)?;
+        Ok(vec![Type::i32([self.size.clone()])])
+    }
+    fn eval(&self, cx: &EvalCx, _: &[&Tensor]) -> Vec<Tensor> {
+        cx.build(|at| at[0] as f64)
+    }
+    fn vjp(&self, _: &mut Graph, _: &Vjp) -> Vec<Option<ValueId>> {
+        vec![]
+    }
+    fn lower(&self) -> Lower<'_> {
+        Lower::Element(Box::new(|p, at| p.coordinate(&at[0])))
+    }
+    fn sample(r: &mut Rand) -> Sample<Self> {
+        Sample::new(Iota { size: r.size() }, Vec::<SampleArg>::new())
+    }
+}

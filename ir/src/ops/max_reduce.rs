@@ -1,0 +1,44 @@
+//! The maximum over the last axis, which stays with size 1. Used for stable exponentials: no gradient flows.
+
+use super::{EvalCx, OpDef, Vjp};
+use crate::graph::{Graph, ValueId};
+use crate::lower::Lower;
+use crate::sample::{Rand, Sample, SampleArg};
+use crate::tensor::Tensor;
+use crate::types::{Type, TypeError};
+use serde::{Deserialize, Serialize};
+use super::sum::reduced;
+use crate::kernel::Reduction;
+use crate::types::{arity, float, type_error};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MaxReduce {}
+
+impl OpDef for MaxReduce {
+    fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
+        let [x] = arity::<1>(args)?;
+        float("the operand", x)?;
+        if x.rank() == 0 {
+            return type_error("a scalar has no last axis");
+        }
+        Ok(vec![x.with_shape(reduced(x, &[x.rank() - 1], true)?)])
+    }
+    fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
+        let (_, cols) = args[0].rows_cols();
+        let max = |row: &[f64]| row.iter().fold(f64::NEG_INFINITY, |a, b| if b.is_nan() || *b > a { *b } else { a });
+        let data = args[0].data.chunks(cols).map(max).collect();
+        vec![Tensor::new(args[0].dtype, cx.shape(0), data)]
+    }
+    fn vjp(&self, _: &mut Graph, _: &Vjp) -> Vec<Option<ValueId>> {
+        vec![None]
+    }
+    fn lower(&self) -> Lower<'_> {
+        Lower::Reduce { reduction: Reduction::Max, axes: vec![], keep: true }
+    }
+    fn sample(r: &mut Rand) -> Sample<Self> {
+        Sample::new(MaxReduce {}, vec![SampleArg::float(r.shape(2))]).without_gradient()
+    }
+    fn surrogate(&self) -> Option<&'static str> {
+        Some("no gradient: it only shifts exponents, where the derivative cancels")
+    }
+}

@@ -1,0 +1,71 @@
+//! Zeros before and after the positions of an axis.
+
+use super::{EvalCx, OpDef, Vjp};
+use crate::graph::{Graph, ValueId};
+use crate::lower::Lower;
+use crate::sample::{Rand, Sample, SampleArg};
+use crate::tensor::Tensor;
+use crate::types::{Type, TypeError};
+use serde::{Deserialize, Serialize};
+use crate::dim::Dim;
+use crate::kernel::{Index, ValId};
+use crate::lower::Pull;
+use crate::scalar::{Binary, DType};
+use crate::types::{arity, type_error};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Pad {
+    pub axis: usize,
+    pub before: Dim,
+    pub after: Dim,
+}
+
+impl OpDef for Pad {
+    fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
+        let [x] = arity::<1>(args)?;
+        if self.axis >= x.rank() {
+            return type_error(format!("axis {} of {x} does not exist", self.axis));
+        }
+        let mut shape = x.shape.clone();
+        shape[self.axis] = shape[self.axis].clone() + self.before.clone() + self.after.clone();
+        Ok(vec![x.with_shape(shape)])
+    }
+    fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
+        let before = cx.size(&self.before);
+        let len = args[0].shape[self.axis];
+        cx.build(|at| {
+            let mut at = at.to_vec();
+            if at[self.axis] < before || at[self.axis] >= before + len {
+                return 0.0;
+            }
+            at[self.axis] -= before;
+            args[0].at(&at)
+        })
+    }
+    fn vjp(&self, g: &mut Graph, at: &Vjp) -> Vec<Option<ValueId>> {
+        let len = g.shape(at.args[0])[self.axis].clone();
+        vec![Some(g.slice(at.grad(), self.axis, self.before.clone(), len))]
+    }
+    fn lower(&self) -> Lower<'_> {
+        Lower::Element(Box::new(|p, at| {
+            let len = p.arg_type(0).shape[self.axis].clone();
+            let mut at = at.to_vec();
+            at[self.axis] = at[self.axis].clone().offset(&(self.before.clone() * Dim::from(-1)));
+            let inside = within(p, &at[self.axis], &len);
+            p.arg_if(0, &at, inside)
+        }))
+    }
+    fn sample(r: &mut Rand) -> Sample<Self> {
+        let (axis, before, after) = (r.int(0, 2) as usize, r.int(0, 5), r.int(0, 5));
+        Sample::new(Pad { axis, before: before.into(), after: after.into() }, vec![SampleArg::float(r.shape(3))])
+    }
+}
+
+/// 0 <= at < len, as an i32 value.
+pub(super) fn within(p: &mut dyn Pull, at: &Index, len: &Dim) -> ValId {
+    let i = p.coordinate(at);
+    let (zero, len) = (p.constant(DType::I32, 0.0), p.size(len));
+    let low = p.binary(Binary::LessEq, zero, i);
+    let high = p.binary(Binary::Less, i, len);
+    p.binary(Binary::And, low, high)
+}

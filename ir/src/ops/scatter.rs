@@ -1,0 +1,57 @@
+//! Adds rows into a zero tensor, the transpose of `take`: from [batch.., I.., rest..] and i32 index [batch.., I..]
+//! give [batch.., size, rest..]. Negative indices are skipped; colliding rows are added in order.
+
+use super::{EvalCx, OpDef, Vjp};
+use crate::graph::{Graph, ValueId};
+use crate::lower::Lower;
+use crate::sample::{Rand, Sample, SampleArg};
+use crate::tensor::Tensor;
+use crate::types::{Type, TypeError};
+use serde::{Deserialize, Serialize};
+use super::Take;
+use crate::dim::Dim;
+use crate::types::{arity, float, int, type_error};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Scatter {
+    pub batch: usize,
+    pub size: Dim,
+}
+
+impl OpDef for Scatter {
+    fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
+        let [from, index] = arity::<2>(args)?;
+        int("the index", index)?;
+        float("the rows", from)?;
+        if index.rank() < self.batch || from.rank() < index.rank() || from.shape[..index.rank()] != index.shape[..] {
+            return type_error(format!("{from} has no row for every index of {index}"));
+        }
+        let batch = from.shape[..self.batch].iter().cloned();
+        let rest = from.shape[index.rank()..].iter().cloned();
+        Ok(vec![from.with_shape(batch.chain([self.size.clone()]).chain(rest).collect::<Vec<_>>())])
+    }
+    fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
+        let mut out = Tensor::zeros(args[0].dtype, cx.shape(0));
+        let n = args[1].shape.len();
+        let width: usize = args[0].shape[n..].iter().product();
+        for (i, row) in args[1].data.iter().enumerate().filter(|(_, r)| **r >= 0.0) {
+            let per_batch: usize = args[1].shape[self.batch..].iter().product();
+            let to = (i / per_batch * out.shape[self.batch] + *row as usize) * width;
+            for j in 0..width {
+                out.data[to + j] += args[0].data[i * width + j];
+            }
+        }
+        vec![out]
+    }
+    fn vjp(&self, g: &mut Graph, at: &Vjp) -> Vec<Option<ValueId>> {
+        vec![Some(g.add_op(Take { batch: self.batch }, &[at.grad(), at.args[1]])), None]
+    }
+    fn lower(&self) -> Lower<'_> {
+        Lower::Opaque
+    }
+    fn sample(r: &mut Rand) -> Sample<Self> {
+        let (batch, count, size) = (r.size(), r.size(), r.int(1, 9));
+        let from = SampleArg::float(vec![batch.clone(), count.clone(), r.size()]);
+        Sample::new(Scatter { batch: 1, size: size.into() }, vec![from, SampleArg::int(vec![batch, count], -1, size - 1)])
+    }
+}

@@ -1,0 +1,78 @@
+//! Gathers rows: x [batch.., R, rest..] at i32 index [batch.., I..] gives [batch.., I.., rest..].
+//!
+//! A negative index gives zeros. The first `batch` axes are shared.
+
+use super::{EvalCx, OpDef, Vjp};
+use crate::graph::{Graph, ValueId};
+use crate::lower::Lower;
+use crate::sample::{Rand, Sample, SampleArg};
+use crate::tensor::Tensor;
+use crate::types::{Type, TypeError};
+use serde::{Deserialize, Serialize};
+use super::Scatter;
+use crate::kernel::Index;
+use crate::scalar::{Binary, DType};
+use crate::types::{arity, int, same_dim, type_error};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Take {
+    pub batch: usize,
+}
+
+impl OpDef for Take {
+    fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
+        let [x, index] = arity::<2>(args)?;
+        int("the index", index)?;
+        if x.rank() <= self.batch || index.rank() < self.batch {
+            return type_error(format!("{} shared axes are too many for {x} and {index}", self.batch));
+        }
+        for (a, b) in x.shape.iter().zip(&index.shape).take(self.batch) {
+            same_dim("shared axes", a, b)?;
+        }
+        let rest = x.shape[self.batch + 1..].iter().cloned();
+        Ok(vec![x.with_shape(index.shape.iter().cloned().chain(rest).collect::<Vec<_>>())])
+    }
+    fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
+        let n = args[1].shape.len();
+        cx.build(|at| {
+            let row = args[1].at(&at[..n]);
+            if row < 0.0 {
+                return 0.0;
+            }
+            let i: Vec<usize> = at[..self.batch].iter().copied().chain([row as usize]).chain(at[n..].iter().copied()).collect();
+            args[0].at(&i)
+        })
+    }
+    fn vjp(&self, g: &mut Graph, at: &Vjp) -> Vec<Option<ValueId>> {
+        let x = g.ty(at.args[0]).clone();
+        if !x.dtype.is_float() {
+            return vec![None, None];
+        }
+        let op = Scatter { batch: self.batch, size: x.shape[self.batch].clone() };
+        vec![Some(g.add_op(op, &[at.grad(), at.args[1]])), None]
+    }
+    fn lower(&self) -> Lower<'_> {
+        Lower::Element(Box::new(|p, at| {
+            let n = p.arg_type(1).rank();
+            let row = p.arg(1, &at[..n]);
+            let zero = p.constant(DType::I32, 0.0);
+            let inside = p.binary(Binary::LessEq, zero, row);
+            let mut i = at[..self.batch].to_vec();
+            i.push(Index::value(row));
+            i.extend_from_slice(&at[n..]);
+            p.arg_if(0, &i, inside)
+        }))
+    }
+    fn sample(r: &mut Rand) -> Sample<Self> {
+        let batch = r.int(1, 2) as usize;
+        let (mut x, mut index) = (r.shape(batch), vec![]);
+        index.extend(x.iter().cloned());
+        let rows = r.int(1, 9);
+        x.push(rows.into());
+        if batch == 1 {
+            x.push(r.size());
+        }
+        index.push(r.size());
+        Sample::new(Take { batch }, vec![SampleArg::float(x), SampleArg::int(index, -1, rows - 1)])
+    }
+}

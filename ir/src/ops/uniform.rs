@@ -1,0 +1,54 @@
+//! Uniform random numbers in [0, 1) from a seed (i32 [2]), a site and the layer of an enclosing repeat.
+
+use super::{EvalCx, OpDef, Vjp};
+use crate::graph::{Graph, ValueId};
+use crate::lower::Lower;
+use crate::sample::{Rand, Sample, SampleArg};
+use crate::tensor::Tensor;
+use crate::types::{Type, TypeError};
+use serde::{Deserialize, Serialize};
+use crate::dim::Dim;
+use crate::kernel::Index;
+use crate::rng;
+use crate::types::{arity, type_error};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Uniform {
+    /// Tells the uses of one seed apart.
+    pub site: u32,
+    pub shape: Vec<Dim>,
+}
+
+impl OpDef for Uniform {
+    fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
+        let [seed] = arity::<1>(args)?;
+        if *seed != Type::i32([Dim::from(2)]) {
+            return type_error(format!("the seed must be i32[2], got {seed}"));
+        }
+        Ok(vec![Type::f32(self.shape.clone())])
+    }
+    fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
+        let layer = cx.env.get("layer").copied().unwrap_or(0) as u32;
+        let seed = [args[0].data[0] as i32 as u32, args[0].data[1] as i32 as u32];
+        let keys = rng::keys(seed, self.site, layer);
+        let mut i = 0u32;
+        cx.build(|_| {
+            let u = rng::uniform(keys, i);
+            i = i.wrapping_add(1);
+            u as f64
+        })
+    }
+    fn vjp(&self, _: &mut Graph, _: &Vjp) -> Vec<Option<ValueId>> {
+        vec![None]
+    }
+    fn lower(&self) -> Lower<'_> {
+        Lower::Element(Box::new(|p, at| {
+            let strides = Type::f32(self.shape.clone()).strides();
+            p.uniform(0, self.site, Index::linear(at, &strides))
+        }))
+    }
+    fn sample(r: &mut Rand) -> Sample<Self> {
+        let seed = SampleArg::int(vec![Dim::from(2)], -1000, 1000);
+        Sample::new(Uniform { site: r.int(0, 50) as u32, shape: r.shape(2) }, vec![seed])
+    }
+}

@@ -1,0 +1,179 @@
+//! Decoding ahead of training, on threads of its own.
+
+use super::{Batcher, Corpus, Plan, Position, Skipped};
+use crate::audio::{Reader, normalize};
+use crate::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+/// A decoded clip.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clip {
+    pub path: PathBuf,
+    pub wave: Vec<f32>,
+    pub text: Option<String>,
+}
+
+/// A decoded batch: the clips that could be used, and those that could not.
+#[derive(Debug)]
+pub struct Loaded {
+    pub position: Position,
+    /// Where the next batch is to be found: what a checkpoint keeps.
+    pub next: Position,
+    pub clips: Vec<Clip>,
+    pub skipped: Vec<Skipped>,
+}
+
+/// What a loader does with each batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Task {
+    pub seed: u64,
+    /// Clips found shorter than this, whatever a manifest said, are skipped.
+    pub min_samples: usize,
+    /// All clips of a batch to the length of the shortest.
+    pub equal: bool,
+    /// Zero mean and unit variance, over the whole clip before it is cropped.
+    pub normalize: bool,
+}
+
+/// Batches in order, decoded by several threads, each of which works a few batches ahead and no further.
+pub struct Loader {
+    workers: Vec<(Receiver<Loaded>, JoinHandle<()>)>,
+    turn: usize,
+}
+
+/// Batches a thread may have ready.
+const AHEAD: usize = 2;
+
+impl Loader {
+    /// Thread `w` of `threads` takes every `threads`-th batch, so that batches come in order without being sorted.
+    pub fn new(corpus: Arc<Corpus>, batcher: Batcher, start: Position, threads: usize, task: Task) -> Loader {
+        let threads = threads.max(1);
+        let workers = (0..threads)
+            .map(|w| {
+                let (send, receive) = sync_channel(AHEAD);
+                let corpus = corpus.clone();
+                let plans = with_next(batcher.clone().from(start)).skip(w).step_by(threads);
+                let thread = std::thread::spawn(move || {
+                    let mut reader = Reader::default();
+                    for (plan, next) in plans {
+                        if send.send(load(&corpus, &plan, next, &mut reader, task)).is_err() {
+                            return; // The trainer has gone.
+                        }
+                    }
+                });
+                (receive, thread)
+            })
+            .collect();
+        Loader { workers, turn: 0 }
+    }
+
+    /// The next batch; an error where there are no clips at all.
+    pub fn next(&mut self) -> Result<Loaded, Error> {
+        let (receive, _) = &self.workers[self.turn];
+        self.turn = (self.turn + 1) % self.workers.len();
+        receive
+            .recv()
+            .map_err(|_| Error::data("loader", "no clips are left to train on", "check the data and min_samples"))
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        for (receive, thread) in self.workers.drain(..) {
+            drop(receive); // Its next send fails, which ends it.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Pairs each plan with the position of the one after it.
+fn with_next(plans: impl Iterator<Item = Plan>) -> impl Iterator<Item = (Plan, Position)> {
+    let mut plans = plans.peekable();
+    std::iter::from_fn(move || {
+        let plan = plans.next()?;
+        let next = plans.peek().map_or(plan.position, |p| p.position);
+        Some((plan, next))
+    })
+}
+
+fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task: Task) -> Loaded {
+    let (mut clips, mut skipped) = (vec![], vec![]);
+    for index in &plan.clips {
+        let utterance = &corpus.utterances[*index];
+        match reader.read(&utterance.path) {
+            Ok(wave) if wave.len() < task.min_samples => skipped.push(Skipped {
+                path: utterance.path.clone(),
+                reason: format!("it has {} samples and min_samples is {}", wave.len(), task.min_samples),
+            }),
+            Ok(mut wave) => {
+                if task.normalize {
+                    normalize(&mut wave);
+                }
+                clips.push(Clip { path: utterance.path.clone(), wave, text: utterance.text.clone() })
+            }
+            Err(e) => skipped.push(Skipped { path: utterance.path.clone(), reason: e.to_string() }),
+        }
+    }
+    // By the lengths found, which need not be those of the manifest.
+    let shortest = clips.iter().map(|c| c.wave.len()).min().unwrap_or(0);
+    let crop = if task.equal { plan.crop.min(shortest) } else { plan.crop };
+    for (row, clip) in clips.iter_mut().enumerate() {
+        if clip.wave.len() > crop {
+            let start = Batcher::crop_start(task.seed, plan.position, row, clip.wave.len(), crop);
+            clip.wave = clip.wave[start..start + crop].to_vec();
+        }
+    }
+    Loaded { position: plan.position, next, clips, skipped }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Limits, Utterance};
+    use super::*;
+
+    #[test]
+    fn threads_do_not_change_what_is_loaded_and_bad_clips_are_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: 16_000,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut corpus = Corpus::default();
+        for i in 0..12usize {
+            let path = dir.path().join(format!("{i}.wav"));
+            let n = 200 + 37 * i;
+            if i == 5 {
+                std::fs::write(&path, b"RIFFnonsense").unwrap();
+            } else {
+                let mut w = hound::WavWriter::create(&path, spec).unwrap();
+                (0..n).for_each(|s| w.write_sample((s * (i + 1)) as i16).unwrap());
+                w.finalize().unwrap();
+            }
+            corpus.utterances.push(Utterance { path, text: None, samples: Some(n) });
+            corpus.lengths.push(n);
+        }
+        let corpus = Arc::new(corpus);
+        let limits = Limits { max_tokens: 1_200, max_batch: 8, max_crop: 400, crop_to_shortest: true };
+        let task = Task { seed: 7, min_samples: 0, equal: true, normalize: false };
+        let load = |threads, start, count| {
+            let batcher = Batcher::new(corpus.lengths.clone(), limits, 7, true);
+            let mut loader = Loader::new(corpus.clone(), batcher, start, threads, task);
+            (0..count).map(|_| loader.next().unwrap()).collect::<Vec<_>>()
+        };
+        let one = load(1, Position::default(), 14);
+        let three = load(3, Position::default(), 14);
+        for (a, b) in one.iter().zip(&three) {
+            assert_eq!((a.position, a.next, &a.clips), (b.position, b.next, &b.clips));
+            assert!(a.clips.windows(2).all(|w| w[0].wave.len() == w[1].wave.len()));
+        }
+        let later = load(2, one[6].next, 3);
+        assert_eq!(later[2].clips, one[9].clips);
+        let bad: Vec<_> = one.iter().filter(|l| l.position.epoch == 0).flat_map(|l| &l.skipped).collect();
+        assert!(bad.len() == 1 && bad[0].reason.contains("5.wav"), "{bad:?}");
+    }
+}

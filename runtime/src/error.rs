@@ -1,0 +1,70 @@
+//! Everything that can go wrong in a compiled program. A message names the file or setting and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot {action} `{}`: {source}{}", .path.display(), io_remedy(.source))]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("audio `{}`: {what}; {remedy}", .path.display())]
+    Audio { path: PathBuf, what: String, remedy: &'static str },
+    #[error("data `{place}`: {what}; {remedy}")]
+    Data { place: String, what: String, remedy: String },
+    #[error("setting {0}")]
+    Setting(String),
+    #[error("weights `{}`: {what}; {remedy}", .path.display())]
+    Weights { path: PathBuf, what: String, remedy: String },
+    #[error("run folder `{}`: {what}; {remedy}", .path.display())]
+    Run { path: PathBuf, what: String, remedy: String },
+    #[error("masks: {0}")]
+    Mask(#[from] crate::masks::MaskError),
+    #[error("program `{program}`: {what}")]
+    Program { program: String, what: String },
+    #[error(
+        "program `{program}` needs {:.2} GiB for this batch and the machine has {:.2} GiB free; {remedy}",
+        gib(*.needed), gib(*.available)
+    )]
+    Memory { program: String, needed: usize, available: usize, remedy: String },
+    #[error("training stopped at update {update}: {what}; the last good checkpoint is kept")]
+    Training { update: u64, what: String },
+    #[error("{0}")]
+    Usage(String),
+}
+
+fn gib(bytes: usize) -> f64 {
+    bytes as f64 / (1u64 << 30) as f64
+}
+
+fn io_remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => "; check the path",
+        io::ErrorKind::PermissionDenied => "; check the permissions or choose another folder",
+        io::ErrorKind::StorageFull => "; free some space on this disk, then continue with --resume",
+        io::ErrorKind::ReadOnlyFilesystem => "; choose a folder on a disk that can be written",
+        _ => "",
+    }
+}
+
+impl Error {
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        let path = path.to_path_buf();
+        move |source| Error::Io { action, path, source }
+    }
+
+    pub(crate) fn program(program: &str, what: impl Into<String>) -> Error {
+        Error::Program { program: program.into(), what: what.into() }
+    }
+
+    pub(crate) fn weights(path: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Error {
+        Error::Weights { path: path.into(), what: what.into(), remedy: remedy.into() }
+    }
+
+    pub(crate) fn run(path: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Error {
+        Error::Run { path: path.into(), what: what.into(), remedy: remedy.into() }
+    }
+
+    pub(crate) fn data(place: impl ToString, what: impl Into<String>, remedy: impl Into<String>) -> Error {
+        Error::Data { place: place.to_string(), what: what.into(), remedy: remedy.into() }
+    }
+}

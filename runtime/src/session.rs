@@ -1,0 +1,88 @@
+//! The seam between training and execution: named tensors in, named tensors out, and the arenas of the parameters.
+
+use crate::error::Error;
+use ir::artifact::Artifact;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Data {
+    F32(Vec<f32>),
+    I32(Vec<i32>),
+}
+
+/// A dense row-major tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    pub shape: Vec<usize>,
+    pub data: Data,
+}
+
+impl Tensor {
+    /// # Panics
+    /// If the shape and the number of elements disagree: shapes here come from code, never from a user.
+    pub fn f32(shape: &[usize], data: Vec<f32>) -> Tensor {
+        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?}");
+        Tensor { shape: shape.to_vec(), data: Data::F32(data) }
+    }
+
+    /// # Panics
+    /// As [`Tensor::f32`].
+    pub fn i32(shape: &[usize], data: Vec<i32>) -> Tensor {
+        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?}");
+        Tensor { shape: shape.to_vec(), data: Data::I32(data) }
+    }
+
+    pub fn as_f32(&self) -> Option<&[f32]> {
+        match &self.data {
+            Data::F32(v) => Some(v),
+            Data::I32(_) => None,
+        }
+    }
+
+    pub fn as_i32(&self) -> Option<&[i32]> {
+        match &self.data {
+            Data::I32(v) => Some(v),
+            Data::F32(_) => None,
+        }
+    }
+}
+
+/// One update of Adam with decoupled weight decay, in fairseq's form: `p -= lr*wd*p`, then
+/// `p -= lr * sqrt(1-b2^t)/(1-b1^t) * m/(sqrt(v)+eps)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    pub lr: f32,
+    pub beta1: f32,
+    pub beta2: f32,
+    pub eps: f32,
+    pub weight_decay: f32,
+    /// `t`, counted from 1.
+    pub step: u64,
+    /// Gradients are multiplied by this first.
+    pub scale: f32,
+}
+
+/// A compiled model with its parameters, gradients and moments in memory.
+pub trait Session {
+    fn artifact(&self) -> &Artifact;
+
+    /// The parameter arena; `Param::offset` says where each parameter lies.
+    fn params(&mut self) -> &mut [f32];
+
+    /// The gradient arena, laid out like the parameters.
+    fn grads(&mut self) -> &mut [f32];
+
+    /// Adam's first and second moments, laid out like the parameters.
+    fn moments(&mut self) -> (&mut [f32], &mut [f32]);
+
+    /// Bytes the program's activations need for these sizes, before anything is allocated.
+    fn peak_bytes(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<usize, Error>;
+
+    /// Runs a program; a training program adds its gradients to `grads`.
+    fn run(&mut self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error>;
+
+    /// Sum of squares of the gradients of the program's trained parameters, in a fixed order, times `scale` squared.
+    fn grad_norm(&mut self, program: &str, scale: f32) -> Result<f64, Error>;
+
+    /// Updates the program's trained parameters from their gradients.
+    fn adam(&mut self, program: &str, adam: &AdamStep) -> Result<(), Error>;
+}

@@ -1,0 +1,267 @@
+//! Opens a folder: a Hugging Face download or what a run left.
+
+use super::{CONFIG, MODEL, PREPROCESSOR, VOCAB, config, names};
+use crate::error::Error;
+use crate::vocab::Vocab;
+use ir::artifact::Artifact;
+use memmap2::Mmap;
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// A safetensors file, mapped.
+pub struct TensorFile {
+    path: PathBuf,
+    map: Mmap,
+    metadata: Metadata,
+    /// Where the data starts.
+    start: usize,
+}
+
+impl TensorFile {
+    pub fn open(path: &Path) -> Result<TensorFile, Error> {
+        let remedy = "the file is damaged or no safetensors file; copy or convert it again";
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        // SAFETY: the map is only read. Our own writers replace files by renaming, which leaves a mapped file as it
+        // is; another program that shortens the file under us ends this one with a signal, it does not corrupt memory.
+        let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
+        let (header, metadata) =
+            SafeTensors::read_metadata(&map).map_err(|e| Error::weights(path, e.to_string(), remedy))?;
+        let start = header + 8;
+        if map.len() - start != metadata.data_len() {
+            return Err(Error::weights(path, "its length and its header disagree", remedy));
+        }
+        Ok(TensorFile { path: path.into(), map, metadata, start })
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.metadata.offset_keys()
+    }
+
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.metadata.info(name)
+    }
+
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.info(name).map(|i| i.shape.as_slice())
+    }
+
+    fn bytes(&self, info: &TensorInfo) -> &[u8] {
+        &self.map[self.start + info.data_offsets.0..self.start + info.data_offsets.1]
+    }
+
+    fn wrong_type(&self, name: &str, found: Dtype, want: &str) -> Error {
+        Error::weights(&self.path, format!("`{name}` is {found:?}"), format!("store it as {want}"))
+    }
+
+    /// Values of a floating-point tensor (f32, f16, bf16 or f64), or `None` where there is no such tensor.
+    pub fn floats(&self, name: &str) -> Result<Option<Vec<f32>>, Error> {
+        let Some(info) = self.info(name) else { return Ok(None) };
+        let bytes = self.bytes(info);
+        Ok(Some(match info.dtype {
+            Dtype::F32 => groups::<4>(bytes).map(f32::from_le_bytes).collect(),
+            Dtype::F64 => groups::<8>(bytes).map(|b| f64::from_le_bytes(b) as f32).collect(),
+            Dtype::BF16 => groups::<2>(bytes).map(|b| f32::from_bits((u16::from_le_bytes(b) as u32) << 16)).collect(),
+            Dtype::F16 => groups::<2>(bytes).map(|b| half(u16::from_le_bytes(b))).collect(),
+            other => return Err(self.wrong_type(name, other, "f32")),
+        }))
+    }
+
+    /// Values of an integer tensor as i32, or `None` where there is no such tensor.
+    pub fn integers(&self, name: &str) -> Result<Option<Vec<i32>>, Error> {
+        let Some(info) = self.info(name) else { return Ok(None) };
+        let bytes = self.bytes(info);
+        let wide: Vec<i64> = match info.dtype {
+            Dtype::I64 => groups::<8>(bytes).map(i64::from_le_bytes).collect(),
+            Dtype::I32 => groups::<4>(bytes).map(|b| i32::from_le_bytes(b) as i64).collect(),
+            Dtype::U8 | Dtype::BOOL => bytes.iter().map(|b| *b as i64).collect(),
+            other => return Err(self.wrong_type(name, other, "i64")),
+        };
+        let narrow: Result<Vec<i32>, _> = wide.into_iter().map(i32::try_from).collect();
+        narrow.map(Some).map_err(|_| Error::weights(&self.path, format!("`{name}` has values beyond 32 bits"), "check it"))
+    }
+}
+
+fn groups<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
+    bytes.chunks_exact(N).map(|c| c.try_into().expect("chunks have this length"))
+}
+
+/// IEEE half precision to single, exactly.
+fn half(bits: u16) -> f32 {
+    let sign = ((bits as u32) & 0x8000) << 16;
+    let (exponent, fraction) = ((bits >> 10) & 31, (bits & 1023) as u32);
+    let magnitude = match exponent {
+        0 => fraction as f32 * 2f32.powi(-24),
+        31 => f32::from_bits(0x7f80_0000 | fraction << 13),
+        e => f32::from_bits((e as u32 + 112) << 23 | fraction << 13),
+    };
+    f32::from_bits(magnitude.to_bits() | sign)
+}
+
+/// Which parameters a command may find missing; they keep their first values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Pretraining goes on from pretraining; the letters' head is not of interest.
+    Head,
+    /// Fine-tuning starts the head anew where there is none, and needs no quantizer.
+    HeadAndQuantizer,
+    /// Transcribing needs the head.
+    Quantizer,
+}
+
+impl Missing {
+    fn allows(self, name: &str) -> bool {
+        match self {
+            Missing::Head => names::is_head(name),
+            Missing::HeadAndQuantizer => names::is_head(name) || names::only_for_pretraining(name),
+            Missing::Quantizer => names::only_for_pretraining(name),
+        }
+    }
+}
+
+/// A folder with weights.
+pub struct Folder {
+    dir: PathBuf,
+    tensors: TensorFile,
+}
+
+impl Folder {
+    pub fn open(dir: &Path) -> Result<Folder, Error> {
+        if !dir.is_dir() {
+            return Err(Error::weights(dir, "there is no such folder", "name a Hugging Face or a run folder"));
+        }
+        let model = dir.join(MODEL);
+        if !model.is_file() {
+            let remedy = if dir.join("pytorch_model.bin").is_file() {
+                "convert pytorch_model.bin: load it in transformers and save_pretrained it"
+            } else {
+                "name the folder that holds it; a run's first checkpoint writes one"
+            };
+            return Err(Error::weights(dir, format!("it has no {MODEL}"), remedy));
+        }
+        Ok(Folder { dir: dir.into(), tensors: TensorFile::open(&model)? })
+    }
+
+    /// The folder's letters, where it has any.
+    pub fn vocab(&self) -> Result<Option<Vocab>, Error> {
+        let path = self.dir.join(VOCAB);
+        path.is_file().then(|| Vocab::read(&path)).transpose()
+    }
+
+    /// Whether its model takes normalised input, where it says so.
+    pub fn normalize(&self) -> Result<Option<bool>, Error> {
+        let path = self.dir.join(PREPROCESSOR);
+        Ok(if path.is_file() { json(&path)?.get("do_normalize").and_then(Value::as_bool) } else { None })
+    }
+
+    /// Fails where config.json describes another network than the one compiled.
+    pub fn check_config(&self, artifact: &Artifact) -> Result<(), Error> {
+        let path = self.dir.join(CONFIG);
+        let Some(model) = artifact.export.values().find_map(|t| serde_json::from_str::<Value>(t).ok()) else {
+            return Ok(());
+        };
+        if !path.is_file() {
+            return Ok(());
+        }
+        match config::difference(&json(&path)?, &model) {
+            None => Ok(()),
+            Some((field, folder, compiled)) => Err(Error::weights(
+                &path,
+                format!("`{field}` is {folder} there and {compiled} in `{}`", artifact.name),
+                "compile the model that these weights belong to",
+            )),
+        }
+    }
+
+    /// Copies the folder's tensors into the arena. Returns the names of parameters it does not hold, all of which
+    /// `missing` allows; every other absence, a wrong shape or a tensor without a place is an error.
+    pub fn load(&self, artifact: &Artifact, params: &mut [f32], missing: Missing) -> Result<Vec<String>, Error> {
+        self.check_config(artifact)?;
+        let path = self.dir.join(MODEL);
+        let mut left: BTreeSet<String> = self.tensors.names().into_iter().collect();
+        let (mut absent, mut lacking) = (vec![], vec![]);
+        for param in &artifact.params {
+            let Some(name) = names::candidates(&param.name).into_iter().find(|n| self.tensors.info(n).is_some()) else {
+                if missing.allows(&param.name) { &mut absent } else { &mut lacking }.push(param.name.clone());
+                continue;
+            };
+            left.remove(&name);
+            let shape = self.tensors.shape(&name).unwrap_or_default();
+            if !shape.iter().map(|d| *d as i64).eq(param.shape.iter().copied()) {
+                let remedy = if names::is_head(&param.name) {
+                    "compile the model with as many letters as this vocabulary has"
+                } else {
+                    "compile the model that these weights belong to"
+                };
+                return Err(Error::weights(
+                    &path,
+                    format!("`{name}` has the shape {shape:?} and `{}` needs {:?}", artifact.name, param.shape),
+                    remedy,
+                ));
+            }
+            let values = self.tensors.floats(&name)?.unwrap_or_default();
+            if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+                let what = format!("`{name}` holds {} at element {at}", values[at]);
+                return Err(Error::weights(&path, what, "use a sound checkpoint"));
+            }
+            params[param.offset..param.offset + param.len()].copy_from_slice(&values);
+        }
+        if !lacking.is_empty() {
+            return Err(Error::weights(
+                &path,
+                format!("{} missing: {}", count(lacking.len()), shorten(&lacking)),
+                "use the folder of a model that has them (a pretrained one has no letters' head before fine-tuning)",
+            ));
+        }
+        // A model of another kind may bring a head or a quantizer that this artifact was compiled without.
+        let strange: Vec<String> =
+            left.into_iter().filter(|n| !names::is_head(n) && !names::only_for_pretraining(n)).collect();
+        if !strange.is_empty() {
+            return Err(Error::weights(
+                &path,
+                format!("{} without a place in `{}`: {}", count(strange.len()), artifact.name, shorten(&strange)),
+                "compile the model that these weights belong to",
+            ));
+        }
+        Ok(absent)
+    }
+}
+
+fn count(n: usize) -> String {
+    if n == 1 { "1 tensor is".into() } else { format!("{n} tensors are") }
+}
+
+fn shorten(names: &[String]) -> String {
+    let shown = names.iter().take(5).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    if names.len() > 5 { format!("{shown} and {} more", names.len() - 5) } else { shown }
+}
+
+fn json(path: &Path) -> Result<Value, Error> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    serde_json::from_str(&text).map_err(|e| Error::weights(path, format!("it is no JSON: {e}"), "restore the file"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_precision_is_exact() {
+        for (bits, value) in [
+            (0x0000, 0.0),
+            (0x8000, -0.0),
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x0001, 2f32.powi(-24)),
+            (0x03ff, 1023.0 * 2f32.powi(-24)),
+            (0x0400, 2f32.powi(-14)),
+        ] {
+            assert_eq!(half(bits).to_bits(), f32::to_bits(value), "{bits:#x}");
+        }
+        assert!(half(0x7e00).is_nan() && half(0xfc00) == f32::NEG_INFINITY);
+    }
+}
