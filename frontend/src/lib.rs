@@ -1,1 +1,22 @@
+//! The model language: RON text to resolved names and sizes to tensor IR. What it says is in `docs/language.md`.
 
+mod data;
+mod definitions;
+mod diagnostic;
+mod document;
+mod expr;
+mod globals;
+mod load;
+mod model;
+mod op_call;
+mod params;
+mod program;
+mod repeat;
+mod report;
+mod trace;
+mod value;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Source, Span};
+pub use load::load;
+pub use model::{Constant, Model, ParamDecl, Program};
+pub use report::check_report;

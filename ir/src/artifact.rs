@@ -121,7 +121,7 @@ pub struct Buffer {
     pub kind: BufferKind,
     pub dtype: DType,
     pub elements: Dim,
-    /// First and last step (numbered depth-first over `steps`, loop bodies included) at which the contents matter.
+    /// First and last step at which the contents matter. Steps are numbered depth-first, a loop before its body.
     pub live: (usize, usize),
 }
 

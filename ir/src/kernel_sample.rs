@@ -35,7 +35,7 @@ pub struct Operand {
 
 /// A kernel of any body.
 pub fn any(seed: u32) -> Sample {
-    [row, row, column, contract, attention, attention_grad, scatter, ctc][seed as usize % 8](seed / 8)
+    [row, row, column, contract, attention, attention_grad, scatter, ctc][seed as usize % 8](seed)
 }
 
 /// Rounding of f32: half a unit in the last place of 1, times 2 for operations that a backend contracts.
@@ -83,15 +83,19 @@ impl Draw {
 
     /// A constant or symbolic extent of at least 1.
     fn extent(&mut self, constants: &[i64]) -> Extent {
-        let dim = if self.rand.flag() {
-            let text = *self
-                .rand
-                .pick(&["T", "N", "i", "b", "T - 1", "(N - 1)/2", "(N + 3)/5 + 1", "2*i*b"]);
-            // Written out here, and correct.
-            text.parse().unwrap_or_default()
-        } else {
-            Dim::from(*self.rand.pick(constants))
-        };
+        self.extent_to(i64::MAX, constants)
+    }
+
+    /// An extent of `most` or less, as the constants are.
+    fn extent_to(&mut self, most: i64, constants: &[i64]) -> Extent {
+        let text = *self
+            .rand
+            .pick(&["T", "N", "i", "b", "T - 1", "(N - 1)/2", "(N + 3)/5 + 1", "2*i*b"]);
+        // Written out here, and correct.
+        let mut dim = text.parse().unwrap_or_default();
+        if self.size(&dim) > most || self.rand.flag() {
+            dim = Dim::from(*self.rand.pick(constants));
+        }
         let size = self.size(&dim);
         Extent { dim, size }
     }

@@ -23,6 +23,7 @@
 
 mod parse;
 mod print;
+mod scan;
 
 pub use parse::parse;
 pub use print::print;

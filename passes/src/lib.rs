@@ -1,1 +1,10 @@
+//! From tensor IR to kernel IR, one step at a time; `pipeline` lists the steps.
 
+pub mod decompose;
+pub mod differentiate;
+pub mod fuse;
+pub mod lower;
+pub mod optimizer;
+pub mod pipeline;
+mod reshape;
+mod scalar;

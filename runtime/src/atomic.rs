@@ -8,11 +8,15 @@ use std::path::{Path, PathBuf};
 
 /// Makes a rename in `dir` survive a loss of power.
 pub fn sync_dir(dir: &Path) -> Result<(), Error> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io("sync", dir))
+    File::open(dir)
+        .and_then(|d| d.sync_all())
+        .map_err(Error::io("sync", dir))
 }
 
 pub fn sync_file(path: &Path) -> Result<(), Error> {
-    File::open(path).and_then(|f| f.sync_all()).map_err(Error::io("sync", path))
+    File::open(path)
+        .and_then(|f| f.sync_all())
+        .map_err(Error::io("sync", path))
 }
 
 pub fn create_dir(dir: &Path) -> Result<(), Error> {
@@ -20,12 +24,17 @@ pub fn create_dir(dir: &Path) -> Result<(), Error> {
 }
 
 fn temporary(path: &Path) -> PathBuf {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
     path.with_file_name(format!(".{name}.tmp"))
 }
 
 fn parent(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// Writes beside `path`, syncs, and renames; a failure leaves what was there and removes what was begun.
@@ -85,9 +94,11 @@ pub fn write_tensors(path: &Path, pieces: Vec<(String, Piece)>) -> Result<(), Er
     replace(path, |new| {
         let metadata = [("format".to_string(), "pt".to_string())].into();
         safetensors::serialize_to_file(pieces, Some(metadata), new).map_err(|e| match e {
-            safetensors::SafeTensorError::IoError(source) => {
-                Error::Io { action: "write", path: path.into(), source }
-            }
+            safetensors::SafeTensorError::IoError(source) => Error::Io {
+                action: "write",
+                path: path.into(),
+                source,
+            },
             other => Error::weights(path, other.to_string(), "this is a fault of the program"),
         })?;
         readable(new)

@@ -79,23 +79,46 @@ pub struct Batch {
 
 /// Draws masks, negatives and noise, and lays out every input that `program` names.
 pub fn build(
-    program: &Program, geometry: &Geometry, settings: &Settings, clips: Clips, occasion: Occasion,
+    program: &Program,
+    geometry: &Geometry,
+    settings: &Settings,
+    clips: Clips,
+    occasion: Occasion,
 ) -> Result<Batch, Error> {
     let frames: Vec<usize> = clips.waves.iter().map(|w| geometry.frames(w.len())).collect();
     let masked_rows = if occasion.masks && takes(program, "mask") {
         let spans = Spans {
             prob: settings.share("mask_prob")?,
             length: settings.count("mask_length", 1)? as usize,
-            at_least: if settings.share("mask_prob")? > 0.0 { settings.count("mask_min", 0)? as usize } else { 0 },
+            at_least: if settings.share("mask_prob")? > 0.0 {
+                settings.count("mask_min", 0)? as usize
+            } else {
+                0
+            },
         };
         draw_spans(&frames, spans, &mut occasion.stream(Purpose::TimeMask))?
     } else {
         vec![vec![]; frames.len()]
     };
     check_rows(&masked_rows, &frames)?;
-    let layout = Layout { program, geometry, settings, clips, occasion, masked_rows: &masked_rows };
-    let inputs = program.inputs.iter().map(|port| Ok((port.name.clone(), layout.input(port)?))).collect::<Result<_, Error>>()?;
-    Ok(Batch { inputs: Inputs(inputs), masked: masked_rows.iter().map(Vec::len).sum(), frames })
+    let layout = Layout {
+        program,
+        geometry,
+        settings,
+        clips,
+        occasion,
+        masked_rows: &masked_rows,
+    };
+    let inputs = program
+        .inputs
+        .iter()
+        .map(|port| Ok((port.name.clone(), layout.input(port)?)))
+        .collect::<Result<_, Error>>()?;
+    Ok(Batch {
+        inputs: Inputs(inputs),
+        masked: masked_rows.iter().map(Vec::len).sum(),
+        frames,
+    })
 }
 
 pub fn takes(program: &Program, input: &str) -> bool {
@@ -155,7 +178,11 @@ impl Layout<'_> {
         let shape = [self.masked_rows.len(), self.most_masked(), groups, codes];
         let n = shape.iter().product();
         let mut stream = self.occasion.stream(Purpose::Gumbel);
-        let noise = if self.occasion.noise { (0..n).map(|_| stream.gumbel()).collect() } else { vec![0.0; n] };
+        let noise = if self.occasion.noise {
+            (0..n).map(|_| stream.gumbel()).collect()
+        } else {
+            vec![0.0; n]
+        };
         Ok(Tensor::f32(&shape, noise))
     }
 
@@ -167,23 +194,42 @@ impl Layout<'_> {
             return Ok(Tensor::i32(&[rows, channels], vec![0; rows * channels]));
         }
         let length = (self.settings.count("channel_mask_length", 1)? as usize).min(channels.saturating_sub(1).max(1));
-        let spans = Spans { prob, length, at_least: 0 };
-        let drawn = draw_spans(&vec![channels; rows], spans, &mut self.occasion.stream(Purpose::ChannelMask))?;
+        let spans = Spans {
+            prob,
+            length,
+            at_least: 0,
+        };
+        let drawn = draw_spans(
+            &vec![channels; rows],
+            spans,
+            &mut self.occasion.stream(Purpose::ChannelMask),
+        )?;
         Ok(mask(&drawn, channels))
     }
 
     fn keep(&self, port: &Port) -> Result<Tensor, Error> {
         let layers = constant(self.program, port, 0)?;
-        let drop = if self.occasion.noise { self.settings.share("layerdrop")? as f32 } else { 0.0 };
-        Ok(Tensor::f32(&[layers], draw_keep(layers, drop, &mut self.occasion.stream(Purpose::LayerDrop))))
+        let drop = if self.occasion.noise {
+            self.settings.share("layerdrop")? as f32
+        } else {
+            0.0
+        };
+        Ok(Tensor::f32(
+            &[layers],
+            draw_keep(layers, drop, &mut self.occasion.stream(Purpose::LayerDrop)),
+        ))
     }
 }
 
 /// A fixed size of a port.
 pub fn constant(program: &Program, port: &Port, axis: usize) -> Result<usize, Error> {
     let size = port.shape.get(axis).and_then(|d| d.as_const());
-    size.map(|s| s as usize)
-        .ok_or_else(|| Error::program(&program.name, format!("axis {axis} of the input `{}` must be fixed", port.name)))
+    size.map(|s| s as usize).ok_or_else(|| {
+        Error::program(
+            &program.name,
+            format!("axis {axis} of the input `{}` must be fixed", port.name),
+        )
+    })
 }
 
 /// Clips side by side, padded with zeros.
@@ -235,7 +281,11 @@ pub fn scalar(program: &Program, port: &Port, settings: &Settings) -> Result<Ten
         Some(value) => Ok(Tensor::f32(&vec![1; port.shape.len()], vec![value as f32])),
         None => Err(Error::program(
             &program.name,
-            format!("its input `{}` is none this program fills and no setting of `{}`", port.name, settings.command()),
+            format!(
+                "its input `{}` is none this program fills and no setting of `{}`",
+                port.name,
+                settings.command()
+            ),
         )),
     }
 }
@@ -247,7 +297,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn occasion(major: u64) -> Occasion {
-        Occasion { seed: 5, major, minor: 0, masks: true, noise: true, temperature: 2.0 }
+        Occasion {
+            seed: 5,
+            major,
+            minor: 0,
+            masks: true,
+            noise: true,
+            temperature: 2.0,
+        }
     }
 
     proptest! {
@@ -292,8 +349,13 @@ mod tests {
         port.name = "mystery".into();
         program.inputs.push(port);
         let wave = vec![0.1f32; 400];
-        let clips = Clips { waves: &[&wave], labels: &[] };
-        let error = build(program, &geometry, &settings, clips, occasion(0)).unwrap_err().to_string();
+        let clips = Clips {
+            waves: &[&wave],
+            labels: &[],
+        };
+        let error = build(program, &geometry, &settings, clips, occasion(0))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("mystery"), "{error}");
     }
 }

@@ -56,13 +56,24 @@ impl Run {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::run(dir, "another training writes to it", "wait for it or choose another folder"));
+                return Err(Error::run(
+                    dir,
+                    "another training writes to it",
+                    "wait for it or choose another folder",
+                ));
             }
             Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
         }
-        let run = Run { dir: dir.into(), _lock: lock };
+        let run = Run {
+            dir: dir.into(),
+            _lock: lock,
+        };
         if !resume && !run.checkpoints()?.is_empty() {
-            return Err(Error::run(dir, "it holds a run already", "go on with it by --resume or choose another folder"));
+            return Err(Error::run(
+                dir,
+                "it holds a run already",
+                "go on with it by --resume or choose another folder",
+            ));
         }
         Ok(run)
     }
@@ -81,7 +92,10 @@ impl Run {
         let mut found = vec![];
         for entry in fs::read_dir(&place).map_err(Error::io("list", &place))? {
             let path = entry.map_err(Error::io("list", &place))?.path();
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default();
             if let Some(update) = name.strip_prefix("step-").and_then(|n| n.parse().ok()) {
                 found.push((update, path));
             }
@@ -114,14 +128,21 @@ impl Run {
     /// Restores the newest sound checkpoint; damaged ones are reported through `warn` and passed over. `None` where there
     /// is none at all.
     pub fn restore(
-        &self, session: &mut dyn Session, command: &str, warn: &mut dyn FnMut(String),
+        &self,
+        session: &mut dyn Session,
+        command: &str,
+        warn: &mut dyn FnMut(String),
     ) -> Result<Option<State>, Error> {
         let mut last = None;
         for (_, path) in self.checkpoints()? {
             match read_checkpoint(&path, session) {
                 Ok(state) if state.command != command => {
                     let remedy = "choose another folder with --out";
-                    return Err(Error::run(&self.dir, format!("it holds a run of `{}`", state.command), remedy));
+                    return Err(Error::run(
+                        &self.dir,
+                        format!("it holds a run of `{}`", state.command),
+                        remedy,
+                    ));
                 }
                 Ok(state) => return Ok(Some(state)),
                 Err(e) => {
@@ -135,7 +156,11 @@ impl Run {
 }
 
 fn remove(dir: &Path) -> Result<(), Error> {
-    if dir.exists() { fs::remove_dir_all(dir).map_err(Error::io("remove", dir)) } else { Ok(()) }
+    if dir.exists() {
+        fs::remove_dir_all(dir).map_err(Error::io("remove", dir))
+    } else {
+        Ok(())
+    }
 }
 
 fn pieces<'a>(artifact: &Artifact, prefix: &str, arena: &'a [f32]) -> Vec<(String, Piece<'a>)> {
@@ -143,7 +168,11 @@ fn pieces<'a>(artifact: &Artifact, prefix: &str, arena: &'a [f32]) -> Vec<(Strin
         shape: p.shape.iter().map(|d| *d as usize).collect(),
         values: Values::F32(&arena[p.offset..p.offset + p.len()]),
     };
-    artifact.params.iter().map(|p| (format!("{prefix}{}", p.name), piece(p))).collect()
+    artifact
+        .params
+        .iter()
+        .map(|p| (format!("{prefix}{}", p.name), piece(p)))
+        .collect()
 }
 
 fn write_checkpoint(dir: &Path, session: &mut dyn Session, state: &State) -> Result<(), Error> {
@@ -167,7 +196,10 @@ fn read_checkpoint(dir: &Path, session: &mut dyn Session) -> Result<State, Error
     let state: State = postcard::from_bytes(&bytes)
         .map_err(|e| Error::run(&path, format!("it cannot be read ({e})"), "remove this checkpoint"))?;
     let artifact = session.artifact().clone();
-    let (weights, moments) = (TensorFile::open(&dir.join(WEIGHTS))?, TensorFile::open(&dir.join(MOMENTS))?);
+    let (weights, moments) = (
+        TensorFile::open(&dir.join(WEIGHTS))?,
+        TensorFile::open(&dir.join(MOMENTS))?,
+    );
     fill(&artifact, &weights, "", dir, session.params())?;
     let (first, second) = session.moments();
     fill(&artifact, &moments, "first.", dir, first)?;
@@ -199,7 +231,10 @@ mod tests {
             command: "pretrain".into(),
             update,
             skips: 0,
-            position: Position { epoch: 1, batch: update },
+            position: Position {
+                epoch: 1,
+                batch: update,
+            },
             best: Some(vec![0.1 + 0.2, 1e-300]),
             settings: [("lr".to_string(), SettingValue::Number(1.0 / 3.0))].into(),
             fingerprint: u64::MAX,
@@ -219,15 +254,24 @@ mod tests {
         // A kill in the middle of the next one leaves its temporary folder behind.
         fs::create_dir(run.place().join(".step-00000004.tmp")).unwrap();
         let mut other = FakeSession::default();
-        let back = run.restore(&mut other, "pretrain", &mut |w| panic!("{w}")).unwrap().unwrap();
-        assert_eq!((back, other.params()[0], other.moments().1[1]), (state(3), 1.0, f32::MIN_POSITIVE * 3.0));
+        let back = run
+            .restore(&mut other, "pretrain", &mut |w| panic!("{w}"))
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (back, other.params()[0], other.moments().1[1]),
+            (state(3), 1.0, f32::MIN_POSITIVE * 3.0)
+        );
         assert_eq!(run.checkpoints().unwrap().len(), 2);
         // A damaged one is passed over, and said to be.
         let weights = run.checkpoints().unwrap()[0].1.join(WEIGHTS);
         let bytes = fs::read(&weights).unwrap();
         fs::write(&weights, &bytes[..bytes.len() - 3]).unwrap();
         let mut warned = vec![];
-        let back = run.restore(&mut other, "pretrain", &mut |w| warned.push(w)).unwrap().unwrap();
+        let back = run
+            .restore(&mut other, "pretrain", &mut |w| warned.push(w))
+            .unwrap()
+            .unwrap();
         assert_eq!((back.update, other.params()[0], warned.len()), (2, 2.0 / 3.0, 1));
         assert!(run.restore(&mut other, "finetune", &mut |_| ()).is_err());
     }
@@ -236,10 +280,22 @@ mod tests {
     fn a_run_is_not_overwritten_nor_written_by_two() {
         let tmp = tempfile::tempdir().unwrap();
         let run = Run::open(tmp.path(), false).unwrap();
-        assert!(Run::open(tmp.path(), true).err().unwrap().to_string().contains("another training"));
+        assert!(
+            Run::open(tmp.path(), true)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("another training")
+        );
         run.save(&mut FakeSession::default(), &state(1), 2).unwrap();
         drop(run);
-        assert!(Run::open(tmp.path(), false).err().unwrap().to_string().contains("--resume"));
+        assert!(
+            Run::open(tmp.path(), false)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("--resume")
+        );
         Run::open(tmp.path(), true).unwrap();
     }
 }

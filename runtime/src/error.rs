@@ -6,17 +6,37 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot {action} `{}`: {source}{}", .path.display(), io_remedy(.source))]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("audio `{}`: {what}; {remedy}", .path.display())]
-    Audio { path: PathBuf, what: String, remedy: &'static str },
+    Audio {
+        path: PathBuf,
+        what: String,
+        remedy: &'static str,
+    },
     #[error("data `{place}`: {what}; {remedy}")]
-    Data { place: String, what: String, remedy: String },
+    Data {
+        place: String,
+        what: String,
+        remedy: String,
+    },
     #[error("setting {0}")]
     Setting(String),
     #[error("weights `{}`: {what}; {remedy}", .path.display())]
-    Weights { path: PathBuf, what: String, remedy: String },
+    Weights {
+        path: PathBuf,
+        what: String,
+        remedy: String,
+    },
     #[error("run folder `{}`: {what}; {remedy}", .path.display())]
-    Run { path: PathBuf, what: String, remedy: String },
+    Run {
+        path: PathBuf,
+        what: String,
+        remedy: String,
+    },
     #[error("masks: {0}")]
     Mask(#[from] crate::masks::MaskError),
     #[error("program `{program}`: {what}")]
@@ -25,7 +45,12 @@ pub enum Error {
         "program `{program}` needs {:.2} GiB for this batch and the machine has {:.2} GiB free; {remedy}",
         gib(*.needed), gib(*.available)
     )]
-    Memory { program: String, needed: usize, available: usize, remedy: String },
+    Memory {
+        program: String,
+        needed: usize,
+        available: usize,
+        remedy: String,
+    },
     #[error("training stopped at update {update}: {what}; the last good checkpoint is kept")]
     Training { update: u64, what: String },
     #[error("{0}")]
@@ -53,18 +78,33 @@ impl Error {
     }
 
     pub(crate) fn program(program: &str, what: impl Into<String>) -> Error {
-        Error::Program { program: program.into(), what: what.into() }
+        Error::Program {
+            program: program.into(),
+            what: what.into(),
+        }
     }
 
     pub(crate) fn weights(path: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Error {
-        Error::Weights { path: path.into(), what: what.into(), remedy: remedy.into() }
+        Error::Weights {
+            path: path.into(),
+            what: what.into(),
+            remedy: remedy.into(),
+        }
     }
 
     pub(crate) fn run(path: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Error {
-        Error::Run { path: path.into(), what: what.into(), remedy: remedy.into() }
+        Error::Run {
+            path: path.into(),
+            what: what.into(),
+            remedy: remedy.into(),
+        }
     }
 
     pub(crate) fn data(place: impl ToString, what: impl Into<String>, remedy: impl Into<String>) -> Error {
-        Error::Data { place: place.to_string(), what: what.into(), remedy: remedy.into() }
+        Error::Data {
+            place: place.to_string(),
+            what: what.into(),
+            remedy: remedy.into(),
+        }
     }
 }

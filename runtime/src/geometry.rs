@@ -19,10 +19,18 @@ impl Geometry {
     pub fn new(artifact: &Artifact) -> Result<Geometry, Error> {
         let fault = |what: &str| Error::program(&artifact.name, what);
         let ports = || artifact.programs.iter().flat_map(|p| p.inputs.iter().chain(&p.outputs));
-        let axis = |name: &str| ports().find(|p| p.name == name && p.shape.len() >= 2).map(|p| p.shape[1].clone());
+        let axis = |name: &str| {
+            ports()
+                .find(|p| p.name == name && p.shape.len() >= 2)
+                .map(|p| p.shape[1].clone())
+        };
         let wave = axis("wave").ok_or_else(|| fault("no program takes a `wave` of [batch, samples]"))?;
         let samples = only_symbol(&wave).ok_or_else(|| fault("the sample axis of `wave` is no plain size"))?;
-        let named = artifact.dims.iter().find(|(name, _)| name == "T").map(|(_, d)| d.clone());
+        let named = artifact
+            .dims
+            .iter()
+            .find(|(name, _)| name == "T")
+            .map(|(_, d)| d.clone());
         let mut frames = named
             .or_else(|| axis("mask"))
             .or_else(|| axis("logits"))
@@ -34,7 +42,9 @@ impl Geometry {
         }
         match only_symbol_of(&frames) {
             Some(s) if s == samples => Ok(Geometry { frames, samples }),
-            _ => Err(fault(&format!("the number of frames, {frames}, must depend on `{samples}` alone"))),
+            _ => Err(fault(&format!(
+                "the number of frames, {frames}, must depend on `{samples}` alone"
+            ))),
         }
     }
 

@@ -1,1 +1,31 @@
+//! What a compiled program is made of besides its code: audio, data, masks, training, checkpoints, decoding, and the
+//! command line. It knows wav2vec 2.0 and no compiler.
 
+pub mod atomic;
+pub mod audio;
+pub mod batch;
+pub mod bench;
+pub mod checkpoint;
+pub mod cli;
+pub mod data;
+pub mod error;
+pub mod exec;
+pub mod geometry;
+pub mod info;
+pub mod log;
+pub mod masks;
+pub mod memory;
+pub mod metrics;
+pub mod random;
+pub mod schedule;
+pub mod session;
+pub mod settings;
+pub mod step;
+pub mod trainer;
+pub mod vocab;
+pub mod weights;
+
+#[cfg(test)]
+mod fake;
+
+pub use error::Error;

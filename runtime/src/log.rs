@@ -23,17 +23,29 @@ impl Log {
         if path.exists() {
             let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
             let update = |line: &str| serde_json::from_str::<Value>(line).ok()?.get("update")?.as_u64();
-            let kept: String =
-                text.lines().filter(|l| update(l).is_some_and(|u| u <= done)).map(|l| format!("{l}\n")).collect();
+            let kept: String = text
+                .lines()
+                .filter(|l| update(l).is_some_and(|u| u <= done))
+                .map(|l| format!("{l}\n"))
+                .collect();
             if kept != text {
                 write_text(&path, &kept)?;
             }
         }
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
         let bar = ProgressBar::new(total).with_position(done);
-        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg} eta {eta}");
+        let style = ProgressStyle::with_template("{pos}/{len} [{bar:20}] eta {eta}  {wide_msg}");
         bar.set_style(style.expect("the template is fixed"));
-        Ok(Log { path, file, bar, terminal: std::io::stderr().is_terminal() })
+        Ok(Log {
+            path,
+            file,
+            bar,
+            terminal: std::io::stderr().is_terminal(),
+        })
     }
 
     pub fn progress(&self, done: u64) {
@@ -51,7 +63,11 @@ impl Log {
             object.insert(name.clone(), number);
         }
         self.write(&Value::Object(object))?;
-        let short = fields.iter().map(|(n, v)| format!("{n} {}", brief(*v))).collect::<Vec<_>>().join("  ");
+        let short = fields
+            .iter()
+            .map(|(n, v)| format!("{n} {}", brief(*v)))
+            .collect::<Vec<_>>()
+            .join("  ");
         if kind == "train" && self.terminal {
             self.bar.set_message(short);
         } else {
@@ -69,7 +85,9 @@ impl Log {
 
     fn write(&mut self, value: &Value) -> Result<(), Error> {
         // One call per line, so that a kill cannot leave two half lines.
-        self.file.write_all(format!("{value}\n").as_bytes()).map_err(Error::io("write", &self.path))
+        self.file
+            .write_all(format!("{value}\n").as_bytes())
+            .map_err(Error::io("write", &self.path))
     }
 
     fn say(&self, line: &str) {
@@ -103,7 +121,12 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let mut log = Log::open(tmp.path(), 0, 9).unwrap();
         for update in 1..=4 {
-            log.report(update, "train", &[("loss".into(), if update == 2 { f64::NAN } else { 0.5 })]).unwrap();
+            log.report(
+                update,
+                "train",
+                &[("loss".into(), if update == 2 { f64::NAN } else { 0.5 })],
+            )
+            .unwrap();
         }
         drop(log);
         let mut log = Log::open(tmp.path(), 2, 9).unwrap();
@@ -111,6 +134,9 @@ mod tests {
         let text = std::fs::read_to_string(tmp.path().join("log.jsonl")).unwrap();
         let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(lines.len(), 3);
-        assert_eq!((&lines[1]["loss"], &lines[2]["event"]), (&json!("NaN"), &json!("collapse")));
+        assert_eq!(
+            (&lines[1]["loss"], &lines[2]["event"]),
+            (&json!("NaN"), &json!("collapse"))
+        );
     }
 }

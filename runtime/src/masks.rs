@@ -6,13 +6,17 @@ use crate::random::Stream;
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum MaskError {
-    #[error("clip {row} of the batch has {frames} frames, too few for a mask that leaves one frame visible; \
-             drop clips this short with --set min_samples=N")]
+    #[error(
+        "clip {row} of the batch has {frames} frames, too few for a mask that leaves one frame visible; \
+             drop clips this short with --set min_samples=N"
+    )]
     TooShort { row: usize, frames: usize },
     #[error("all {frames} frames of clip {row} are masked; lower mask_prob or mask_length")]
     FullyMasked { row: usize, frames: usize },
-    #[error("clip {row} of the batch has {masked} masked frame(s), and negatives need at least 2; \
-             raise mask_prob or min_samples")]
+    #[error(
+        "clip {row} of the batch has {masked} masked frame(s), and negatives need at least 2; \
+             raise mask_prob or min_samples"
+    )]
     NoNegatives { row: usize, masked: usize },
 }
 
@@ -37,7 +41,11 @@ fn draw_row(row: usize, size: usize, spans: Spans, stream: &mut Stream) -> Resul
     if num == 0 || spans.prob <= 0.0 {
         return Ok(vec![]);
     }
-    let length = if spans.length + num >= size { size.saturating_sub(num + 1).max(1) } else { spans.length };
+    let length = if spans.length + num >= size {
+        size.saturating_sub(num + 1).max(1)
+    } else {
+        spans.length
+    };
     if size <= length {
         return Err(MaskError::TooShort { row, frames: size });
     }
@@ -73,7 +81,10 @@ pub fn draw_spans(sizes: &[usize], spans: Spans, stream: &mut Stream) -> Result<
 /// Fails where a row is masked from end to end: nothing would be left to predict from.
 pub fn check_rows(rows: &[Vec<usize>], sizes: &[usize]) -> Result<(), MaskError> {
     match rows.iter().zip(sizes).position(|(row, size)| row.len() >= *size) {
-        Some(row) => Err(MaskError::FullyMasked { row, frames: sizes[row] }),
+        Some(row) => Err(MaskError::FullyMasked {
+            row,
+            frames: sizes[row],
+        }),
         None => Ok(()),
     }
 }
@@ -96,7 +107,9 @@ pub fn draw_negatives(row: usize, masked: usize, count: usize, stream: &mut Stre
 
 /// One flag per layer: 1 keeps it, 0 skips it, the latter with probability `layerdrop`.
 pub fn draw_keep(layers: usize, layerdrop: f32, stream: &mut Stream) -> Vec<f32> {
-    (0..layers).map(|_| if stream.uniform() < layerdrop { 0.0 } else { 1.0 }).collect()
+    (0..layers)
+        .map(|_| if stream.uniform() < layerdrop { 0.0 } else { 1.0 })
+        .collect()
 }
 
 #[cfg(test)]
@@ -109,7 +122,11 @@ mod tests {
         Stream::new(seed, Purpose::TimeMask, 0, 0)
     }
 
-    const TIME: Spans = Spans { prob: 0.65, length: 10, at_least: 2 };
+    const TIME: Spans = Spans {
+        prob: 0.65,
+        length: 10,
+        at_least: 2,
+    };
 
     #[test]
     fn about_half_of_the_frames_are_masked() {
@@ -129,7 +146,9 @@ mod tests {
         let negatives = draw_negatives(0, masked, count, &mut stream(4)).unwrap();
         for own in 0..masked {
             let mut seen = [0usize; 5];
-            negatives[own * count..][..count].iter().for_each(|n| seen[*n as usize] += 1);
+            negatives[own * count..][..count]
+                .iter()
+                .for_each(|n| seen[*n as usize] += 1);
             assert_eq!(seen[own], 0);
             for (other, n) in seen.iter().enumerate().filter(|(other, _)| *other != own) {
                 assert!((*n as f64 / count as f64 - 0.25).abs() < 0.01, "{own} -> {other}: {n}");
@@ -156,8 +175,17 @@ mod tests {
 
     #[test]
     fn too_short_rows_are_named() {
-        assert_eq!(draw_spans(&[50, 1], TIME, &mut stream(1)), Err(MaskError::TooShort { row: 1, frames: 1 }));
-        assert!(matches!(draw_negatives(3, 1, 100, &mut stream(1)), Err(MaskError::NoNegatives { row: 3, masked: 1 })));
-        assert_eq!(check_rows(&[vec![0, 1]], &[2]), Err(MaskError::FullyMasked { row: 0, frames: 2 }));
+        assert_eq!(
+            draw_spans(&[50, 1], TIME, &mut stream(1)),
+            Err(MaskError::TooShort { row: 1, frames: 1 })
+        );
+        assert!(matches!(
+            draw_negatives(3, 1, 100, &mut stream(1)),
+            Err(MaskError::NoNegatives { row: 3, masked: 1 })
+        ));
+        assert_eq!(
+            check_rows(&[vec![0, 1]], &[2]),
+            Err(MaskError::FullyMasked { row: 0, frames: 2 })
+        );
     }
 }

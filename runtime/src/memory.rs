@@ -29,14 +29,23 @@ pub struct Guard {
 impl Guard {
     /// Fails where the program would need more than there is, with what to do about it.
     pub fn check(
-        &mut self, session: &dyn Session, program: &str, inputs: &[(&str, &Tensor)], remedy: &str,
+        &mut self,
+        session: &dyn Session,
+        program: &str,
+        inputs: &[(&str, &Tensor)],
+        remedy: &str,
     ) -> Result<(), Error> {
         let needed = session.peak_bytes(program, inputs)?;
         // What an earlier batch took is the session's already.
         let more = needed.saturating_sub(self.held);
         if let Some(available) = available().filter(|free| more > *free) {
             let available = available + self.held;
-            return Err(Error::Memory { program: program.into(), needed, available, remedy: remedy.into() });
+            return Err(Error::Memory {
+                program: program.into(),
+                needed,
+                available,
+                remedy: remedy.into(),
+            });
         }
         self.held = self.held.max(needed);
         Ok(())

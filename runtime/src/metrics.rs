@@ -64,9 +64,9 @@ mod tests {
     #[test]
     fn rates_are_errors_per_reference_length() {
         let mut rates = ErrorRates::default();
-        rates.add("SEVEN TWO ONE", "SEVEN TO ONE ONE");
+        rates.add("SEVEN TWO ONE", "SEVEN TO ONE NINE");
         assert_eq!((rates.word_errors, rates.words), (2, 3));
         rates.add("NINE", "");
-        assert_eq!((rates.wer(), rates.char_errors), (0.75, 9));
+        assert_eq!((rates.wer(), rates.char_errors, rates.chars), (0.75, 10, 17));
     }
 }

@@ -59,7 +59,13 @@ mod tests {
 
     #[test]
     fn tri_stage_has_its_corners() {
-        let s = TriStage { peak: 2.0, total: 100, shares: [0.1, 0.4, 0.5], start: 0.01, end: 0.05 };
+        let s = TriStage {
+            peak: 2.0,
+            total: 100,
+            shares: [0.1, 0.4, 0.5],
+            start: 0.01,
+            end: 0.05,
+        };
         let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} {b}");
         near(s.at(0), 0.02);
         near(s.at(5), 2.0 * (0.01 + 0.99 * 0.5));

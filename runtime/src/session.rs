@@ -21,14 +21,20 @@ impl Tensor {
     /// If the shape and the number of elements disagree: shapes here come from code, never from a user.
     pub fn f32(shape: &[usize], data: Vec<f32>) -> Tensor {
         assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?}");
-        Tensor { shape: shape.to_vec(), data: Data::F32(data) }
+        Tensor {
+            shape: shape.to_vec(),
+            data: Data::F32(data),
+        }
     }
 
     /// # Panics
     /// As [`Tensor::f32`].
     pub fn i32(shape: &[usize], data: Vec<i32>) -> Tensor {
         assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?}");
-        Tensor { shape: shape.to_vec(), data: Data::I32(data) }
+        Tensor {
+            shape: shape.to_vec(),
+            data: Data::I32(data),
+        }
     }
 
     pub fn as_f32(&self) -> Option<&[f32]> {

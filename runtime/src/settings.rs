@@ -16,6 +16,9 @@ pub struct Settings {
     list: Vec<Setting>,
 }
 
+/// Whole numbers below this are exact.
+const MOST: f64 = 9e15;
+
 type Known = (&'static str, fn() -> SettingValue, &'static str);
 
 macro_rules! known {
@@ -115,7 +118,11 @@ impl Settings {
     /// Defaults of a command, the model's own recipe over them.
     pub fn new(artifact: &Artifact, command: &str) -> Result<Settings, Error> {
         let mut list: Vec<Setting> = known(command)
-            .map(|(name, value, doc)| Setting { name: name.to_string(), value: value(), doc: doc.to_string() })
+            .map(|(name, value, doc)| Setting {
+                name: name.to_string(),
+                value: value(),
+                doc: doc.to_string(),
+            })
             .collect();
         for own in artifact.recipes.get(command).into_iter().flatten() {
             match list.iter_mut().find(|s| s.name == own.name) {
@@ -127,13 +134,19 @@ impl Settings {
                 }
                 Some(s) => {
                     let want = kind(&s.value);
-                    return Err(Error::Setting(format!("`{}` of the model's recipe must be {want}", own.name)));
+                    return Err(Error::Setting(format!(
+                        "`{}` of the model's recipe must be {want}",
+                        own.name
+                    )));
                 }
                 None => list.push(own.clone()),
             }
         }
         list.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Settings { command: command.into(), list })
+        Ok(Settings {
+            command: command.into(),
+            list,
+        })
     }
 
     pub fn command(&self) -> &str {
@@ -153,13 +166,21 @@ impl Settings {
         let Some(at) = self.list.iter().position(|s| s.name == name) else {
             let near = nearest(name, self.list.iter().map(|s| s.name.as_str()));
             let hint = near.map_or("`info` lists them".into(), |n| format!("did you mean `{n}`?"));
-            return Err(Error::Setting(format!("`{name}` is not known to `{}`; {hint}", self.command)));
+            return Err(Error::Setting(format!(
+                "`{name}` is not known to `{}`; {hint}",
+                self.command
+            )));
         };
         let place = &mut self.list[at].value;
         let wrong = |want: &str| Error::Setting(format!("`{name}` takes {want}, not `{value}`"));
         *place = match place {
             Number(_) => Number(
-                value.replace('_', "").parse().ok().filter(|n: &f64| n.is_finite()).ok_or_else(|| wrong("a number"))?,
+                value
+                    .replace('_', "")
+                    .parse()
+                    .ok()
+                    .filter(|n: &f64| n.is_finite())
+                    .ok_or_else(|| wrong("a number"))?,
             ),
             Flag(_) => Flag(match value {
                 "true" | "1" => true,
@@ -216,9 +237,15 @@ impl Settings {
     }
 
     fn need(&self, name: &str, low: f64, high: f64) -> Result<f64, Error> {
-        let value = self.scalar(name).ok_or_else(|| Error::Setting(format!("`{name}` is missing from the recipe")))?;
+        let value = self
+            .scalar(name)
+            .ok_or_else(|| Error::Setting(format!("`{name}` is missing from the recipe")))?;
         if value < low || value > high {
-            let range = if high.is_finite() { format!("{low} to {high}") } else { format!("{low} or more") };
+            let range = if high < MOST {
+                format!("{low} to {high}")
+            } else {
+                format!("{low} or more")
+            };
             return Err(Error::Setting(format!("`{name}` must be {range}, not {value}")));
         }
         Ok(value)
@@ -236,7 +263,7 @@ impl Settings {
 
     /// A whole number of at least `least`.
     pub fn count(&self, name: &str, least: u64) -> Result<u64, Error> {
-        let value = self.need(name, least as f64, 9e15)?;
+        let value = self.need(name, least as f64, MOST)?;
         if value.fract() != 0.0 {
             return Err(Error::Setting(format!("`{name}` must be a whole number, not {value}")));
         }
@@ -258,7 +285,11 @@ impl Settings {
 /// The nearest known name, if one is near enough to be a slip of the fingers.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |k: &str| crate::metrics::edit_distance(name.as_bytes(), k.as_bytes());
-    known.map(|k| (distance(k), k)).min().filter(|(d, _)| *d <= 1 + name.len() / 3).map(|(_, k)| k)
+    known
+        .map(|k| (distance(k), k))
+        .min()
+        .filter(|(d, _)| *d <= 1 + name.len() / 3)
+        .map(|(_, k)| k)
 }
 
 #[cfg(test)]
@@ -269,8 +300,15 @@ mod tests {
     #[test]
     fn the_recipe_overrides_defaults_and_set_overrides_the_recipe() {
         let mut artifact = fake::artifact();
-        let own = |name: &str, value| Setting { name: name.into(), value, doc: "mine".into() };
-        artifact.recipes.insert("pretrain".into(), vec![own("lr", Number(0.25)), own("feature_dropout", Number(0.1))]);
+        let own = |name: &str, value| Setting {
+            name: name.into(),
+            value,
+            doc: "mine".into(),
+        };
+        artifact.recipes.insert(
+            "pretrain".into(),
+            vec![own("lr", Number(0.25)), own("feature_dropout", Number(0.1))],
+        );
         let mut s = Settings::new(&artifact, "pretrain").unwrap();
         assert_eq!((s.number("lr").unwrap(), s.number("beta2").unwrap()), (0.25, 0.98));
         s.set("lr=1e-3").unwrap();
@@ -282,7 +320,9 @@ mod tests {
         let mut other = Settings::new(&artifact, "pretrain").unwrap();
         other.restore(&s.values());
         assert_eq!(other, s);
-        artifact.recipes.insert("pretrain".into(), vec![own("lr", Text("fast".into()))]);
+        artifact
+            .recipes
+            .insert("pretrain".into(), vec![own("lr", Text("fast".into()))]);
         assert!(Settings::new(&artifact, "pretrain").is_err());
     }
 

@@ -5,15 +5,18 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The output classes of a CTC head: 0 is the blank, `|` ends a word.
+/// The output classes of a CTC head: one is the blank, `|` ends a word.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vocab {
     tokens: Vec<String>,
     ids: BTreeMap<String, usize>,
+    blank: usize,
 }
 
-pub const BLANK: usize = 0;
 pub const WORD_END: &str = "|";
+
+/// Names of the padding token, which Hugging Face takes for the blank.
+const PADDING: [&str; 2] = ["<pad>", "[PAD]"];
 
 /// The letters of the published English checkpoints, in their order.
 const DEFAULT: &[&str] = &[
@@ -28,16 +31,24 @@ impl Default for Vocab {
 }
 
 impl Vocab {
+    /// Numbers the tokens in order. The blank is the padding token where there is one, else 0.
     pub fn new(tokens: Vec<String>) -> Vocab {
-        let ids = tokens.iter().enumerate().map(|(i, t)| (t.clone(), i)).collect();
-        Vocab { tokens, ids }
+        let ids: BTreeMap<String, usize> = tokens.iter().enumerate().map(|(i, t)| (t.clone(), i)).collect();
+        let blank = PADDING.iter().find_map(|p| ids.get(*p)).copied().unwrap_or(0);
+        Vocab { tokens, ids, blank }
     }
 
     /// Reads `vocab.json` (token: number) or fairseq's `dict.ltr.txt` (`token count` per line, after the four tokens
     /// that fairseq puts first; its `<s>`, number 0, is its blank).
     pub fn read(path: &Path) -> Result<Vocab, Error> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let wrong = |what: String| Error::data(path.display(), what, "write one number per token, 0 to N-1, 0 the blank");
+        let wrong = |what: String| {
+            Error::data(
+                path.display(),
+                what,
+                "write one number per token, 0 to N-1, 0 the blank",
+            )
+        };
         if path.extension().is_none_or(|e| e != "json") {
             let mut tokens: Vec<String> = ["<s>", "<pad>", "</s>", "<unk>"].map(String::from).to_vec();
             for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
@@ -49,9 +60,13 @@ impl Vocab {
                 }
                 tokens.push(token.to_string());
             }
-            return Ok(Vocab::new(tokens));
+            return Ok(Vocab {
+                blank: 0,
+                ..Vocab::new(tokens)
+            });
         }
-        let map: Map<String, Value> = serde_json::from_str(&text).map_err(|e| wrong(format!("not a JSON object: {e}")))?;
+        let map: Map<String, Value> =
+            serde_json::from_str(&text).map_err(|e| wrong(format!("not a JSON object: {e}")))?;
         let mut tokens = vec![None; map.len()];
         for (token, id) in map {
             match id.as_u64().and_then(|i| tokens.get_mut(i as usize)) {
@@ -64,12 +79,22 @@ impl Vocab {
     }
 
     pub fn to_json(&self) -> String {
-        let map: Map<String, Value> = self.tokens.iter().enumerate().map(|(i, t)| (t.clone(), i.into())).collect();
+        let map: Map<String, Value> = self
+            .tokens
+            .iter()
+            .enumerate()
+            .map(|(i, t)| (t.clone(), i.into()))
+            .collect();
         serde_json::to_string_pretty(&Value::Object(map)).expect("strings and numbers always serialise")
     }
 
     pub fn len(&self) -> usize {
         self.tokens.len()
+    }
+
+    /// The class that says nothing.
+    pub fn blank(&self) -> usize {
+        self.blank
     }
 
     pub fn is_empty(&self) -> bool {
@@ -83,7 +108,11 @@ impl Vocab {
     /// Text in the letters' case, with single spaces between words and without punctuation that has no number.
     pub fn normalize(&self, text: &str) -> String {
         let upper = self.ids.contains_key("A") || !self.ids.contains_key("a");
-        let cased = if upper { text.to_uppercase() } else { text.to_lowercase() };
+        let cased = if upper {
+            text.to_uppercase()
+        } else {
+            text.to_lowercase()
+        };
         let mut out = String::with_capacity(cased.len());
         for c in cased.chars() {
             let c = if c == '\u{2019}' { '\'' } else { c };
@@ -92,7 +121,8 @@ impl Vocab {
                 '|' => out.push(' '),
                 _ if known => out.push(c),
                 '-' | '/' | '\u{2013}' | '\u{2014}' => out.push(' '),
-                _ if c.is_ascii_punctuation() || "\u{201c}\u{201d}\u{2018}\u{2026}\u{ab}\u{bb}\u{a1}\u{bf}".contains(c) => {}
+                _ if c.is_ascii_punctuation()
+                    || "\u{201c}\u{201d}\u{2018}\u{2026}\u{ab}\u{bb}\u{a1}\u{bf}".contains(c) => {}
                 _ => out.push(c),
             }
         }
@@ -115,12 +145,12 @@ impl Vocab {
     /// Text of best-path CTC classes: repeats collapsed, blanks and special tokens dropped, `|` a space.
     pub fn decode(&self, classes: &[usize]) -> String {
         let mut out = String::new();
-        let mut last = BLANK;
+        let mut last = self.blank;
         for class in classes {
-            if *class != last && *class != BLANK {
+            if *class != last && *class != self.blank {
                 match self.token(*class) {
                     Some(WORD_END) => out.push(' '),
-                    Some(t) if !(t.len() > 1 && t.starts_with('<') && t.ends_with('>')) => out.push_str(t),
+                    Some(t) if !is_special(t) => out.push_str(t),
                     _ => {}
                 }
             }
@@ -130,11 +160,21 @@ impl Vocab {
     }
 }
 
+/// `<unk>`, `[UNK]` and their like.
+fn is_special(token: &str) -> bool {
+    let within = |open, close| token.starts_with(open) && token.ends_with(close);
+    token.len() > 1 && (within('<', '>') || within('[', ']'))
+}
+
 /// The most likely class of each frame of logits [T, V]; the first of equals.
 pub fn best_path(logits: &[f32], classes: usize) -> Vec<usize> {
     logits
         .chunks_exact(classes)
-        .map(|row| row.iter().enumerate().fold(0, |best, (i, v)| if *v > row[best] { i } else { best }))
+        .map(|row| {
+            row.iter()
+                .enumerate()
+                .fold(0, |best, (i, v)| if *v > row[best] { i } else { best })
+        })
         .collect()
 }
 
@@ -156,7 +196,7 @@ mod tests {
             let mut path = vec![];
             for (i, l) in labels.iter().enumerate() {
                 if i > 0 && labels[i - 1] == *l {
-                    path.push(BLANK);
+                    path.push(vocab.blank());
                 }
                 path.extend(std::iter::repeat_n(*l as usize, repeats));
             }
@@ -170,7 +210,10 @@ mod tests {
     #[test]
     fn text_is_normalised_and_strangers_are_named() {
         let vocab = Vocab::default();
-        assert_eq!(vocab.normalize("  it\u{2019}s well-known,\tisn't it?"), "IT'S WELL KNOWN ISN'T IT");
+        assert_eq!(
+            vocab.normalize("  it\u{2019}s well-known,\tisn't it?"),
+            "IT'S WELL KNOWN ISN'T IT"
+        );
         assert_eq!(vocab.encode("take 7"), Err('7'));
         assert_eq!(vocab.encode("A B"), Ok(vec![7, 4, 24, 4]));
     }

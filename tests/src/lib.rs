@@ -1,1 +1,5 @@
+//! What the tests share: running graphs through the compiler and comparing tensors.
 
+pub mod close;
+pub mod interpret;
+pub mod ops;

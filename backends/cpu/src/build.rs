@@ -124,7 +124,12 @@ fn compile_part(
     let mut emitted = vec![];
     for index in part {
         let (name, kernel) = &kernels[*index];
-        emitted.push((*index, emit(&unit, name, &format!("k{index}"), kernel)?));
+        let functions = emit(&unit, &format!("k{index}"), kernel).map_err(|e| match e {
+            Error::Unsupported { what, .. } => Error::Unsupported { kernel: name.clone(), what },
+            Error::Invalid { message, .. } => Error::Invalid { kernel: name.clone(), message },
+            e => e,
+        })?;
+        emitted.push((*index, functions));
         if let Some(size) = unit.unknown_size.borrow_mut().take() {
             return Err(Error::UnknownSize {
                 kernel: name.clone(),
@@ -159,8 +164,7 @@ fn optimise(unit: &Unit, machine: &TargetMachine) -> Result<(), Error> {
 }
 
 /// Writes the functions of one kernel; their names begin with `symbol`.
-fn emit(unit: &Unit, name: &str, symbol: &str, kernel: &Kernel) -> Result<Emitted, Error> {
-    let _ = name;
+fn emit(unit: &Unit, symbol: &str, kernel: &Kernel) -> Result<Emitted, Error> {
     match &kernel.body {
         Body::Row(body) => row::emit(unit, symbol, kernel, body),
         Body::Column(body) => column::emit(unit, symbol, kernel, body),

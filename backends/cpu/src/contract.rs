@@ -136,7 +136,7 @@ struct Plan {
     layout: Layout,
     /// Extents: batch axes of the right operand, chunks of the summed axis, groups of columns.
     pack_items: Vec<Dim>,
-    /// Extents: batch axes, blocks of columns, blocks of rows.
+    /// Extents: batch axes, blocks of rows, blocks of columns: neighbours share the left operand, which is not packed yet.
     items: Vec<Dim>,
 }
 
@@ -162,7 +162,7 @@ impl Plan {
         let pack_items = pack_batch
             .chain([ceil_div(&depth, DEPTH), ceil_div(&body.n, PACK_COLUMNS)])
             .collect();
-        let blocks = [ceil_div(&body.n, columns), ceil_div(&body.m, rows)];
+        let blocks = [ceil_div(&body.m, rows), ceil_div(&body.n, columns)];
         let items = body.batch.iter().cloned().chain(blocks).collect();
         Plan {
             tile,
@@ -186,13 +186,27 @@ impl Plan {
         self.rows * self.c_stride()
     }
 
-    /// Elements between rows (steps, where those are outer) of the copied left operand.
+    /// Elements between rows of the copied left operand; between steps where rows lie side by side.
     fn a_stride(&self) -> i64 {
-        ROW_PADDING + if self.layout == Layout::Rows { DEPTH } else { self.rows }
+        if self.layout == Layout::Rows {
+            DEPTH + ROW_PADDING
+        } else {
+            self.tile.rows as i64
+        }
+    }
+
+    /// Elements between groups of rows of a tile.
+    fn a_group(&self) -> i64 {
+        let height = self.tile.rows as i64;
+        if self.layout == Layout::Rows {
+            self.a_stride() * height
+        } else {
+            DEPTH * height + ROW_PADDING
+        }
     }
 
     fn a_elements(&self) -> i64 {
-        self.a_stride() * if self.layout == Layout::Rows { self.rows } else { DEPTH }
+        self.a_group() * self.rows / self.tile.rows as i64
     }
 
     /// Bytes of one panel.
@@ -258,7 +272,7 @@ impl Plan {
         code.each(e.begin, e.end, 1, |item| {
             let at = e.unravel(item, &self.items);
             let (batch, at) = at.split_at(body.batch.len());
-            let (column, row) = (code.scale(at[0], self.columns), code.scale(at[1], self.rows));
+            let (column, row) = (code.scale(at[1], self.columns), code.scale(at[0], self.rows));
             let columns = code.min(code.sub(e.dim(&body.n), column), code.int(self.columns));
             let rows = code.min(code.sub(e.dim(&body.m), row), code.int(self.rows));
             let from = operand(&e, &body.a, batch.iter().copied().enumerate(), row);
@@ -274,6 +288,7 @@ impl Plan {
                     &[
                         a.into(),
                         code.int(4 * self.a_stride()).into(),
+                        code.int(4 * self.a_group()).into(),
                         rows.into(),
                         code.at(panels, code.scale(first, self.tile.step_bytes())).into(),
                         self.panel_bytes(&e).into(),
@@ -300,31 +315,25 @@ impl Plan {
         to: PointerValue<'c>,
     ) {
         let operand = &self.body.a;
-        let copy = if self.layout == Layout::Rows && !operand.k.is_one() {
-            gemm::copy_strided(e.unit)
-        } else {
-            gemm::copy_rows(e.unit)
+        let (copy, step, stride) = match self.layout {
+            Layout::Rows if operand.k.is_one() => (gemm::copy_along_depth(e.unit), 4, 4 * self.a_stride()),
+            Layout::Rows => (gemm::copy_strided(e.unit), 4, 4 * self.a_stride()),
+            Layout::Columns => (
+                gemm::copy_along_rows(e.unit, self.tile),
+                4 * self.a_stride(),
+                4 * self.a_group(),
+            ),
         };
-        let stride = 4 * self.a_stride();
         self.each_run(e, code, first, count, |run| {
-            let from = run.address(e, operand, from);
-            let (row_bytes, step_bytes) = (bytes(e, &operand.free), bytes(e, &operand.k));
-            let (outer, inner, step) = match self.layout {
-                Layout::Rows => ((row_bytes, rows), (step_bytes, run.count), 4),
-                Layout::Columns => ((step_bytes, run.count), (row_bytes, rows), stride),
-            };
-            let to = code.at(to, code.scale(run.done, step));
-            let (outer_bytes, outer) = (outer.0.into(), outer.1.into());
-            let (inner_bytes, inner) = (inner.0.into(), inner.1.into());
             code.call(
                 copy,
                 &[
-                    from.into(),
-                    outer_bytes,
-                    inner_bytes,
-                    outer,
-                    inner,
-                    to.into(),
+                    run.address(e, operand, from).into(),
+                    bytes(e, &operand.free).into(),
+                    bytes(e, &operand.k).into(),
+                    rows.into(),
+                    run.count.into(),
+                    code.at(to, code.scale(run.done, step)).into(),
                     code.int(stride).into(),
                 ],
             );
@@ -433,3 +442,6 @@ fn operand<'c>(
     });
     e.at(DType::F32, e.slot(operand.slot), at)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,199 @@
-//! Estimates of work.
-use ir::dim::Dim;
-use ir::kernel::Kernel;
+//! How much work a kernel is: operations and bytes, as sizes, for reports and choices. Estimates, not measurements.
+
+use ir::dim::{Dim, numel};
+use ir::kernel::{Attention, Body, Coord, Index, Kernel, Phase, Slot, Store, ValId, Value};
+use ir::scalar::Unary;
+use std::collections::BTreeSet;
+
+/// Work of one launch.
 pub struct Cost {
+    /// Floating-point operations; a multiply-add counts 2.
     pub flops: Dim,
+    /// Bytes read and written at least: every element once.
     pub bytes: Dim,
 }
-pub fn estimate(_k: &Kernel) -> Cost {
-    Cost {
-        flops: Dim::default(),
-        bytes: Dim::default(),
+
+/// Operations of an exponential, a logarithm or the like.
+const TRANSCENDENTAL: i64 = 20;
+
+/// The cost of one launch of a kernel.
+pub fn estimate(kernel: &Kernel) -> Cost {
+    let two = Dim::from(2);
+    match &kernel.body {
+        Body::Row(b) => {
+            let (columns, outer) = b.axes.split_last().expect("a row kernel has a column axis");
+            let mut walk = Walk::new(kernel, &b.values);
+            for phase in &b.phases {
+                match phase {
+                    Phase::Columns { reduce, store } => {
+                        walk.work(&b.axes, reduce.iter().map(|r| r.1), store);
+                        walk.flops = walk.flops.clone() + numel(&b.axes) * Dim::from(reduce.len() as i64);
+                    }
+                    Phase::Row { store } => walk.work(&[outer, &[columns.clone()]].concat(), [], store),
+                }
+            }
+            walk.cost()
+        }
+        Body::Column(b) => {
+            let axes = [&b.outer[..], &b.reduced, std::slice::from_ref(&b.columns)].concat();
+            let mut walk = Walk::new(kernel, &b.values);
+            walk.work(&axes, b.reduce.iter().map(|r| r.1), &[]);
+            walk.flops = walk.flops.clone() + numel(&axes) * Dim::from(b.reduce.len() as i64);
+            let mut stored = axes.clone();
+            for a in &mut stored[b.outer.len()..b.outer.len() + b.reduced.len()] {
+                *a = Dim::from(1);
+            }
+            walk.work(&stored, [], &b.store);
+            walk.cost()
+        }
+        Body::Contract(b) => {
+            let axes: Vec<Dim> = b.batch.iter().chain([&b.m, &b.n]).cloned().collect();
+            let depth = b.k_outer.clone() * b.k.clone();
+            let mut walk = Walk::new(kernel, &b.values);
+            walk.work(&axes, [], &b.store);
+            walk.flops = walk.flops.clone() + two.clone() * numel(&axes) * depth;
+            // Of rows that overlap, each brings a stride of new elements.
+            for (operand, free) in [(&b.a, &b.m), (&b.b, &b.n)] {
+                let outer = b.batch.iter().zip(&operand.batch).chain([(&b.k_outer, &operand.k_outer)]);
+                let outer: Dim = outer.filter(|(_, stride)| !stride.is_zero()).map(|(extent, _)| extent.clone()).product();
+                let overlap = operand.k.is_one()
+                    && operand.free.as_const().zip(b.k.as_const()).is_some_and(|(stride, k)| stride < k);
+                let row = if overlap { operand.free.clone() } else { b.k.clone() };
+                let elements = if operand.free.is_zero() { outer * row } else { outer * free.clone() * row };
+                walk.bytes = walk.bytes.clone() + elements * walk.width(operand.slot);
+            }
+            walk.cost()
+        }
+        Body::Attention(a) => attention(a, 2, 4),
+        Body::AttentionGrad(a) => attention(&a.forward, 5, 8),
+        Body::Scatter(s) => {
+            let width = Dim::from(kernel.slots[s.out].dtype.bytes() as i64);
+            let moved = s.rows.clone() * s.count.clone() * s.width.clone();
+            let out = s.rows.clone() * s.into.clone() * s.width.clone();
+            let index = s.rows.clone() * s.count.clone() * Dim::from(4);
+            Cost { flops: moved.clone(), bytes: (moved + out) * width + index }
+        }
+        Body::Ctc(c) => {
+            let cells = c.batch.clone() * c.time.clone() * (two.clone() * c.labels.clone() + Dim::from(1));
+            // Two sums of three exponentials and one posterior.
+            let flops = cells * Dim::from(9 * TRANSCENDENTAL);
+            Cost { flops, bytes: Dim::from(8) * c.batch.clone() * c.time.clone() * c.vocab.clone() }
+        }
+    }
+}
+
+/// `products` products of time x time, `tensors` operands of the size of q.
+fn attention(a: &Attention, products: i64, tensors: i64) -> Cost {
+    let heads = a.batch.clone() * Dim::from(a.heads);
+    let scores = heads.clone() * a.time.clone() * a.time.clone();
+    let flops = scores * Dim::from(2 * products * a.head_dim + TRANSCENDENTAL);
+    Cost { flops, bytes: heads * a.time.clone() * Dim::from(a.head_dim * tensors * 4) }
+}
+
+/// Adds up expressions and the elements they touch.
+struct Walk<'k> {
+    kernel: &'k Kernel,
+    values: &'k [Value],
+    seen: BTreeSet<ValId>,
+    touched: Vec<(Slot, &'k Index)>,
+    flops: Dim,
+    bytes: Dim,
+}
+
+impl<'k> Walk<'k> {
+    fn new(kernel: &'k Kernel, values: &'k [Value]) -> Self {
+        let (flops, bytes) = Default::default();
+        Walk { kernel, values, seen: BTreeSet::new(), touched: vec![], flops, bytes }
+    }
+
+    fn width(&self, slot: Slot) -> Dim {
+        Dim::from(self.kernel.slots[slot].dtype.bytes() as i64)
+    }
+
+    /// The axes a value depends on.
+    fn axes(&self, v: ValId, out: &mut BTreeSet<usize>) {
+        match &self.values[v] {
+            Value::Axis(a) => {
+                out.insert(*a);
+            }
+            Value::Load { index, .. } | Value::Uniform { index, .. } => axes_of(index, out),
+            Value::Acc => out.extend(0..64),
+            _ => {}
+        }
+        for o in self.values[v].operands() {
+            self.axes(o, out);
+        }
+    }
+
+    /// Values and stores over a space; what was counted before is not counted again.
+    fn work(&mut self, space: &[Dim], values: impl IntoIterator<Item = ValId>, stores: &'k [Store]) {
+        let extent = |axes: &BTreeSet<usize>| -> Dim {
+            space.iter().enumerate().filter(|(i, _)| axes.contains(i)).map(|(_, d)| d.clone()).product()
+        };
+        let mut todo: Vec<ValId> = values.into_iter().chain(stores.iter().map(|s| s.value)).collect();
+        while let Some(v) = todo.pop() {
+            if !self.seen.insert(v) {
+                continue;
+            }
+            let values = self.values;
+            todo.extend(values[v].operands());
+            let mut axes = BTreeSet::new();
+            self.axes(v, &mut axes);
+            let count = extent(&axes);
+            let operations = match &values[v] {
+                Value::Unary(Unary::Exp | Unary::Log | Unary::Erf | Unary::Tanh, _) => TRANSCENDENTAL,
+                Value::Unary(..) | Value::Binary(..) => 1,
+                _ => 0,
+            };
+            self.flops = self.flops.clone() + count.clone() * Dim::from(operations);
+            if let Value::Load { slot, index, .. } = &values[v]
+                && !self.touched.contains(&(*slot, index))
+            {
+                self.touched.push((*slot, index));
+                self.bytes = self.bytes.clone() + count * self.width(*slot);
+            }
+        }
+        for s in stores {
+            let mut axes = BTreeSet::new();
+            axes_of(&s.index, &mut axes);
+            let times = Dim::from(1 + s.accumulate as i64);
+            self.bytes = self.bytes.clone() + extent(&axes) * self.width(s.slot) * times;
+        }
+    }
+
+    fn cost(self) -> Cost {
+        Cost { flops: self.flops, bytes: self.bytes }
+    }
+}
+
+fn axes_of(index: &Index, out: &mut BTreeSet<usize>) {
+    for (stride, c) in &index.terms {
+        if let Coord::Axis(a) = c
+            && !stride.is_zero()
+        {
+            out.insert(*a);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+    use ir::kernel::RowKernel;
+    use ir::scalar::{Binary, DType};
+
+    #[test]
+    fn elementwise_work_is_counted_once() {
+        let mut b = crate::testing::Body::default();
+        let x = b.load(0, strides("0", &["C", "1"]));
+        let g = b.load(1, strides("0", &["0", "1"]));
+        let y = b.binary(Binary::Mul, x, g);
+        let phase = Phase::Columns { reduce: vec![], store: vec![store(2, strides("0", &["C", "1"]), y)] };
+        let row = RowKernel { axes: vec![d("R"), d("C")], values: b.values, phases: vec![phase] };
+        let slots = slots(&[DType::F32, DType::F32], &[DType::F32]);
+        let cost = estimate(&Kernel { slots, body: ir::kernel::Body::Row(row) });
+        assert_eq!(cost.flops, d("R*C"));
+        assert_eq!(cost.bytes, d("8*R*C + 4*C"));
     }
 }

@@ -6,7 +6,7 @@ use inkwell::basic_block::BasicBlock;
 use inkwell::builder::Builder;
 use inkwell::context::Context;
 use inkwell::module::{Linkage, Module};
-use inkwell::types::{BasicType, BasicTypeEnum};
+use inkwell::types::BasicTypeEnum;
 use inkwell::values::{
     BasicMetadataValueEnum, BasicValue, BasicValueEnum, CallSiteValue, FastMathFlags, FunctionValue, IntValue,
     PhiValue, PointerValue, VectorValue,
@@ -416,8 +416,6 @@ impl<'u, 'c> Entry<'u, 'c> {
         and build_and IntValue false
         or build_or IntValue false
         xor build_xor IntValue false
-        udiv build_int_unsigned_div IntValue false
-        urem build_int_unsigned_rem IntValue false
         shl build_left_shift IntValue false
     }
 
@@ -694,6 +692,23 @@ impl<'u, 'c> Entry<'u, 'c> {
             phi.as_basic_value()
         });
         outs.collect()
+    }
+
+    /// Runs `body` for every vector of positions in `first..last`: whole ones without a mask, then what is left with one.
+    pub fn for_vectors(
+        &self,
+        first: IntValue<'c>,
+        last: IntValue<'c>,
+        body: impl Fn(IntValue<'c>, Option<VectorValue<'c>>),
+    ) {
+        let lanes = self.i64(self.lanes as i64);
+        let count = self.imax(self.isub(last, first), self.i64(0));
+        let whole = self.isub(count, self.irem(count, lanes));
+        let middle = self.iadd(first, whole);
+        let l = self.open_loop(first, middle, &[]);
+        body(l.index, None);
+        self.close_loop(l, lanes, &[]);
+        self.when(self.ilt(middle, last), || body(middle, Some(self.lane_mask(middle, last))));
     }
 
     /// Runs `body` where `cond` (i1) holds.

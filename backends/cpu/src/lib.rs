@@ -40,6 +40,8 @@ mod target;
 mod value;
 
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod testing;
 
 pub use build::{Compiled, compile, compile_with};

@@ -72,13 +72,9 @@ impl Accumulator {
         if self.inner.is_float() { e.fadd(x, y) } else { e.add(x, y) }
     }
 
-    /// Whether `x` replaces `y` as a maximum: larger, or the first NaN.
+    /// Whether `x` replaces `y` as a maximum whose position is wanted; NaN never does.
     fn beats<'c>(&self, e: &Entry<'_, 'c>, x: V<'c>, y: V<'c>) -> V<'c> {
-        if !self.dtype.is_float() {
-            return e.icmp(IntPredicate::SGT, x, y);
-        }
-        let nan = e.and(e.fcmp(FloatPredicate::UNO, x, x), e.fcmp(FloatPredicate::ORD, y, y));
-        e.or(e.fcmp(FloatPredicate::OGT, x, y), nan)
+        if self.dtype.is_float() { e.fcmp(FloatPredicate::OGT, x, y) } else { e.icmp(IntPredicate::SGT, x, y) }
     }
 
     /// The result over all lanes, a scalar.

@@ -16,11 +16,11 @@ pub enum Data {
 }
 
 impl Data {
-    fn address(&mut self) -> *mut u8 {
+    fn address(&mut self, offset: usize) -> *mut u8 {
         match self {
-            Data::F32(v) => v.as_mut_ptr().cast(),
-            Data::F64(v) => v.as_mut_ptr().cast(),
-            Data::I32(v) => v.as_mut_ptr().cast(),
+            Data::F32(v) => v[offset..].as_mut_ptr().cast(),
+            Data::F64(v) => v[offset..].as_mut_ptr().cast(),
+            Data::I32(v) => v[offset..].as_mut_ptr().cast(),
         }
     }
     pub fn f32(&self) -> &[f32] {
@@ -60,7 +60,8 @@ pub fn d(s: &str) -> Dim {
 impl Program {
     /// Compiles for this machine; `sizes` may use the given symbols and `layer`.
     pub fn new(kernel: &Kernel, symbols: &[&str]) -> Program {
-        let symbols: Vec<Arc<str>> = symbols.iter().copied().chain(["layer"]).map(Arc::from).collect();
+        let layer = (!symbols.contains(&"layer")).then_some("layer");
+        let symbols: Vec<Arc<str>> = symbols.iter().copied().chain(layer).map(Arc::from).collect();
         let target = Target::host().unwrap_or_else(|e| panic!("{e}"));
         let compiled = compile(&[("test".into(), kernel.clone())], &symbols, &target).unwrap_or_else(|e| panic!("{e}"));
         let mut map = memmap2::MmapMut::map_anon(compiled.code.len()).expect("memory for the image");
@@ -74,6 +75,11 @@ impl Program {
 
     /// Runs the kernel with the items of every entry cut into `pieces`.
     pub fn run(&self, slots: &mut [Data], sizes: &[i64], pieces: i64) {
+        self.run_at(slots, 0, sizes, pieces);
+    }
+
+    /// [`Program::run`] on slots that begin `offset` elements into their data.
+    pub fn run_at(&self, slots: &mut [Data], offset: usize, sizes: &[i64], pieces: i64) {
         let mut sizes = sizes.to_vec();
         sizes.resize(self.symbols.len(), 3); // `layer`
         let env: Env = self.symbols.iter().cloned().zip(sizes.iter().copied()).collect();
@@ -85,7 +91,7 @@ impl Program {
             p.wrapping_add(p.align_offset(64))
         };
         let (workspace, scratch) = (aligned(&mut workspace), aligned(&mut scratch));
-        let table: Vec<*mut u8> = slots.iter_mut().map(Data::address).collect();
+        let table: Vec<*mut u8> = slots.iter_mut().map(|s| s.address(offset)).collect();
         for entry in &info.entries {
             let items = entry.items.eval(&env).expect("known sizes");
             for p in 0..pieces {

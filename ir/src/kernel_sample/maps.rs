@@ -7,7 +7,7 @@ use crate::kernel::*;
 use crate::scalar::DType;
 
 const ROWS: &[i64] = &[1, 2, 3, 5];
-const COLUMNS: &[i64] = &[1, 2, 3, 7, 8, 9, 16, 17, 31, 64, 65];
+const COLUMNS: &[i64] = &[1, 2, 3, 7, 8, 9, 16, 17, 31, 64, 65, 130];
 
 /// All of `count` axes.
 fn all(count: usize) -> u64 {
@@ -220,7 +220,7 @@ pub fn row(seed: u32) -> Sample {
 /// A column kernel that stores its reductions and functions of them.
 pub fn column(seed: u32) -> Sample {
     let mut d = Draw::new(seed);
-    let (outer, reduced_axes) = (d.extents(2, ROWS), d.extents(2, &[1, 2, 3, 9]));
+    let (outer, reduced_axes) = (d.extents(2, ROWS), d.extents(2, &[1, 2, 3, 9, 60]));
     let columns = d.extent(COLUMNS);
     let axes: Vec<Extent> = [&outer[..], &reduced_axes, std::slice::from_ref(&columns)].concat();
     let over = all(outer.len() + reduced_axes.len()) & !all(outer.len());
@@ -261,8 +261,24 @@ pub fn column(seed: u32) -> Sample {
 pub fn contract(seed: u32) -> Sample {
     let mut d = Draw::new(seed);
     let batch = d.extents(2, &[1, 2, 3]);
-    let (m, n) = (d.extent(&[1, 2, 5, 6, 7, 13, 30]), d.extent(COLUMNS));
-    let (k_outer, k) = (d.extent(&[1, 1, 1, 2]), d.extent(&[1, 2, 3, 8, 17]));
+    let (mut m, mut n) = (d.extent(&[1, 2, 5, 6, 7, 13, 30]), d.extent(COLUMNS));
+    let (k_outer, mut k) = (d.extent_to(6, &[1, 1, 1, 2]), d.extent(&[1, 2, 3, 8, 17]));
+    // Now and then one extent goes beyond what a backend keeps in one block.
+    let batch = match d.rand.int(0, 17) {
+        0 => {
+            m = d.extent_to(0, &[150, 260]);
+            vec![]
+        }
+        1 => {
+            n = d.extent_to(0, &[300, 530]);
+            vec![]
+        }
+        2 => {
+            k = d.extent_to(0, &[260, 700]);
+            vec![]
+        }
+        _ => batch,
+    };
     let terms = (k_outer.size * k.size) as f64;
     let a = operand(&mut d, &batch, &k_outer, &m, &k);
     let b = operand(&mut d, &batch, &k_outer, &n, &k);

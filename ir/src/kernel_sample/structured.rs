@@ -15,7 +15,8 @@ struct Heads {
 
 impl Heads {
     fn new(d: &mut Draw) -> Heads {
-        let (batch, time) = (d.extent(&[1, 2, 3]), d.extent(&[1, 2, 7, 16, 33]));
+        let time = d.extent(&[1, 2, 7, 16, 33, 33, 70, 130]);
+        let batch = d.extent_to(if time.size > 20 { 2 } else { 12 }, &[1, 2]);
         Heads {
             batch,
             time,

@@ -17,13 +17,18 @@ pub struct Einsum {
 }
 
 /// The letters of both operands and of the result.
-pub fn letters(spec: &str) -> Option<[Vec<char>; 3]> {
+fn letters(spec: &str) -> Option<[Vec<char>; 3]> {
     let (ab, out) = spec.split_once("->")?;
     let (a, b) = ab.split_once(',')?;
     Some([a, b, out].map(|s| s.chars().collect()))
 }
 
 impl Einsum {
+    /// The letters of both operands and of the result of a well-formed spec.
+    pub fn parse(spec: &str) -> Option<[Vec<char>; 3]> {
+        letters(spec)
+    }
+
     fn letters(&self) -> Result<[Vec<char>; 3], TypeError> {
         let all = letters(&self.spec).ok_or_else(|| TypeError(format!("`{}` is not of the form `ik,jk->ij`", self.spec)))?;
         let [a, b, out] = &all;

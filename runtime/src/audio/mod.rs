@@ -58,7 +58,7 @@ impl Reader {
                 "export the recording again, as 16-bit WAV or FLAC",
             ));
         }
-        self.resampler.to_rate(path, raw)
+        self.resampler.resample(path, raw)
     }
 }
 
@@ -95,7 +95,11 @@ fn check_rate(path: &Path, rate: u32) -> Result<(), Error> {
 }
 
 fn bad(path: &Path, what: impl Into<String>, remedy: &'static str) -> Error {
-    Error::Audio { path: path.into(), what: what.into(), remedy }
+    Error::Audio {
+        path: path.into(),
+        what: what.into(),
+        remedy,
+    }
 }
 
 /// By content, since extensions lie.
@@ -132,9 +136,9 @@ mod tests {
             for _ in 0..spec.channels {
                 match spec.sample_format {
                     SampleFormat::Float => w.write_sample(v as f32).unwrap(),
-                    SampleFormat::Int => {
-                        w.write_sample((v * ((1i64 << (spec.bits_per_sample - 1)) - 1) as f64) as i32).unwrap()
-                    }
+                    SampleFormat::Int => w
+                        .write_sample((v * ((1i64 << (spec.bits_per_sample - 1)) - 1) as f64) as i32)
+                        .unwrap(),
                 }
             }
         }
@@ -153,14 +157,25 @@ mod tests {
             (22_050, 1, 32, SampleFormat::Float),
         ];
         for (sample_rate, channels, bits_per_sample, sample_format) in forms {
-            tone(&path, WavSpec { channels, sample_rate, bits_per_sample, sample_format });
+            tone(
+                &path,
+                WavSpec {
+                    channels,
+                    sample_rate,
+                    bits_per_sample,
+                    sample_format,
+                },
+            );
             assert_eq!(probe(&path).unwrap(), 16_000);
             let samples = Reader::default().read(&path).unwrap();
             assert_eq!(samples.len(), 16_000, "{sample_rate} Hz");
             // The edges ring; within, the tone is what was written.
             for (i, s) in samples.iter().enumerate().skip(1_000).take(14_000) {
                 let want = 0.5 * (TAU * 440.0 * i as f64 / 16_000.0).sin();
-                assert!((*s as f64 - want).abs() < 0.01, "{sample_rate} Hz, sample {i}: {s} for {want}");
+                assert!(
+                    (*s as f64 - want).abs() < 0.001 + 4.0 / 2f64.powi(bits_per_sample as i32),
+                    "{sample_rate} Hz, sample {i}: {s} for {want}"
+                );
             }
         }
     }
@@ -179,11 +194,23 @@ mod tests {
         message(b"RIFF");
         message(b"hello, this is text and no recording at all");
         message(b"RIFF\x10\0\0\0WAVEfmt \xff\xff\xff\xff");
-        let spec = WavSpec { channels: 1, sample_rate: 8_000, bits_per_sample: 16, sample_format: SampleFormat::Int };
+        let spec = WavSpec {
+            channels: 1,
+            sample_rate: 8_000,
+            bits_per_sample: 16,
+            sample_format: SampleFormat::Int,
+        };
         tone(&path, spec);
         let whole = std::fs::read(&path).unwrap();
         assert!(message(&whole[..whole.len() / 2]).contains("ends after"));
-        tone(&path, WavSpec { bits_per_sample: 32, sample_format: SampleFormat::Float, ..spec });
+        tone(
+            &path,
+            WavSpec {
+                bits_per_sample: 32,
+                sample_format: SampleFormat::Float,
+                ..spec
+            },
+        );
         let mut nan = std::fs::read(&path).unwrap();
         let at = nan.len() - 40;
         nan[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
@@ -191,7 +218,10 @@ mod tests {
         let mut lying = whole.clone();
         lying[24..28].copy_from_slice(&4_000_000_000u32.to_le_bytes());
         message(&lying);
-        let gone = Reader::default().read(&dir.path().join("gone.wav")).unwrap_err().to_string();
+        let gone = Reader::default()
+            .read(&dir.path().join("gone.wav"))
+            .unwrap_err()
+            .to_string();
         assert!(gone.contains("gone.wav") && gone.contains("check the path"), "{gone}");
     }
 }

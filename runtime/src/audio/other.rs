@@ -38,7 +38,11 @@ pub(super) fn probe(path: &Path) -> Result<Option<(u32, u64)>, Error> {
         let Some(track) = format.default_track(TrackType::Audio) else {
             return Err(bad(path, "it has no audio track", REMEDY));
         };
-        let rate = track.codec_params.as_ref().and_then(|p| p.audio()).and_then(|a| a.sample_rate);
+        let rate = track
+            .codec_params
+            .as_ref()
+            .and_then(|p| p.audio())
+            .and_then(|a| a.sample_rate);
         Ok(rate.zip(track.num_frames))
     })
 }
@@ -79,7 +83,11 @@ pub(super) fn read(path: &Path) -> Result<Raw, Error> {
                     }
                     rate = decoded.spec().rate();
                     decoded.copy_to_vec_interleaved(&mut block);
-                    samples.extend(block.chunks_exact(channels).map(|f| f.iter().sum::<f32>() / channels as f32));
+                    samples.extend(
+                        block
+                            .chunks_exact(channels)
+                            .map(|f| f.iter().sum::<f32>() / channels as f32),
+                    );
                 }
                 // Decoders skip a malformed packet and go on with the next.
                 Err(Failure::DecodeError(_)) => {}

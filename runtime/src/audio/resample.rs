@@ -15,7 +15,7 @@ pub(super) struct Resampler {
 
 impl Resampler {
     /// The samples at [`RATE`]: `ceil(len * RATE / rate)` of them.
-    pub(super) fn to_rate(&mut self, path: &Path, raw: Raw) -> Result<Vec<f32>, Error> {
+    pub(super) fn resample(&mut self, path: &Path, raw: Raw) -> Result<Vec<f32>, Error> {
         if raw.rate == RATE {
             return Ok(raw.samples);
         }
@@ -29,7 +29,10 @@ impl Resampler {
         let want = resampled_len(frames as u64, raw.rate);
         let input = InterleavedOwned::new_from(raw.samples, 1, frames).map_err(|e| failed(&e))?;
         let resampler = self.by_rate.get_mut(&raw.rate).expect("inserted above");
-        let mut out = resampler.process_all(&input, frames, None).map_err(|e| failed(&e))?.take_data();
+        let mut out = resampler
+            .process_all(&input, frames, None)
+            .map_err(|e| failed(&e))?
+            .take_data();
         out.resize(want, 0.0);
         Ok(out)
     }

@@ -35,19 +35,32 @@ pub(super) fn read(path: &Path) -> Result<Option<Raw>, Error> {
     let promised = reader.duration() as usize;
     // The header's promise is not trusted with memory.
     let mut samples = Vec::with_capacity(promised.min(1 << 22));
-    let mut mix = Mix { channels, sum: 0.0, seen: 0, out: &mut samples };
+    let mut mix = Mix {
+        channels,
+        sum: 0.0,
+        seen: 0,
+        out: &mut samples,
+    };
     let outcome = match spec.sample_format {
         SampleFormat::Float => reader.samples::<f32>().try_for_each(|s| s.map(|s| mix.push(s))),
         SampleFormat::Int => {
             let unit = 1.0 / (1u64 << (spec.bits_per_sample.max(1) - 1)) as f32;
-            reader.samples::<i32>().try_for_each(|s| s.map(|s| mix.push(s as f32 * unit)))
+            reader
+                .samples::<i32>()
+                .try_for_each(|s| s.map(|s| mix.push(s as f32 * unit)))
         }
     };
     match outcome {
-        Ok(()) => Ok(Some(Raw { rate: spec.sample_rate, samples })),
+        Ok(()) => Ok(Some(Raw {
+            rate: spec.sample_rate,
+            samples,
+        })),
         Err(hound::Error::IoError(_) | hound::Error::FormatError(_)) => Err(bad(
             path,
-            format!("its header promises {promised} samples and the file ends after {}", samples.len()),
+            format!(
+                "its header promises {promised} samples and the file ends after {}",
+                samples.len()
+            ),
             "copy it again, or repair the header with `ffmpeg -i FILE OUT.wav`",
         )),
         Err(e) => Err(bad(path, format!("it is not a readable WAV file ({e})"), CONVERT)),

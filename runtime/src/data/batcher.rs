@@ -44,7 +44,12 @@ pub struct Batcher {
 
 impl Batcher {
     pub fn new(lengths: Vec<usize>, limits: Limits, seed: u64, shuffle: bool) -> Batcher {
-        Batcher { lengths, limits, seed, shuffle }
+        Batcher {
+            lengths,
+            limits,
+            seed,
+            shuffle,
+        }
     }
 
     /// The batches of an epoch. Clips of like length go together (ties in random order), as many as the limits allow;
@@ -79,16 +84,33 @@ impl Batcher {
             .enumerate()
             .map(|(batch, clips)| {
                 let shortest = clips.iter().map(size).min().unwrap_or(0);
-                let crop = if self.limits.crop_to_shortest { shortest } else { self.limits.max_crop };
-                Plan { position: Position { epoch, batch: batch as u64 }, clips, crop }
+                let crop = if self.limits.crop_to_shortest {
+                    shortest
+                } else {
+                    self.limits.max_crop
+                };
+                Plan {
+                    position: Position {
+                        epoch,
+                        batch: batch as u64,
+                    },
+                    clips,
+                    crop,
+                }
             })
             .collect()
     }
 
     /// Plans from a place on, epoch after epoch without end (none at all where there are no clips).
     pub fn from(self, start: Position) -> impl Iterator<Item = Plan> + Send {
-        let epochs = if self.lengths.is_empty() { start.epoch..start.epoch } else { start.epoch..u64::MAX };
-        epochs.flat_map(move |e| self.epoch(e)).filter(move |p| p.position >= start)
+        let epochs = if self.lengths.is_empty() {
+            start.epoch..start.epoch
+        } else {
+            start.epoch..u64::MAX
+        };
+        epochs
+            .flat_map(move |e| self.epoch(e))
+            .filter(move |p| p.position >= start)
     }
 
     /// Where in a clip of `length` the crop to `crop` samples begins.
@@ -127,7 +149,12 @@ mod tests {
 
     #[test]
     fn epochs_differ() {
-        let limits = Limits { max_tokens: 100, max_batch: 4, max_crop: 50, crop_to_shortest: true };
+        let limits = Limits {
+            max_tokens: 100,
+            max_batch: 4,
+            max_crop: 50,
+            crop_to_shortest: true,
+        };
         let batcher = Batcher::new((1..100).collect(), limits, 1, true);
         let clips = |e| batcher.epoch(e).into_iter().map(|p| p.clips).collect::<Vec<_>>();
         assert_ne!(clips(0), clips(1));

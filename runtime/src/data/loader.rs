@@ -71,12 +71,16 @@ impl Loader {
     }
 
     /// The next batch; an error where there are no clips at all.
-    pub fn next(&mut self) -> Result<Loaded, Error> {
+    pub fn next_batch(&mut self) -> Result<Loaded, Error> {
         let (receive, _) = &self.workers[self.turn];
         self.turn = (self.turn + 1) % self.workers.len();
-        receive
-            .recv()
-            .map_err(|_| Error::data("loader", "no clips are left to train on", "check the data and min_samples"))
+        receive.recv().map_err(|_| {
+            Error::data(
+                "loader",
+                "no clips are left to train on",
+                "check the data and min_samples",
+            )
+        })
     }
 }
 
@@ -112,9 +116,16 @@ fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task:
                 if task.normalize {
                     normalize(&mut wave);
                 }
-                clips.push(Clip { path: utterance.path.clone(), wave, text: utterance.text.clone() })
+                clips.push(Clip {
+                    path: utterance.path.clone(),
+                    wave,
+                    text: utterance.text.clone(),
+                })
             }
-            Err(e) => skipped.push(Skipped { path: utterance.path.clone(), reason: e.to_string() }),
+            Err(e) => skipped.push(Skipped {
+                path: utterance.path.clone(),
+                reason: e.to_string(),
+            }),
         }
     }
     // By the lengths found, which need not be those of the manifest.
@@ -126,7 +137,12 @@ fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task:
             clip.wave = clip.wave[start..start + crop].to_vec();
         }
     }
-    Loaded { position: plan.position, next, clips, skipped }
+    Loaded {
+        position: plan.position,
+        next,
+        clips,
+        skipped,
+    }
 }
 
 #[cfg(test)]
@@ -154,16 +170,30 @@ mod tests {
                 (0..n).for_each(|s| w.write_sample((s * (i + 1)) as i16).unwrap());
                 w.finalize().unwrap();
             }
-            corpus.utterances.push(Utterance { path, text: None, samples: Some(n) });
+            corpus.utterances.push(Utterance {
+                path,
+                text: None,
+                samples: Some(n),
+            });
             corpus.lengths.push(n);
         }
         let corpus = Arc::new(corpus);
-        let limits = Limits { max_tokens: 1_200, max_batch: 8, max_crop: 400, crop_to_shortest: true };
-        let task = Task { seed: 7, min_samples: 0, equal: true, normalize: false };
+        let limits = Limits {
+            max_tokens: 1_200,
+            max_batch: 8,
+            max_crop: 400,
+            crop_to_shortest: true,
+        };
+        let task = Task {
+            seed: 7,
+            min_samples: 0,
+            equal: true,
+            normalize: false,
+        };
         let load = |threads, start, count| {
             let batcher = Batcher::new(corpus.lengths.clone(), limits, 7, true);
             let mut loader = Loader::new(corpus.clone(), batcher, start, threads, task);
-            (0..count).map(|_| loader.next().unwrap()).collect::<Vec<_>>()
+            (0..count).map(|_| loader.next_batch().unwrap()).collect::<Vec<_>>()
         };
         let one = load(1, Position::default(), 14);
         let three = load(3, Position::default(), 14);
@@ -173,7 +203,11 @@ mod tests {
         }
         let later = load(2, one[6].next, 3);
         assert_eq!(later[2].clips, one[9].clips);
-        let bad: Vec<_> = one.iter().filter(|l| l.position.epoch == 0).flat_map(|l| &l.skipped).collect();
+        let bad: Vec<_> = one
+            .iter()
+            .filter(|l| l.position.epoch == 0)
+            .flat_map(|l| &l.skipped)
+            .collect();
         assert!(bad.len() == 1 && bad[0].reason.contains("5.wav"), "{bad:?}");
     }
 }

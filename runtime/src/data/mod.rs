@@ -49,13 +49,20 @@ impl Corpus {
                     corpus.utterances.push(utterance);
                     corpus.lengths.push(n);
                 }
-                Err(e) => skipped.push(Skipped { path: utterance.path, reason: e.to_string() }),
+                Err(e) => skipped.push(Skipped {
+                    path: utterance.path,
+                    reason: e.to_string(),
+                }),
             }
         }
         match skipped.first() {
             Some(first) if corpus.utterances.is_empty() => Err(Error::data(
                 place.display(),
-                format!("none of its {} recordings can be read; the first: {}", skipped.len(), first.reason),
+                format!(
+                    "none of its {} recordings can be read; the first: {}",
+                    skipped.len(),
+                    first.reason
+                ),
                 "repair or convert them",
             )),
             _ => Ok((corpus, skipped)),
@@ -79,7 +86,10 @@ impl Corpus {
                     kept.utterances.push(utterance);
                     kept.lengths.push(*length);
                 }
-                Err(reason) => skipped.push(Skipped { path: utterance.path, reason }),
+                Err(reason) => skipped.push(Skipped {
+                    path: utterance.path,
+                    reason,
+                }),
             }
         }
         *self = kept;
@@ -118,7 +128,9 @@ impl Corpus {
 
 /// Lengths of all recordings, found on all cores.
 fn probe_all(utterances: &[Utterance]) -> Vec<Result<usize, Error>> {
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(utterances.len().max(1));
+    let threads = std::thread::available_parallelism()
+        .map_or(1, |n| n.get())
+        .min(utterances.len().max(1));
     let next = AtomicUsize::new(0);
     let work = || {
         let mut found = vec![];
@@ -135,7 +147,10 @@ fn probe_all(utterances: &[Utterance]) -> Vec<Result<usize, Error>> {
     };
     let mut all: Vec<(usize, Result<usize, Error>)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|w| w.join().expect("probing returns errors, it does not panic")).collect()
+        workers
+            .into_iter()
+            .flat_map(|w| w.join().expect("probing returns errors, it does not panic"))
+            .collect()
     });
     all.sort_by_key(|(i, _)| *i);
     all.into_iter().map(|(_, n)| n).collect()

@@ -18,9 +18,17 @@ pub fn open(place: &Path) -> Result<Vec<Utterance>, Error> {
     let found = if place.is_dir() {
         folder(place)?
     } else if !place.exists() {
-        return Err(Error::data(place.display(), "there is no such file or folder", "check the path given to --data"));
+        return Err(Error::data(
+            place.display(),
+            "there is no such file or folder",
+            "check the path given to --data",
+        ));
     } else if is_audio(place) {
-        vec![Utterance { path: place.into(), text: same_name_text(place)?, samples: None }]
+        vec![Utterance {
+            path: place.into(),
+            text: same_name_text(place)?,
+            samples: None,
+        }]
     } else {
         table(place)?
     };
@@ -41,26 +49,38 @@ fn is_audio(path: &Path) -> bool {
 
 fn read(path: &Path) -> Result<String, Error> {
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    String::from_utf8(bytes)
-        .map_err(|e| Error::data(path.display(), format!("it is not UTF-8 text ({e})"), "save it as UTF-8"))
+    String::from_utf8(bytes).map_err(|e| {
+        Error::data(
+            path.display(),
+            format!("it is not UTF-8 text ({e})"),
+            "save it as UTF-8",
+        )
+    })
 }
 
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().map(|(i, l)| (i + 1, l.trim_end_matches('\r'))).filter(|(_, l)| !l.trim().is_empty())
+    text.lines()
+        .enumerate()
+        .map(|(i, l)| (i + 1, l.trim_end_matches('\r')))
+        .filter(|(_, l)| !l.trim().is_empty())
 }
 
 fn table(path: &Path) -> Result<Vec<Utterance>, Error> {
     let text = read(path)?;
     let base = path.parent().unwrap_or(Path::new(""));
-    let Some((_, first)) = lines(&text).next() else { return Ok(vec![]) };
+    let Some((_, first)) = lines(&text).next() else {
+        return Ok(vec![]);
+    };
     if !first.contains('\t') {
         return manifest(path, base, &text);
     }
     lines(&text)
         .map(|(line, l)| match l.split_once('\t') {
-            Some((name, label)) if !name.is_empty() => {
-                Ok(Utterance { path: base.join(name), text: Some(label.trim().into()), samples: None })
-            }
+            Some((name, label)) if !name.is_empty() => Ok(Utterance {
+                path: base.join(name),
+                text: Some(label.trim().into()),
+                samples: None,
+            }),
             _ => Err(Error::data(
                 format!("{}:{line}", path.display()),
                 format!("`{l}` is not `path<TAB>text`"),
@@ -83,7 +103,9 @@ fn manifest(path: &Path, base: &Path, text: &str) -> Result<Vec<Utterance>, Erro
     }
     let mut found = vec![];
     for (line, l) in rows {
-        let parsed = l.split_once('\t').and_then(|(name, n)| Some((name, n.trim().parse::<usize>().ok()?)));
+        let parsed = l
+            .split_once('\t')
+            .and_then(|(name, n)| Some((name, n.trim().parse::<usize>().ok()?)));
         let Some((name, samples)) = parsed else {
             return Err(Error::data(
                 format!("{}:{line}", path.display()),
@@ -91,7 +113,11 @@ fn manifest(path: &Path, base: &Path, text: &str) -> Result<Vec<Utterance>, Erro
                 "write the manifest again",
             ));
         };
-        found.push(Utterance { path: root.join(name), text: None, samples: Some(samples) });
+        found.push(Utterance {
+            path: root.join(name),
+            text: None,
+            samples: Some(samples),
+        });
     }
     let labels = path.with_extension("ltr");
     if labels.is_file() {
@@ -101,7 +127,12 @@ fn manifest(path: &Path, base: &Path, text: &str) -> Result<Vec<Utterance>, Erro
         if texts.len() != found.len() {
             return Err(Error::data(
                 labels.display(),
-                format!("it has {} lines for the {} recordings of {}", texts.len(), found.len(), path.display()),
+                format!(
+                    "it has {} lines for the {} recordings of {}",
+                    texts.len(),
+                    found.len(),
+                    path.display()
+                ),
                 "write both from the same list",
             ));
         }
@@ -114,7 +145,10 @@ fn manifest(path: &Path, base: &Path, text: &str) -> Result<Vec<Utterance>, Erro
 
 /// `H I | Y O U |` to `HI YOU`.
 fn from_letters(letters: &str) -> String {
-    let joined: String = letters.split_whitespace().map(|l| if l == "|" { " " } else { l }).collect();
+    let joined: String = letters
+        .split_whitespace()
+        .map(|l| if l == "|" { " " } else { l })
+        .collect();
     joined.trim().into()
 }
 
@@ -153,14 +187,22 @@ fn folder(dir: &Path) -> Result<Vec<Utterance>, Error> {
             Some(text) => Some(text.clone()),
             None => same_name_text(&path)?,
         };
-        found.push(Utterance { path, text, samples: None });
+        found.push(Utterance {
+            path,
+            text,
+            samples: None,
+        });
     }
     Ok(found)
 }
 
 fn same_name_text(path: &Path) -> Result<Option<String>, Error> {
     let label = path.with_extension("txt");
-    if label.is_file() { Ok(Some(read(&label)?.trim().into())) } else { Ok(None) }
+    if label.is_file() {
+        Ok(Some(read(&label)?.trim().into()))
+    } else {
+        Ok(None)
+    }
 }
 
 #[cfg(test)]
@@ -195,7 +237,14 @@ mod tests {
         );
         put("train.tsv", "libri\nb.WAV\t16000\nc.ogg\t5\n");
         let plain = open(&at("train.tsv")).unwrap();
-        assert_eq!(plain[1], Utterance { path: at("libri").join("c.ogg"), text: None, samples: Some(5) });
+        assert_eq!(
+            plain[1],
+            Utterance {
+                path: at("libri").join("c.ogg"),
+                text: None,
+                samples: Some(5)
+            }
+        );
         put("train.ltr", "H I | Y O U |\n\n");
         assert_eq!(
             texts(&open(&at("train.tsv")).unwrap()),
@@ -223,6 +272,11 @@ mod tests {
         fs::write(tmp.path().join("t.ltr"), "A |\nB |\n").unwrap();
         assert!(message(".\na.wav\t5\n").contains("2 lines for the 1 recordings"));
         assert!(open(tmp.path()).unwrap_err().to_string().contains("no recordings"));
-        assert!(open(&tmp.path().join("gone")).unwrap_err().to_string().contains("--data"));
+        assert!(
+            open(&tmp.path().join("gone"))
+                .unwrap_err()
+                .to_string()
+                .contains("--data")
+        );
     }
 }

@@ -34,7 +34,12 @@ impl TensorFile {
         if map.len() - start != metadata.data_len() {
             return Err(Error::weights(path, "its length and its header disagree", remedy));
         }
-        Ok(TensorFile { path: path.into(), map, metadata, start })
+        Ok(TensorFile {
+            path: path.into(),
+            map,
+            metadata,
+            start,
+        })
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -54,7 +59,11 @@ impl TensorFile {
     }
 
     fn wrong_type(&self, name: &str, found: Dtype, want: &str) -> Error {
-        Error::weights(&self.path, format!("`{name}` is {found:?}"), format!("store it as {want}"))
+        Error::weights(
+            &self.path,
+            format!("`{name}` is {found:?}"),
+            format!("store it as {want}"),
+        )
     }
 
     /// Values of a floating-point tensor (f32, f16, bf16 or f64), or `None` where there is no such tensor.
@@ -64,7 +73,9 @@ impl TensorFile {
         Ok(Some(match info.dtype {
             Dtype::F32 => groups::<4>(bytes).map(f32::from_le_bytes).collect(),
             Dtype::F64 => groups::<8>(bytes).map(|b| f64::from_le_bytes(b) as f32).collect(),
-            Dtype::BF16 => groups::<2>(bytes).map(|b| f32::from_bits((u16::from_le_bytes(b) as u32) << 16)).collect(),
+            Dtype::BF16 => groups::<2>(bytes)
+                .map(|b| f32::from_bits((u16::from_le_bytes(b) as u32) << 16))
+                .collect(),
             Dtype::F16 => groups::<2>(bytes).map(|b| half(u16::from_le_bytes(b))).collect(),
             other => return Err(self.wrong_type(name, other, "f32")),
         }))
@@ -81,12 +92,16 @@ impl TensorFile {
             other => return Err(self.wrong_type(name, other, "i64")),
         };
         let narrow: Result<Vec<i32>, _> = wide.into_iter().map(i32::try_from).collect();
-        narrow.map(Some).map_err(|_| Error::weights(&self.path, format!("`{name}` has values beyond 32 bits"), "check it"))
+        narrow
+            .map(Some)
+            .map_err(|_| Error::weights(&self.path, format!("`{name}` has values beyond 32 bits"), "check it"))
     }
 }
 
 fn groups<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
-    bytes.chunks_exact(N).map(|c| c.try_into().expect("chunks have this length"))
+    bytes
+        .chunks_exact(N)
+        .map(|c| c.try_into().expect("chunks have this length"))
 }
 
 /// IEEE half precision to single, exactly.
@@ -116,8 +131,8 @@ impl Missing {
     fn allows(self, name: &str) -> bool {
         match self {
             Missing::Head => names::is_head(name),
-            Missing::HeadAndQuantizer => names::is_head(name) || names::only_for_pretraining(name),
-            Missing::Quantizer => names::only_for_pretraining(name),
+            Missing::HeadAndQuantizer => names::is_head(name) || Missing::Quantizer.allows(name),
+            Missing::Quantizer => names::only_for_pretraining(name) || names::is_mask_embedding(name),
         }
     }
 }
@@ -131,7 +146,11 @@ pub struct Folder {
 impl Folder {
     pub fn open(dir: &Path) -> Result<Folder, Error> {
         if !dir.is_dir() {
-            return Err(Error::weights(dir, "there is no such folder", "name a Hugging Face or a run folder"));
+            return Err(Error::weights(
+                dir,
+                "there is no such folder",
+                "name a Hugging Face or a run folder",
+            ));
         }
         let model = dir.join(MODEL);
         if !model.is_file() {
@@ -142,7 +161,10 @@ impl Folder {
             };
             return Err(Error::weights(dir, format!("it has no {MODEL}"), remedy));
         }
-        Ok(Folder { dir: dir.into(), tensors: TensorFile::open(&model)? })
+        Ok(Folder {
+            dir: dir.into(),
+            tensors: TensorFile::open(&model)?,
+        })
     }
 
     /// The folder's letters, where it has any.
@@ -154,13 +176,21 @@ impl Folder {
     /// Whether its model takes normalised input, where it says so.
     pub fn normalize(&self) -> Result<Option<bool>, Error> {
         let path = self.dir.join(PREPROCESSOR);
-        Ok(if path.is_file() { json(&path)?.get("do_normalize").and_then(Value::as_bool) } else { None })
+        Ok(if path.is_file() {
+            json(&path)?.get("do_normalize").and_then(Value::as_bool)
+        } else {
+            None
+        })
     }
 
     /// Fails where config.json describes another network than the one compiled.
     pub fn check_config(&self, artifact: &Artifact) -> Result<(), Error> {
         let path = self.dir.join(CONFIG);
-        let Some(model) = artifact.export.values().find_map(|t| serde_json::from_str::<Value>(t).ok()) else {
+        let Some(model) = artifact
+            .export
+            .values()
+            .find_map(|t| serde_json::from_str::<Value>(t).ok())
+        else {
             return Ok(());
         };
         if !path.is_file() {
@@ -184,8 +214,16 @@ impl Folder {
         let mut left: BTreeSet<String> = self.tensors.names().into_iter().collect();
         let (mut absent, mut lacking) = (vec![], vec![]);
         for param in &artifact.params {
-            let Some(name) = names::candidates(&param.name).into_iter().find(|n| self.tensors.info(n).is_some()) else {
-                if missing.allows(&param.name) { &mut absent } else { &mut lacking }.push(param.name.clone());
+            let Some(name) = names::candidates(&param.name)
+                .into_iter()
+                .find(|n| self.tensors.info(n).is_some())
+            else {
+                if missing.allows(&param.name) {
+                    &mut absent
+                } else {
+                    &mut lacking
+                }
+                .push(param.name.clone());
                 continue;
             };
             left.remove(&name);
@@ -198,7 +236,10 @@ impl Folder {
                 };
                 return Err(Error::weights(
                     &path,
-                    format!("`{name}` has the shape {shape:?} and `{}` needs {:?}", artifact.name, param.shape),
+                    format!(
+                        "`{name}` has the shape {shape:?} and `{}` needs {:?}",
+                        artifact.name, param.shape
+                    ),
                     remedy,
                 ));
             }
@@ -217,12 +258,19 @@ impl Folder {
             ));
         }
         // A model of another kind may bring a head or a quantizer that this artifact was compiled without.
-        let strange: Vec<String> =
-            left.into_iter().filter(|n| !names::is_head(n) && !names::only_for_pretraining(n)).collect();
+        let strange: Vec<String> = left
+            .into_iter()
+            .filter(|n| !names::is_head(n) && !names::only_for_pretraining(n))
+            .collect();
         if !strange.is_empty() {
             return Err(Error::weights(
                 &path,
-                format!("{} without a place in `{}`: {}", count(strange.len()), artifact.name, shorten(&strange)),
+                format!(
+                    "{} without a place in `{}`: {}",
+                    count(strange.len()),
+                    artifact.name,
+                    shorten(&strange)
+                ),
                 "compile the model that these weights belong to",
             ));
         }
@@ -231,12 +279,25 @@ impl Folder {
 }
 
 fn count(n: usize) -> String {
-    if n == 1 { "1 tensor is".into() } else { format!("{n} tensors are") }
+    if n == 1 {
+        "1 tensor is".into()
+    } else {
+        format!("{n} tensors are")
+    }
 }
 
 fn shorten(names: &[String]) -> String {
-    let shown = names.iter().take(5).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-    if names.len() > 5 { format!("{shown} and {} more", names.len() - 5) } else { shown }
+    let shown = names
+        .iter()
+        .take(5)
+        .map(|n| format!("`{n}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > 5 {
+        format!("{shown} and {} more", names.len() - 5)
+    } else {
+        shown
+    }
 }
 
 fn json(path: &Path) -> Result<Value, Error> {
@@ -247,6 +308,8 @@ fn json(path: &Path) -> Result<Value, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::atomic::{Piece, Values, write_tensors};
+    use crate::fake;
 
     #[test]
     fn half_precision_is_exact() {
@@ -263,5 +326,102 @@ mod tests {
             assert_eq!(half(bits).to_bits(), f32::to_bits(value), "{bits:#x}");
         }
         assert!(half(0x7e00).is_nan() && half(0xfc00) == f32::NEG_INFINITY);
+    }
+
+    /// Writes a folder whose tensors are `names`, each with the shape of the parameter it stands for.
+    fn folder(dir: &Path, names: &[(&str, usize)]) {
+        let artifact = fake::artifact();
+        let values: Vec<Vec<f32>> = names
+            .iter()
+            .map(|(_, i)| vec![*i as f32 + 0.5; artifact.params[*i].len()])
+            .collect();
+        let piece = |((name, i), v): (&(&str, usize), &'_ Vec<f32>)| {
+            (
+                name.to_string(),
+                artifact.params[*i]
+                    .shape
+                    .iter()
+                    .map(|d| *d as usize)
+                    .collect::<Vec<_>>(),
+                v.clone(),
+            )
+        };
+        let owned: Vec<_> = names.iter().zip(&values).map(piece).collect();
+        let pieces = owned
+            .iter()
+            .map(|(n, s, v)| {
+                (
+                    n.clone(),
+                    Piece {
+                        shape: s.clone(),
+                        values: Values::F32(v),
+                    },
+                )
+            })
+            .collect();
+        write_tensors(&dir.join(MODEL), pieces).unwrap();
+    }
+
+    #[test]
+    fn names_old_and_new_with_and_without_prefix_are_found_and_faults_are_named() {
+        let tmp = tempfile::tempdir().unwrap();
+        let artifact = fake::artifact();
+        let load = |names: &[(&str, usize)], missing| {
+            folder(tmp.path(), names);
+            let mut params = vec![0.0; artifact.param_elements];
+            let absent = Folder::open(tmp.path()).and_then(|f| f.load(&artifact, &mut params, missing));
+            absent.map(|a| (a, params)).map_err(|e| e.to_string())
+        };
+        let old = [
+            ("encoder.w", 0),
+            ("conv.weight_g", 1),
+            ("conv.weight_v", 2),
+            ("lm_head.weight", 4),
+        ];
+        let (absent, params) = load(&old, Missing::Quantizer).unwrap();
+        assert_eq!(absent, ["quantizer.codevectors"]);
+        for p in artifact.params.iter().enumerate().filter(|(i, _)| *i != 3) {
+            assert_eq!(params[p.1.offset], p.0 as f32 + 0.5, "{}", p.1.name);
+        }
+        let (absent, _) = load(&old[..3], Missing::HeadAndQuantizer).unwrap();
+        assert_eq!(absent.len(), 2);
+        let error = load(&old[1..], Missing::Quantizer).unwrap_err();
+        assert!(error.contains("1 tensor is missing: `wav2vec2.encoder.w`"), "{error}");
+        let error = load(&[&old[..], &[("adapter.w", 0)]].concat(), Missing::Quantizer).unwrap_err();
+        assert!(
+            error.contains("`adapter.w`") && error.contains("without a place"),
+            "{error}"
+        );
+        let error = load(&[&old[..3], &[("lm_head.weight", 0)]].concat(), Missing::Quantizer).unwrap_err();
+        assert!(error.contains("shape [3]") && error.contains("letters"), "{error}");
+        std::fs::write(tmp.path().join(MODEL), b"\xff\xff\xff\xff\xff\xff\xff\xffjunk").unwrap();
+        assert!(
+            Folder::open(tmp.path())
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("model.safetensors")
+        );
+    }
+
+    #[test]
+    fn a_folder_of_another_network_is_refused() {
+        let tmp = tempfile::tempdir().unwrap();
+        let mut artifact = fake::artifact();
+        let config = r#"{"conv_stride": [5, 2], "layer_norm_eps": 1e-5, "hidden_dropout": 0.1}"#;
+        artifact.export.insert("finetune".into(), config.into());
+        folder(tmp.path(), &[]);
+        let folder = Folder::open(tmp.path()).unwrap();
+        let put = |text: &str| std::fs::write(tmp.path().join(CONFIG), text).unwrap();
+        put(r#"{"conv_stride": [5, 2], "layer_norm_eps": 0.00001, "hidden_dropout": 0.9}"#);
+        folder.check_config(&artifact).unwrap();
+        put(r#"{"conv_stride": [5, 4]}"#);
+        assert!(
+            folder
+                .check_config(&artifact)
+                .unwrap_err()
+                .to_string()
+                .contains("conv_stride")
+        );
     }
 }

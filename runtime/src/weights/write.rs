@@ -10,7 +10,11 @@ use std::path::Path;
 
 /// Writes the files that stay the same over a run.
 pub fn export_texts(
-    dir: &Path, artifact: &Artifact, command: &str, vocab: Option<&Vocab>, normalize: bool,
+    dir: &Path,
+    artifact: &Artifact,
+    command: &str,
+    vocab: Option<&Vocab>,
+    normalize: bool,
 ) -> Result<(), Error> {
     create_dir(dir)?;
     let put = |name: &str, text: &str| write_text(&dir.join(name), text);
@@ -34,11 +38,11 @@ pub fn export_texts(
     put(PREPROCESSOR, &pretty(&preprocessor))?;
     let Some(vocab) = vocab else { return Ok(()) };
     put(VOCAB, &vocab.to_json())?;
-    // The blank is class 0 whatever its name; transformers takes the padding token for the blank.
-    let named = |name: &str| (0..vocab.len()).any(|i| vocab.token(i) == Some(name)).then_some(name);
+    // Transformers takes the padding token for the blank.
+    let named = |name: &'static str| (0..vocab.len()).any(|i| vocab.token(i) == Some(name)).then_some(name);
     let tokenizer = json!({
         "tokenizer_class": "Wav2Vec2CTCTokenizer",
-        "pad_token": vocab.token(0),
+        "pad_token": vocab.token(vocab.blank()),
         "bos_token": named("<s>"),
         "eos_token": named("</s>"),
         "unk_token": named("<unk>"),
@@ -60,7 +64,13 @@ pub fn export_model(dir: &Path, artifact: &Artifact, command: &str, params: &[f3
         .filter(|p| exported(command, &p.name))
         .map(|p| {
             let shape = p.shape.iter().map(|d| *d as usize).collect();
-            (p.name.clone(), Piece { shape, values: Values::F32(&params[p.offset..p.offset + p.len()]) })
+            (
+                p.name.clone(),
+                Piece {
+                    shape,
+                    values: Values::F32(&params[p.offset..p.offset + p.len()]),
+                },
+            )
         })
         .collect();
     write_tensors(&dir.join(MODEL), pieces)

@@ -111,34 +111,28 @@ fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, rows: u32) -> Function
     })
 }
 
-/// `block(a, a_stride, rows, panels, panel_bytes, panel_count, depth, c, c_stride, accumulate)`: one pass of at most
-/// `DEPTH` steps over all panels. Strides are in bytes; c has room for `panel_count` whole panels in each row.
+/// `block(a, a_stride, a_group, rows, panels, panel_bytes, panel_count, depth, c, c_stride, accumulate)`: one pass of at
+/// most `DEPTH` steps over all panels. Groups of `Tile::rows` rows of a are `a_group` apart. Strides are in bytes; c has
+/// room for `panel_count` whole panels in each row.
 pub(crate) fn multiply_block<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout) -> FunctionValue<'c> {
     let name = format!("gemm_block_{}", layout.name());
-    internal(unit, &name, "piipiiipii", |code, params| {
-        let [a, panels, c] = pointers(params, [0, 3, 7]);
-        let [stride, rows, panel_bytes, count, depth, c_stride, accumulate] = ints(params, [1, 2, 4, 5, 6, 8, 9]);
+    internal(unit, &name, "piiipiiipii", |code, params| {
+        let [a, panels, c] = pointers(params, [0, 4, 8]);
+        let [stride, group, rows, panel_bytes] = ints(params, [1, 2, 3, 5]);
+        let [count, depth, c_stride, accumulate] = ints(params, [6, 7, 9, 10]);
         let height = tile.rows as i64;
-        let rest = code.div_rem(rows, code.int(height)).1;
-        let whole = code.sub(rows, rest);
+        let (whole, rest) = code.div_rem(rows, code.int(height));
         code.each(code.int(0), count, 1, |j| {
             let panel = code.at(panels, code.mul(j, panel_bytes));
             let c = code.at(c, code.scale(j, tile.step_bytes()));
             let call = |i: IntValue<'c>, rows: u32| {
-                let a = code.at(a, code.mul(i, layout.row_bytes(code, stride)));
-                let c = code.at(c, code.mul(i, c_stride));
-                let args = [
-                    a.into(),
-                    stride.into(),
-                    panel.into(),
-                    depth.into(),
-                    c.into(),
-                    c_stride.into(),
-                ];
-                let args: Vec<_> = args.into_iter().chain([accumulate.into()]).collect();
+                let a = code.at(a, code.mul(i, group));
+                let c = code.at(c, code.mul(i, code.scale(c_stride, height)));
+                let (a, stride, panel, depth) = (a.into(), stride.into(), panel.into(), depth.into());
+                let args = [a, stride, panel, depth, c.into(), c_stride.into(), accumulate.into()];
                 code.call(micro(unit, tile, layout, rows), &args);
             };
-            code.each(code.int(0), whole, height, |i| call(i, tile.rows));
+            code.each(code.int(0), whole, 1, |i| call(i, tile.rows));
             for rows in 1..tile.rows {
                 code.when(code.equal(rest, code.int(rows as i64)), || call(whole, rows));
             }
@@ -160,13 +154,15 @@ pub(crate) fn product<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout) -> Functi
             let panels = code.at(panels, code.scale(k, tile.step_bytes()));
             let part = code.min(code.sub(depth, k), code.int(DEPTH));
             let later = code.select(code.less(code.int(0), k), code.int(1), accumulate);
-            let (stride, rows, panel_bytes, count) = (stride.into(), rows.into(), panel_bytes.into(), count.into());
-            let (c, c_stride) = (c.into(), c_stride.into());
+            let group = code.scale(layout.row_bytes(code, stride), tile.rows as i64);
+            let (stride, group, rows) = (stride.into(), group.into(), rows.into());
+            let (panel_bytes, count, c, c_stride) = (panel_bytes.into(), count.into(), c.into(), c_stride.into());
             code.call(
                 block,
                 &[
                     a.into(),
                     stride,
+                    group,
                     rows,
                     panels.into(),
                     panel_bytes,

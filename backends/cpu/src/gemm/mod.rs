@@ -14,7 +14,9 @@ mod micro;
 mod pack;
 
 pub(crate) use micro::{Layout, multiply_block, product};
-pub(crate) use pack::{copy_rows, copy_strided, pack_along_columns, pack_along_depth, pack_strided};
+pub(crate) use pack::{
+    copy_along_depth, copy_along_rows, copy_strided, pack_along_columns, pack_along_depth, pack_strided,
+};
 
 /// Steps of the summed axis per pass: a chunk of a panel is then 16 KiB (AVX2) or 32 KiB (AVX-512).
 pub(crate) const DEPTH: i64 = 256;

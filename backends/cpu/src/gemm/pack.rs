@@ -16,6 +16,11 @@ fn pointer<'c>(params: &[BasicValueEnum<'c>], at: usize) -> PointerValue<'c> {
     params[at].into_pointer_value()
 }
 
+/// The columns of all panels that hold any of `columns`.
+fn whole_panels<'c>(code: &Code<'_, 'c>, tile: Tile, columns: IntValue<'c>) -> IntValue<'c> {
+    code.scale(code.ceil_div(columns, tile.columns()), tile.columns())
+}
+
 /// `pack(from, column_bytes, depth_bytes, columns, depth, panels, panel_bytes)` for columns of unit stride: whole vectors
 /// are copied. Columns that only fill up the last panel are zeros.
 pub(crate) fn pack_along_columns<'c>(unit: &Unit<'c>, tile: Tile) -> FunctionValue<'c> {
@@ -84,7 +89,7 @@ pub(crate) fn pack_along_depth<'c>(unit: &Unit<'c>, tile: Tile) -> FunctionValue
         let [column_bytes, columns, depth, panel_bytes] = [1, 3, 4, 6].map(|i| int(params, i));
         let whole = code.sub(depth, code.div_rem(depth, code.int(OCTET)).1);
         let last = code.sub(columns, code.int(1));
-        code.each(code.int(0), columns, OCTET, |n| {
+        code.each(code.int(0), whole_panels(code, tile, columns), OCTET, |n| {
             let rows: [_; 8] = std::array::from_fn(|r| {
                 let n = code.min(code.add(n, code.int(r as i64)), last);
                 code.at(from, code.mul(n, column_bytes))
@@ -113,7 +118,7 @@ pub(crate) fn pack_strided<'c>(unit: &Unit<'c>, tile: Tile) -> FunctionValue<'c>
         let (from, panels) = (pointer(params, 0), pointer(params, 5));
         let [column_bytes, depth_bytes, columns, depth, panel_bytes] = [1, 2, 3, 4, 6].map(|i| int(params, i));
         let last = code.sub(columns, code.int(1));
-        code.each(code.int(0), columns, OCTET, |n| {
+        code.each(code.int(0), whole_panels(code, tile, columns), OCTET, |n| {
             let columns: [_; 8] = std::array::from_fn(|r| {
                 let n = code.min(code.add(n, code.int(r as i64)), last);
                 code.at(from, code.mul(n, column_bytes))
@@ -128,19 +133,16 @@ pub(crate) fn pack_strided<'c>(unit: &Unit<'c>, tile: Tile) -> FunctionValue<'c>
     })
 }
 
-/// `copy(from, row_bytes, element_bytes, rows, count, to, to_row_bytes)`: rows of unit stride.
-pub(crate) fn copy_rows<'c>(unit: &Unit<'c>) -> FunctionValue<'c> {
-    internal(unit, "gemm_copy_rows", "piiiipi", |code, params| {
+/// `copy(from, row_bytes, depth_bytes, rows, depth, to, to_row_bytes)` for unit stride along the depth.
+pub(crate) fn copy_along_depth<'c>(unit: &Unit<'c>) -> FunctionValue<'c> {
+    internal(unit, "gemm_copy_depth", "piiiipi", |code, params| {
         let (from, to) = (pointer(params, 0), pointer(params, 5));
-        let [row_bytes, rows, count, to_row_bytes] = [1, 3, 4, 6].map(|i| int(params, i));
+        let [row_bytes, rows, depth, to_row_bytes] = [1, 3, 4, 6].map(|i| int(params, i));
         code.each(code.int(0), rows, 1, |i| {
-            let (from, to) = (
-                code.at(from, code.mul(i, row_bytes)),
-                code.at(to, code.mul(i, to_row_bytes)),
-            );
-            code.each_vector(count, |at, mask| {
-                let at = code.scale(at, 4);
-                let (from, to) = (code.at(from, at), code.at(to, at));
+            let from = code.at(from, code.mul(i, row_bytes));
+            let to = code.at(to, code.mul(i, to_row_bytes));
+            code.each_vector(depth, |k, mask| {
+                let (from, to) = (code.at(from, code.scale(k, 4)), code.at(to, code.scale(k, 4)));
                 match mask {
                     None => code.store(to, code.load(from)),
                     Some(mask) => code.store_masked(to, code.load_masked(from, mask), mask),
@@ -150,24 +152,58 @@ pub(crate) fn copy_rows<'c>(unit: &Unit<'c>) -> FunctionValue<'c> {
     })
 }
 
-/// `copy(from, row_bytes, element_bytes, rows, count, to, to_row_bytes)`: rows of any stride become rows of unit stride.
-/// Writes up to 7 elements past each row's end, repeating its last.
+/// `copy(from, row_bytes, depth_bytes, rows, depth, to, to_row_bytes)` for any strides: rows get unit stride along the
+/// depth. Writes up to 7 elements past each row's end, repeating its last.
 pub(crate) fn copy_strided<'c>(unit: &Unit<'c>) -> FunctionValue<'c> {
     internal(unit, "gemm_copy_strided", "piiiipi", |code, params| {
         let (from, to) = (pointer(params, 0), pointer(params, 5));
-        let [row_bytes, element_bytes, rows, count, to_row_bytes] = [1, 2, 3, 4, 6].map(|i| int(params, i));
-        let last = code.sub(count, code.int(1));
+        let [row_bytes, depth_bytes, rows, depth, to_row_bytes] = [1, 2, 3, 4, 6].map(|i| int(params, i));
+        let last = code.sub(depth, code.int(1));
         code.each(code.int(0), rows, 1, |i| {
-            let (from, to) = (
-                code.at(from, code.mul(i, row_bytes)),
-                code.at(to, code.mul(i, to_row_bytes)),
-            );
-            code.each(code.int(0), count, OCTET, |at| {
+            let from = code.at(from, code.mul(i, row_bytes));
+            let to = code.at(to, code.mul(i, to_row_bytes));
+            code.each(code.int(0), depth, OCTET, |k| {
                 let elements: [_; 8] = std::array::from_fn(|r| {
-                    let at = code.min(code.add(at, code.int(r as i64)), last);
-                    code.at(from, code.mul(at, element_bytes))
+                    let k = code.min(code.add(k, code.int(r as i64)), last);
+                    code.at(from, code.mul(k, depth_bytes))
                 });
-                code.store(code.at(to, code.scale(at, 4)), code.collect(&elements));
+                code.store(code.at(to, code.scale(k, 4)), code.collect(&elements));
+            });
+        });
+    })
+}
+
+/// `copy(from, row_bytes, depth_bytes, rows, depth, to, to_group_bytes)` for rows next to each other: groups of
+/// `Tile::rows` of them lie side by side for every step of the depth, groups are `to_group_bytes` apart. Writes up to a
+/// vector past each group's end.
+pub(crate) fn copy_along_rows<'c>(unit: &Unit<'c>, tile: Tile) -> FunctionValue<'c> {
+    // One vector holds a group's rows; the lanes it has too many are overwritten by the next step's.
+    assert!(tile.rows <= tile.lanes, "a group of rows fits a vector");
+    internal(unit, "gemm_copy_along_rows", "piiiipi", |code, params| {
+        let (from, to) = (pointer(params, 0), pointer(params, 5));
+        let [depth_bytes, rows, depth, to_group_bytes] = [2, 3, 4, 6].map(|i| int(params, i));
+        let height = tile.rows as i64;
+        let groups = code.ceil_div(rows, height);
+        // Groups of which a whole vector can be read.
+        let free = code.sub(code.add(rows, code.int(height)), code.int(tile.lanes as i64));
+        let whole = code.div_rem(code.max(free, code.int(0)), code.int(height)).0;
+        code.each(code.int(0), depth, 1, |k| {
+            let from = code.at(from, code.mul(k, depth_bytes));
+            let to = code.at(to, code.scale(k, 4 * height));
+            let places = |group| {
+                (
+                    code.at(from, code.scale(group, 4 * height)),
+                    code.at(to, code.mul(group, to_group_bytes)),
+                )
+            };
+            code.each(code.int(0), whole, 1, |group| {
+                let (from, to) = places(group);
+                code.store(to, code.load(from));
+            });
+            code.each(whole, groups, 1, |group| {
+                let (from, to) = places(group);
+                let mask = code.mask(code.sub(rows, code.scale(group, height)));
+                code.store(to, code.load_masked(from, mask));
             });
         });
     })

@@ -1,0 +1,209 @@
+//! The gradients of attention, one head per item, block of queries by block of queries.
+//!
+//! Probabilities are recomputed from the log-sum-exp. With p the probabilities, f what dropout multiplies them with and
+//! D_i = <d_out_i, out_i>, the gradients are (Dao et al. 2022, appendix B):
+//!
+//! dv = (f p)^T d_out,  ds = scale * p (f (d_out v^T) - D),  dq = ds k,  dk = ds^T q
+
+use super::{Product, Setting};
+use crate::Error;
+use crate::entry::{Emitted, Unit};
+use crate::gemm::code::Code;
+use crate::gemm::{Layout, Tile};
+use inkwell::values::{IntValue, PointerValue};
+use ir::dim::Dim;
+use ir::kernel::{AttentionGrad, Kernel};
+use ir::scalar::DType;
+
+/// Writes the entry function of the gradients of attention.
+pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &AttentionGrad) -> Result<Emitted, Error> {
+    let e = unit.entry(name, &kernel.slots);
+    let tile = Tile::for_lanes(unit.target.lanes());
+    let s = Setting {
+        e: &e,
+        code: Code::of(&e),
+        tile,
+        a: &body.forward,
+    };
+    let parts = Parts::sizes(&s);
+    s.write_backward(body, &parts);
+    let (items, scratch) = (
+        s.all_heads(),
+        parts.into_iter().fold(Dim::default(), |sum, part| sum + part),
+    );
+    e.finish();
+    Ok(Emitted {
+        entries: vec![(name.into(), items)],
+        workspace: Dim::default(),
+        scratch,
+    })
+}
+
+/// Parts of a thread's scratch.
+struct Parts<'c> {
+    /// Positions as columns: packed for products whose result has a column per key.
+    keys_transposed: PointerValue<'c>,
+    values_transposed: PointerValue<'c>,
+    /// Positions as depth.
+    keys: PointerValue<'c>,
+    /// The block's queries and their gradients, positions as depth.
+    queries: PointerValue<'c>,
+    d_outs: PointerValue<'c>,
+    /// Scores, then probabilities after dropout: a row per query of the block.
+    scores: PointerValue<'c>,
+    /// Gradients of these, then those of the scores.
+    d_scores: PointerValue<'c>,
+    dq: PointerValue<'c>,
+    dk: PointerValue<'c>,
+    dv: PointerValue<'c>,
+}
+
+impl<'c> Parts<'c> {
+    /// Bytes of the parts, in the order above.
+    fn sizes(s: &Setting) -> [Dim; 10] {
+        let rows = Dim::from(s.rows_bytes());
+        let all_rows = s.a.time.clone() * Dim::from(s.row_stride());
+        let (keys, values, scores) = (s.keys_bytes(), s.values_bytes(), s.scores_bytes());
+        let [block, sums] = [rows.clone(), all_rows];
+        [
+            keys.clone(),
+            keys,
+            values,
+            block.clone(),
+            block.clone(),
+            scores.clone(),
+            scores,
+            block,
+            sums.clone(),
+            sums,
+        ]
+    }
+
+    fn new(s: &Setting<'_, '_, 'c>, sizes: &[Dim; 10]) -> Parts<'c> {
+        let mut offset = Dim::default();
+        let at = sizes.each_ref().map(|size| {
+            let at = s.e.byte_at(s.e.scratch, s.e.dim(&offset));
+            offset = offset.clone() + size.clone();
+            at
+        });
+        let [
+            keys_transposed,
+            values_transposed,
+            keys,
+            queries,
+            d_outs,
+            scores,
+            d_scores,
+            dq,
+            dk,
+            dv,
+        ] = at;
+        Parts {
+            keys_transposed,
+            values_transposed,
+            keys,
+            queries,
+            d_outs,
+            scores,
+            d_scores,
+            dq,
+            dk,
+            dv,
+        }
+    }
+}
+
+impl<'c> Setting<'_, '_, 'c> {
+    fn write_backward(&self, g: &AttentionGrad, sizes: &[Dim; 10]) {
+        let (e, code, a) = (self.e, &self.code, self.a);
+        let zero = code.int(0);
+        let time = e.dim(&a.time);
+        let parts = Parts::new(self, sizes);
+        let stride = e.dim(&self.scores_stride());
+        let block_panel = code.int(self.queries() * self.tile.step_bytes());
+        code.each(e.begin, e.end, 1, |item| {
+            let at = e.unravel(item, &[a.batch.clone(), Dim::from(a.heads)]);
+            let head = self.head(at[0], at[1]);
+            self.pack_transposed((&a.k, head, zero), head.length, parts.keys_transposed);
+            self.pack_transposed((&a.v, head, zero), head.length, parts.values_transposed);
+            self.pack((&a.k, head, zero), head.length, parts.keys, self.value_panel());
+            code.each(zero, time, self.queries(), |first| {
+                let rows = code.min(code.sub(time, first), code.int(self.queries()));
+                self.pack((&a.q, head, first), rows, parts.queries, block_panel);
+                self.pack((&g.d_out, head, first), rows, parts.d_outs, block_panel);
+                self.scores((&a.q, head, first), rows, parts.keys_transposed, parts.scores);
+                self.scores((&g.d_out, head, first), rows, parts.values_transposed, parts.d_scores);
+                code.each(zero, rows, 1, |i| {
+                    let [p, ds] = [parts.scores, parts.d_scores].map(|rows| code.at(rows, code.mul(i, stride)));
+                    self.write_score_grads(g, head, code.add(first, i), p, ds);
+                });
+                let later = code.select(code.less(zero, first), code.int(1), zero).into_int_value();
+                let over_queries = |a, panels, c| Product {
+                    layout: Layout::Columns,
+                    a,
+                    a_stride: stride,
+                    rows: head.length,
+                    panels,
+                    panel_bytes: block_panel,
+                    panel_count: code.int(self.width_panels()),
+                    depth: rows,
+                    c,
+                    c_stride: code.int(self.row_stride()),
+                    accumulate: later,
+                };
+                self.multiply(over_queries(parts.scores, parts.d_outs, parts.dv));
+                self.multiply(over_queries(parts.d_scores, parts.queries, parts.dk));
+                self.multiply(Product {
+                    layout: Layout::Rows,
+                    rows,
+                    panels: parts.keys,
+                    panel_bytes: self.value_panel(),
+                    depth: head.length,
+                    accumulate: zero,
+                    ..over_queries(parts.d_scores, parts.queries, parts.dq)
+                });
+                self.write_rows((&g.dq, head, first), rows, Some(parts.dq), |_| None);
+            });
+            for (view, sums) in [(&g.dk, parts.dk), (&g.dv, parts.dv)] {
+                self.write_rows((view, head, zero), head.length, Some(sums), |_| None);
+                self.write_rows((view, head, head.length), code.sub(time, head.length), None, |_| None);
+            }
+        });
+    }
+
+    /// Turns a query's scores into probabilities after dropout, and `ds` from gradients of these to those of the scores.
+    fn write_score_grads(
+        &self,
+        g: &AttentionGrad,
+        head: super::Head<'c>,
+        query: IntValue<'c>,
+        scores: PointerValue<'c>,
+        ds: PointerValue<'c>,
+    ) {
+        let (e, code, a) = (self.e, &self.code, self.a);
+        let scale = e.f32(f64::from_bits(a.scale) as f32);
+        let lanes = e.lanes as i64;
+        let (out, d_out) = (self.row(&a.out, head, query), self.row(&g.d_out, head, query));
+        let width = code.int(a.head_dim);
+        let start = e.splat(e.f32(0.0), e.lanes);
+        let products = code.fold((code.int(0), width, lanes), &[start], |at, sum| {
+            let mask = (a.head_dim % lanes != 0).then(|| e.lane_mask(at, width));
+            let load = |row| e.load_vector(DType::F32, e.at(DType::F32, row, at), mask);
+            vec![e.fma(load(out), load(d_out), sum[0])]
+        });
+        let mean = e.fold_lanes(products[0], &|x, y| e.fadd(x, y));
+        let lse = e.load(DType::F32, self.lse(head, query));
+        let dropout = self.dropout(head, query);
+        code.each(code.int(0), head.length, lanes, |key| {
+            let mask = e.lane_mask(key, head.length);
+            let [at, d_at] = [scores, ds].map(|row| e.at(DType::F32, row, key));
+            let [score, dp] = [at, d_at].map(|at| e.load_vector(DType::F32, at, None));
+            let p = self.masked(mask, e.exp(e.fsub(e.fmul(score, scale), lse)), 0.0);
+            let drop = |v| dropout.as_ref().map_or(v, |dropout| self.drop(dropout, key, v));
+            let d_score = e.fmul(e.fmul(p, e.fsub(drop(dp), mean)), scale);
+            e.store_vector(DType::F32, at, drop(p), None);
+            // Not only times p = 0: what stands beyond the last key may be infinite.
+            e.store_vector(DType::F32, d_at, self.masked(mask, d_score, 0.0), None);
+        });
+    }
+}

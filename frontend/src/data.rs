@@ -1,0 +1,84 @@
+//! What a model says to those who train and read it: settings of its recipes, and the configuration it is exported with.
+
+use crate::definitions::{Datum, SettingDef};
+use crate::diagnostic::{Diagnostic, Result};
+use crate::globals::Globals;
+use crate::value::{Value, evaluate};
+use ir::artifact::{Setting, SettingValue};
+use std::collections::BTreeMap;
+
+/// Settings by command.
+pub fn recipes(globals: &Globals) -> Result<BTreeMap<String, Vec<Setting>>> {
+    let mut all = BTreeMap::new();
+    for recipe in &globals.defs.recipes {
+        let settings = recipe.settings.iter().map(|s| setting(globals, s)).collect::<Result<_>>()?;
+        all.insert(recipe.command.value.clone(), settings);
+    }
+    Ok(all)
+}
+
+fn setting(globals: &Globals, s: &SettingDef) -> Result<Setting> {
+    let value = match &s.value {
+        Datum::Flag(f) => SettingValue::Flag(*f),
+        Datum::Text(t) => SettingValue::Text(t.clone()),
+        Datum::Expr(e) => SettingValue::Number(evaluate(e, &mut |n| globals.value(n))?.as_number(e.span)?),
+        Datum::Null | Datum::List(_) | Datum::Map(_) => {
+            let message = format!("the setting `{}` is neither a number, a word nor true or false", s.name.value);
+            return Err(Diagnostic::new(s.name.span, message, "expected one of these, or `(value, \"what it is\")`"));
+        }
+    };
+    Ok(Setting { name: s.name.value.clone(), value, doc: s.doc.clone().unwrap_or_default() })
+}
+
+/// JSON text by command.
+pub fn export(globals: &Globals) -> Result<BTreeMap<String, String>> {
+    let mut all = BTreeMap::new();
+    for e in &globals.defs.export {
+        let fields: Vec<String> = e
+            .fields
+            .iter()
+            .map(|(name, d)| Ok(format!("  {}: {}", quoted(&name.value), json(globals, d)?)))
+            .collect::<Result<_>>()?;
+        all.insert(e.command.value.clone(), format!("{{\n{}\n}}", fields.join(",\n")));
+    }
+    Ok(all)
+}
+
+fn json(globals: &Globals, d: &Datum) -> Result<String> {
+    Ok(match d {
+        Datum::Null => "null".into(),
+        Datum::Flag(f) => f.to_string(),
+        Datum::Text(t) => quoted(t),
+        Datum::Expr(e) => match evaluate(e, &mut |n| globals.value(n))? {
+            Value::Int(v) => v.to_string(),
+            Value::Float(v) if v.is_finite() => format!("{v:?}"),
+            Value::Text(t) => quoted(&t),
+            other => {
+                let message = format!("{} has no place in a configuration", other.what());
+                return Err(Diagnostic::new(e.span, message, "expected a number known when compiling"));
+            }
+        },
+        Datum::List(all) => {
+            let items = all.iter().map(|d| json(globals, d)).collect::<Result<Vec<_>>>()?;
+            format!("[{}]", items.join(", "))
+        }
+        Datum::Map(all) => {
+            let field = |(name, d): &(String, Datum)| Ok(format!("{}: {}", quoted(name), json(globals, d)?));
+            format!("{{{}}}", all.iter().map(field).collect::<Result<Vec<_>>>()?.join(", "))
+        }
+    })
+}
+
+/// A JSON string.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            c if (c as u32) < 0x20 => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out + "\""
+}

@@ -1,0 +1,285 @@
+//! The document with its strings parsed, and how one file extends another.
+
+use crate::diagnostic::{Diagnostic, Result, Spanned};
+use crate::document::{BlockText, Document, Entries, InitText, ParamText, ProgramText, Reader};
+use crate::expr::{Expr, Statement, TypeExpr};
+use ron::value::RawValue;
+
+/// All that a file and those it extends define.
+#[derive(Clone, Debug, Default)]
+pub struct Definitions {
+    pub name: Option<Spanned<String>>,
+    pub constants: Vec<ConstantDef>,
+    pub symbols: Vec<Spanned<String>>,
+    pub sizes: Vec<SizeDef>,
+    pub blocks: Vec<Block>,
+    pub programs: Vec<ProgramDef>,
+    pub recipes: Vec<Recipe>,
+    pub export: Vec<Export>,
+}
+
+/// A number of the model that `--set` may change.
+#[derive(Clone, Debug)]
+pub struct ConstantDef {
+    pub name: Spanned<String>,
+    pub value: Expr,
+    pub doc: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct SizeDef {
+    pub name: Spanned<String>,
+    pub value: Expr,
+}
+
+#[derive(Clone, Debug)]
+pub struct Block {
+    pub name: Spanned<String>,
+    pub args: Vec<Spanned<String>>,
+    pub dims: Vec<Spanned<String>>,
+    pub params: Vec<ParamDef>,
+    pub body: Vec<Statement>,
+    pub returns: Vec<Spanned<String>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ParamDef {
+    pub name: Spanned<String>,
+    pub shape: Vec<Expr>,
+    pub init: InitDef,
+}
+
+#[derive(Clone, Debug)]
+pub enum InitDef {
+    Zeros,
+    Ones,
+    Normal(Expr),
+    Uniform(Expr, Expr),
+    KaimingNormal,
+    XavierUniform,
+    FanIn(Expr),
+    NormOf(Spanned<String>, usize),
+}
+
+#[derive(Clone, Debug)]
+pub struct ProgramDef {
+    pub name: Spanned<String>,
+    pub like: Option<Spanned<String>>,
+    pub inputs: Option<Vec<(Spanned<String>, TypeExpr)>>,
+    pub body: Option<Vec<Statement>>,
+    pub outputs: Option<Vec<Spanned<String>>>,
+    pub loss: Option<Spanned<String>>,
+    pub trains: Option<Vec<Spanned<String>>>,
+    pub frozen: Option<Vec<Spanned<String>>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    pub command: Spanned<String>,
+    pub settings: Vec<SettingDef>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SettingDef {
+    pub name: Spanned<String>,
+    pub value: Datum,
+    pub doc: Option<String>,
+}
+
+/// Plain data; strings that begin with `$` are expressions.
+#[derive(Clone, Debug)]
+pub enum Datum {
+    Null,
+    Flag(bool),
+    Text(String),
+    Expr(Expr),
+    List(Vec<Datum>),
+    Map(Vec<(String, Datum)>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Export {
+    pub command: Spanned<String>,
+    pub fields: Vec<(Spanned<String>, Datum)>,
+}
+
+impl Definitions {
+    /// Reads everything but `extends`.
+    pub fn read<'a>(r: &Reader<'a>, d: &Document<'a>) -> Result<Definitions> {
+        let strings = |raw: Option<&'a RawValue>, what: &str| -> Result<Vec<Spanned<String>>> {
+            raw.map_or(Ok(vec![]), |raw| r.names(&r.parse::<Vec<&RawValue>>(raw)?, what))
+        };
+        let name = d.name.map(|raw| r.name(raw, "the model's name")).transpose()?;
+        let sizes = entries(r, d.sizes, "a size", |name, raw: &RawValue| Ok(SizeDef { name, value: r.expr(raw)? }))?;
+        let recipes = entries(r, d.recipes, "a command", |command, raw: &RawValue| {
+            let settings = entries(r, Some(raw), "a setting", |name, raw| setting(r, name, raw))?;
+            Ok(Recipe { command, settings })
+        })?;
+        let export = entries(r, d.export, "a command", |command, raw: &RawValue| {
+            let fields = entries(r, Some(raw), "a field", |name, raw| Ok((name, datum(r, raw)?)))?;
+            Ok(Export { command, fields })
+        })?;
+        Ok(Definitions {
+            name,
+            constants: entries(r, d.constants, "a constant", |name, raw| constant(r, name, raw))?,
+            symbols: strings(d.symbols, "a size's name")?,
+            sizes,
+            blocks: entries(r, d.blocks, "a block", |name, text| block(r, name, text))?,
+            programs: entries(r, d.programs, "a program", |name, text| program(r, name, text))?,
+            recipes,
+            export,
+        })
+    }
+
+    /// These definitions over those of the file that is extended: what has the same name takes its place.
+    pub fn over(self, base: Definitions) -> Definitions {
+        Definitions {
+            name: self.name.or(base.name),
+            constants: merge(base.constants, self.constants, |c| &c.name.value, |old, new| {
+                let doc = if new.doc.is_empty() { old.doc } else { new.doc };
+                ConstantDef { doc, ..new }
+            }),
+            symbols: merge(base.symbols, self.symbols, |s| &s.value, |_, new| new),
+            sizes: merge(base.sizes, self.sizes, |s| &s.name.value, |_, new| new),
+            blocks: merge(base.blocks, self.blocks, |b| &b.name.value, |_, new| new),
+            programs: merge(base.programs, self.programs, |p| &p.name.value, |_, new| new),
+            recipes: merge(base.recipes, self.recipes, |r| &r.command.value, |old, new| {
+                let settings = merge(old.settings, new.settings, |s| &s.name.value, |old, new| {
+                    SettingDef { doc: new.doc.or(old.doc), ..new }
+                });
+                Recipe { settings, ..new }
+            }),
+            export: merge(base.export, self.export, |e| &e.command.value, |old, new| {
+                let fields = merge(old.fields, new.fields, |f| &f.0.value, |_, new| new);
+                Export { fields, ..new }
+            }),
+        }
+    }
+}
+
+/// Items of `new` at the place of those of `old` with the same name, the others after them.
+fn merge<T>(old: Vec<T>, new: Vec<T>, name: impl Fn(&T) -> &String, join: impl Fn(T, T) -> T) -> Vec<T> {
+    let mut all: Vec<Option<T>> = old.into_iter().map(Some).collect();
+    for item in new {
+        match all.iter_mut().find(|o| o.as_ref().is_some_and(|o| name(o) == name(&item))) {
+            Some(slot) => *slot = slot.take().map(|o| join(o, item)),
+            None => all.push(Some(item)),
+        }
+    }
+    all.into_iter().flatten().collect()
+}
+
+/// Reads a map whose keys are names that stand once.
+fn entries<'a, V: serde::Deserialize<'a>, T>(
+    r: &Reader<'a>,
+    raw: Option<&'a RawValue>,
+    what: &str,
+    read: impl Fn(Spanned<String>, V) -> Result<T>,
+) -> Result<Vec<T>> {
+    let Some(raw) = raw else { return Ok(vec![]) };
+    let map: Entries<V> = r.parse(raw)?;
+    named(r, map, what).and_then(|all| all.into_iter().map(|(name, v)| read(name, v)).collect())
+}
+
+fn named<'a, V>(r: &Reader<'a>, map: Entries<'a, V>, what: &str) -> Result<Vec<(Spanned<String>, V)>> {
+    let mut all: Vec<(Spanned<String>, V)> = vec![];
+    for (key, value) in map.0 {
+        let name = r.name(key, &format!("{what}'s name"))?;
+        if let Some((first, _)) = all.iter().find(|(n, _)| n.value == name.value) {
+            let d = Diagnostic::new(name.span, format!("`{}` is defined twice", name.value), "expected another name");
+            return Err(d.related(first.span, "first defined here"));
+        }
+        all.push((name, value));
+    }
+    Ok(all)
+}
+
+/// `value` or `(value, "what it is")`.
+fn with_doc<'a>(r: &Reader<'a>, raw: &'a RawValue) -> Result<(&'a RawValue, Option<String>)> {
+    if !r.spanned(raw).value.starts_with('(') {
+        return Ok((raw, None));
+    }
+    let (value, doc): (&RawValue, &RawValue) = r.parse(raw)?;
+    Ok((value, Some(r.string(doc, "a description in quotes")?.text.to_string())))
+}
+
+fn constant<'a>(r: &Reader<'a>, name: Spanned<String>, raw: &'a RawValue) -> Result<ConstantDef> {
+    let (value, doc) = with_doc(r, raw)?;
+    Ok(ConstantDef { name, value: r.expr(value)?, doc: doc.unwrap_or_default() })
+}
+
+fn setting<'a>(r: &Reader<'a>, name: Spanned<String>, raw: &'a RawValue) -> Result<SettingDef> {
+    let (value, doc) = with_doc(r, raw)?;
+    Ok(SettingDef { name, value: datum(r, value)?, doc })
+}
+
+fn datum<'a>(r: &Reader<'a>, raw: &'a RawValue) -> Result<Datum> {
+    let text = r.spanned(raw);
+    Ok(match text.value.as_bytes().first() {
+        Some(b'[') => {
+            let items: Vec<&RawValue> = r.parse(raw)?;
+            Datum::List(items.into_iter().map(|raw| datum(r, raw)).collect::<Result<_>>()?)
+        }
+        Some(b'{') => Datum::Map(entries(r, Some(raw), "a field", |name, raw| Ok((name.value, datum(r, raw)?)))?),
+        Some(b'"') => match text.value.strip_prefix("\"$") {
+            Some(_) => {
+                let mut inside = r.string(raw, "an expression")?;
+                inside.text = &inside.text[1..];
+                inside.start += 1;
+                Datum::Expr(inside.expr()?)
+            }
+            None => Datum::Text(r.parse(raw)?),
+        },
+        _ => match text.value {
+            "true" => Datum::Flag(true),
+            "false" => Datum::Flag(false),
+            "None" | "()" => Datum::Null,
+            _ => Datum::Expr(r.expr(raw)?),
+        },
+    })
+}
+
+fn block<'a>(r: &Reader<'a>, name: Spanned<String>, text: BlockText<'a>) -> Result<Block> {
+    let params = named(r, text.params, "a parameter")?;
+    let params = params.into_iter().map(|(name, p)| param(r, name, p)).collect::<Result<_>>()?;
+    Ok(Block {
+        name,
+        args: r.names(&text.args, "an argument's name")?,
+        dims: r.names(&text.dims, "a number's name")?,
+        params,
+        body: r.string(text.body, "statements in quotes")?.statements()?,
+        returns: r.names(&text.returns, "a value's name")?,
+    })
+}
+
+fn param<'a>(r: &Reader<'a>, name: Spanned<String>, text: ParamText<'a>) -> Result<ParamDef> {
+    let init = match r.parse(text.init)? {
+        InitText::Zeros => InitDef::Zeros,
+        InitText::Ones => InitDef::Ones,
+        InitText::Normal(std) => InitDef::Normal(r.expr(std)?),
+        InitText::Uniform(low, high) => InitDef::Uniform(r.expr(low)?, r.expr(high)?),
+        InitText::KaimingNormal => InitDef::KaimingNormal,
+        InitText::XavierUniform => InitDef::XavierUniform,
+        InitText::FanIn(n) => InitDef::FanIn(r.expr(n)?),
+        InitText::NormOf(other, axis) => InitDef::NormOf(r.name(other, "a parameter's name")?, axis),
+    };
+    Ok(ParamDef { name, shape: r.exprs(&text.shape)?, init })
+}
+
+fn program<'a>(r: &Reader<'a>, name: Spanned<String>, text: ProgramText<'a>) -> Result<ProgramDef> {
+    let inputs = text.inputs.map(|map| -> Result<Vec<_>> {
+        let all = named(r, map, "an input")?;
+        all.into_iter().map(|(name, raw)| Ok((name, r.string(raw, "a type such as \"f32[B, N]\"")?.ty()?))).collect()
+    });
+    let names = |raws: Option<Vec<&'a RawValue>>, what: &str| raws.map(|raws| r.names(&raws, what)).transpose();
+    Ok(ProgramDef {
+        name,
+        like: text.like.map(|raw| r.name(raw, "a program's name")).transpose()?,
+        inputs: inputs.transpose()?,
+        body: text.body.map(|raw| r.string(raw, "statements in quotes")?.statements()).transpose()?,
+        outputs: names(text.outputs, "a value's name")?,
+        loss: text.loss.map(|raw| r.name(raw, "an output's name")).transpose()?,
+        trains: names(text.trains, "a pattern of parameter names")?,
+        frozen: names(text.frozen, "a pattern of parameter names")?,
+    })
+}

@@ -1,0 +1,150 @@
+//! What is wrong in a model file, where, and what to do about it.
+
+use ariadne::{CharSet, Config, IndexType, Label, Report, ReportKind};
+use std::path::PathBuf;
+
+/// Bytes `start..end` of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    pub source: usize,
+    pub start: usize,
+    pub end: usize,
+}
+
+impl Span {
+    pub fn to(self, end: Span) -> Span {
+        Span { end: end.end, ..self }
+    }
+}
+
+/// A value and where it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spanned<T> {
+    pub value: T,
+    pub span: Span,
+}
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Diagnostic {
+    pub span: Span,
+    pub message: String,
+    /// What was expected, shown at the place itself.
+    pub label: String,
+    /// Other places that matter: the calls that led here, a first definition.
+    pub related: Vec<(Span, String)>,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+pub type Result<T> = std::result::Result<T, Diagnostic>;
+
+impl Diagnostic {
+    pub fn new(span: Span, message: impl Into<String>, label: impl Into<String>) -> Diagnostic {
+        Diagnostic { span, message: message.into(), label: label.into(), related: vec![], help: None }
+    }
+    pub fn help(mut self, text: impl Into<String>) -> Diagnostic {
+        self.help = Some(text.into());
+        self
+    }
+    /// Suggests the nearest known name, or lists all where none is near.
+    pub fn suggest<'a>(self, name: &str, known: impl IntoIterator<Item = &'a str>) -> Diagnostic {
+        let mut known: Vec<&str> = known.into_iter().collect();
+        known.sort();
+        known.dedup();
+        match nearest(name, &known) {
+            Some(near) => self.help(format!("did you mean `{near}`?")),
+            None if known.is_empty() => self.help("there is none to choose from"),
+            None if known.len() <= 24 => self.help(format!("there are: {}", known.join(", "))),
+            None => self,
+        }
+    }
+    pub fn related(mut self, span: Span, text: impl Into<String>) -> Diagnostic {
+        self.related.push((span, text.into()));
+        self
+    }
+}
+
+/// The text of a file, or of a `--set`.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub name: String,
+    pub path: PathBuf,
+    pub text: String,
+}
+
+/// Mistakes with the sources they lie in.
+#[derive(Clone, Debug)]
+pub struct Diagnostics {
+    pub sources: Vec<Source>,
+    pub list: Vec<Diagnostic>,
+}
+
+impl std::error::Error for Diagnostics {}
+
+impl std::fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl Diagnostics {
+    /// The text for people: file, line, column, the lines themselves, and what was expected.
+    pub fn render(&self, color: bool) -> String {
+        let config = Config::default()
+            .with_color(color)
+            .with_index_type(IndexType::Byte)
+            .with_char_set(if color { CharSet::Unicode } else { CharSet::Ascii });
+        let mut out = vec![];
+        for d in &self.list {
+            let at = |s: &Span| (self.sources[s.source].name.clone(), s.start..s.end.max(s.start));
+            let mut report = Report::build(ReportKind::Error, at(&d.span)).with_config(config).with_message(&d.message);
+            report = report.with_label(Label::new(at(&d.span)).with_message(&d.label));
+            for (order, (span, text)) in d.related.iter().enumerate() {
+                report = report.with_label(Label::new(at(span)).with_message(text).with_order(1 + order as i32));
+            }
+            if let Some(help) = &d.help {
+                report = report.with_help(help);
+            }
+            let cache = ariadne::sources(self.sources.iter().map(|s| (s.name.clone(), s.text.clone())));
+            // Writing to memory fails only where a source is missing, and all are given.
+            report.finish().write(cache, &mut out).expect("every span lies in a known source");
+        }
+        let text = String::from_utf8_lossy(&out);
+        text.lines().map(|l| l.trim_end().to_string() + "\n").collect()
+    }
+}
+
+/// The nearest name, if it is near enough to be a slip.
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let limit = 1 + name.chars().count() / 3;
+    known.iter().map(|k| (distance(name, k), *k)).filter(|(d, _)| *d <= limit).min().map(|(_, k)| k)
+}
+
+/// Levenshtein distance in characters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let step = diagonal + (x != *y) as usize;
+            diagonal = row[j + 1];
+            row[j + 1] = step.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_have_a_nearest_name() {
+        assert_eq!(nearest("con1d", &["einsum", "conv1d", "cast"]), Some("conv1d"));
+        assert_eq!(nearest("layer_nrom", &["layer_norm", "group_norm"]), Some("layer_norm"));
+        assert_eq!(nearest("quantizer", &["gelu", "sum"]), None);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+}

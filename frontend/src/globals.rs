@@ -1,0 +1,137 @@
+//! Names that hold everywhere in a model: constants, sizes, blocks.
+
+use crate::definitions::{Block, Definitions};
+use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
+use crate::expr::Expr;
+use crate::model::Constant;
+use crate::value::{Value, evaluate};
+use ir::dim::Dim;
+use ir::ops::Op;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// Words that attributes of ops understand.
+const WORDS: &[&str] = &["f32", "f64", "i32", "true", "false"];
+
+/// Ops that the language makes itself and that no statement calls.
+const INTERNAL: &[&str] = &["input", "param", "constant", "get", "repeat"];
+
+/// Names of ops that statements may call.
+pub fn op_names() -> impl Iterator<Item = &'static str> {
+    Op::names().filter(|n| !INTERNAL.contains(n))
+}
+
+pub struct Globals<'a> {
+    pub defs: &'a Definitions,
+    blocks: BTreeMap<&'a str, &'a Block>,
+    /// Constants and sizes, evaluated when first asked for; `None` while that is under way.
+    values: RefCell<BTreeMap<&'a str, Option<Value>>>,
+}
+
+impl<'a> Globals<'a> {
+    pub fn new(defs: &'a Definitions) -> Result<Globals<'a>> {
+        let blocks = defs.blocks.iter().map(|b| (b.name.value.as_str(), b)).collect();
+        let globals = Globals { defs, blocks, values: RefCell::default() };
+        globals.check_names()?;
+        for name in globals.defined() {
+            globals.value(name)?;
+        }
+        Ok(globals)
+    }
+
+    /// One name must mean one thing.
+    fn check_names(&self) -> Result<()> {
+        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        let all = self.defined().into_iter().chain(self.defs.symbols.iter()).chain(self.defs.blocks.iter().map(|b| &b.name));
+        for name in all {
+            if let Some(first) = seen.insert(&name.value, name.span) {
+                let d = Diagnostic::new(name.span, format!("`{}` means two things", name.value), "expected another name");
+                return Err(d.related(first, "this has the same name"));
+            }
+        }
+        Ok(())
+    }
+
+    fn defined(&self) -> Vec<&'a Spanned<String>> {
+        let constants = self.defs.constants.iter().map(|c| &c.name);
+        constants.chain(self.defs.sizes.iter().map(|s| &s.name)).collect()
+    }
+
+    fn definition(&self, name: &str) -> Option<(&'a str, &'a Expr, bool)> {
+        let constant = self.defs.constants.iter().find(|c| c.name.value == name);
+        let size = || self.defs.sizes.iter().find(|s| s.name.value == name);
+        constant
+            .map(|c| (c.name.value.as_str(), &c.value, true))
+            .or_else(|| size().map(|s| (s.name.value.as_str(), &s.value, false)))
+    }
+
+    pub fn block(&self, name: &str) -> Option<&'a Block> {
+        self.blocks.get(name).copied()
+    }
+
+    pub fn block_names(&self) -> impl Iterator<Item = &'a str> + '_ {
+        self.blocks.keys().copied()
+    }
+
+    /// The meaning of a name outside all blocks.
+    pub fn value(&self, name: &Spanned<String>) -> Result<Value> {
+        self.find(name)?.ok_or_else(|| self.unknown(name, std::iter::empty()))
+    }
+
+    pub fn find(&self, name: &Spanned<String>) -> Result<Option<Value>> {
+        let text = name.value.as_str();
+        if let Some((key, expr, constant)) = self.definition(text) {
+            let known = self.values.borrow().get(key).cloned();
+            return match known {
+                Some(Some(v)) => Ok(Some(v)),
+                Some(None) => {
+                    let label = "expected a definition that does not lead back to itself";
+                    Err(Diagnostic::new(name.span, format!("`{text}` is defined by itself"), label))
+                }
+                None => {
+                    self.values.borrow_mut().insert(key, None);
+                    let v = evaluate(expr, &mut |n| self.value(n))?;
+                    let v = if constant { self.check_constant(v, expr)? } else { Value::size(v.as_dim(expr.span)?) };
+                    self.values.borrow_mut().insert(key, Some(v.clone()));
+                    Ok(Some(v))
+                }
+            };
+        }
+        Ok(match text {
+            "none" => Some(Value::None),
+            "inf" => Some(Value::Float(f64::INFINITY)),
+            _ if self.defs.symbols.iter().any(|s| s.value == text) => Some(Value::Dim(Dim::sym(text))),
+            _ if WORDS.contains(&text) => Some(Value::Word(text.into())),
+            _ if self.blocks.contains_key(text) || op_names().any(|n| n == text) => Some(Value::Callable(text.into())),
+            _ => None,
+        })
+    }
+
+    fn check_constant(&self, v: Value, e: &Expr) -> Result<Value> {
+        v.as_number(e.span).map(|_| v)
+    }
+
+    pub fn unknown<'b>(&'b self, name: &Spanned<String>, local: impl Iterator<Item = &'b str>) -> Diagnostic {
+        let own = self.defined().into_iter().chain(&self.defs.symbols).map(|n| -> &'b str { n.value.as_str() });
+        let message = format!("`{}` is not defined", name.value);
+        Diagnostic::new(name.span, message, "expected a value, a size or a constant").suggest(&name.value, own.chain(local))
+    }
+
+    /// A size in terms of constants, sizes and symbols.
+    pub fn dim(&self, e: &Expr) -> Result<Dim> {
+        evaluate(e, &mut |n| self.value(n))?.as_dim(e.span)
+    }
+
+    pub fn constants(&self) -> Result<Vec<Constant>> {
+        let number = |c: &'a crate::definitions::ConstantDef| -> Result<Constant> {
+            let value = self.value(&c.name)?.as_number(c.value.span)?;
+            Ok(Constant { name: c.name.value.clone(), value, doc: c.doc.clone() })
+        };
+        self.defs.constants.iter().map(number).collect()
+    }
+
+    pub fn sizes(&self) -> Result<Vec<(String, Dim)>> {
+        let dim = |s: &'a crate::definitions::SizeDef| Ok((s.name.value.clone(), self.value(&s.name)?.as_dim(s.value.span)?));
+        self.defs.sizes.iter().map(dim).collect()
+    }
+}

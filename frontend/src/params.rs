@@ -1,0 +1,121 @@
+//! Parameters of all programs: one name is one parameter.
+
+use crate::definitions::{InitDef, ParamDef};
+use crate::diagnostic::{Diagnostic, Result, Span};
+use crate::expr::Expr;
+use crate::model::ParamDecl;
+use crate::trace::{Frame, Tracer, join};
+use crate::value::{Value, evaluate};
+use ir::artifact::Init;
+use ir::dim::Dim;
+use ir::ops;
+use ir::types::{Type, shape_text};
+
+/// Declarations in the order of their first use, and where each was made.
+#[derive(Default)]
+pub struct Params {
+    pub list: Vec<ParamDecl>,
+    places: Vec<Span>,
+}
+
+impl Params {
+    fn declare(&mut self, new: ParamDecl, at: Span) -> Result<()> {
+        let Some(i) = self.list.iter().position(|p| p.name == new.name) else {
+            self.list.push(new);
+            self.places.push(at);
+            return Ok(());
+        };
+        let old = &self.list[i];
+        if *old == new {
+            return Ok(());
+        }
+        let what = |p: &ParamDecl| {
+            let shape: Vec<Dim> = p.shape.iter().map(|d| Dim::from(*d)).collect();
+            let layers = p.count.map_or(String::new(), |n| format!(" of {n} layers"));
+            format!("{}{layers}, {:?}", shape_text(&shape), p.init)
+        };
+        let message = format!("the parameter `{}` is declared in two ways", new.name);
+        let d = Diagnostic::new(at, message, format!("here it is {}", what(&new)));
+        let d = if self.places[i] == at { d } else { d.related(self.places[i], format!("there it is {}", what(old))) };
+        Err(d.help("give one of the two calls another name after `as`"))
+    }
+}
+
+impl<'a> Tracer<'a, '_> {
+    /// The tensor of a block's parameter: all of it, or one layer's inside a repeat.
+    pub fn param(&mut self, p: &'a ParamDef, frame: &Frame<'a>) -> Result<Value> {
+        let name = join(&frame.prefix, &p.name.value);
+        let count = self.body.as_ref().map(|b| b.count);
+        if count.is_some() && !name.contains("{i}") {
+            let message = format!("every layer would have the same parameter `{name}`");
+            return Err(Diagnostic::new(p.name.span, message, "expected `{i}` in the names of a repeat's parameters")
+                .help("write `repeat(count) block(...) as name.{i}`"));
+        }
+        let mut shape = vec![];
+        for e in &p.shape {
+            let size = self.number(e, frame)?.as_int(e.span)?;
+            if size < 1 {
+                return Err(Diagnostic::new(e.span, format!("a size of `{name}` is {size}"), "expected at least 1"));
+            }
+            shape.push(size);
+        }
+        let init = self.init(p, &shape, frame)?;
+        let decl = ParamDecl { name: name.clone(), shape: shape.clone(), count, init };
+        self.params.declare(decl, p.name.span)?;
+        let ty = Type::f32(shape.into_iter().map(Dim::from).collect::<Vec<_>>());
+        let Some(body) = &mut self.body else {
+            return self.push(ops::Param { name, ty }.into(), &[], p.name.span);
+        };
+        if let Some((_, v)) = body.params.iter().find(|(n, _)| *n == name) {
+            return Ok(Value::Tensor(*v));
+        }
+        let v = body.graph.input(&name, ty);
+        body.params.push((name, v));
+        Ok(Value::Tensor(v))
+    }
+
+    /// A number or size where tensors make no sense.
+    fn number(&self, e: &Expr, frame: &Frame<'a>) -> Result<Value> {
+        evaluate(e, &mut |n| match frame.get(&n.value) {
+            Some(v) => Ok(v.clone()),
+            None => self.globals.find(n)?.ok_or_else(|| self.globals.unknown(n, frame.locals())),
+        })
+    }
+
+    fn init(&self, p: &ParamDef, shape: &[i64], frame: &Frame<'a>) -> Result<Init> {
+        let number = |e: &Expr| self.number(e, frame)?.as_number(e.span);
+        // As frameworks count: axis 0 is what comes out, axis 1 what goes in, the others are taps of both.
+        let taps: i64 = shape.iter().skip(2).product();
+        let fans = || match shape {
+            [out, of, ..] => Ok(((of * taps) as f64, (out * taps) as f64)),
+            _ => {
+                let message = format!("`{}` has too few axes for this start", p.name.value);
+                Err(Diagnostic::new(p.name.span, message, "expected at least two axes"))
+            }
+        };
+        let uniform = |bound: f64| Init::Uniform { low: -bound, high: bound };
+        Ok(match &p.init {
+            InitDef::Zeros => Init::Zeros,
+            InitDef::Ones => Init::Ones,
+            InitDef::Normal(std) => Init::Normal { std: number(std)? },
+            InitDef::Uniform(low, high) => Init::Uniform { low: number(low)?, high: number(high)? },
+            InitDef::KaimingNormal => Init::Normal { std: (2.0 / fans()?.0).sqrt() },
+            InitDef::XavierUniform => {
+                let (fan_in, fan_out) = fans()?;
+                uniform((6.0 / (fan_in + fan_out)).sqrt())
+            }
+            InitDef::FanIn(n) => uniform(1.0 / number(n)?.sqrt()),
+            InitDef::NormOf(other, axis) => {
+                let Some(of) = frame.params.iter().find(|q| q.name.value == other.value) else {
+                    let d = Diagnostic::new(other.span, format!("the block has no parameter `{}`", other.value), "expected a parameter");
+                    return Err(d.suggest(&other.value, frame.params.iter().map(|q| q.name.value.as_str())));
+                };
+                if *axis >= of.shape.len() {
+                    let message = format!("`{}` has no axis {axis}", other.value);
+                    return Err(Diagnostic::new(other.span, message, format!("expected 0 to {}", of.shape.len() - 1)));
+                }
+                Init::NormOf { param: join(&frame.prefix, &other.value), axis: *axis }
+            }
+        })
+    }
+}

@@ -1,0 +1,139 @@
+//! What `check` prints: how many parameters each part has, and what can be set.
+
+use crate::model::{Model, ParamDecl, Program};
+use ir::artifact::SettingValue;
+use ir::ops::Op;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Names deeper than this are counted with their parent.
+const DEPTH: usize = 3;
+
+/// Parameters by block and by program, sizes, constants and settings with their defaults.
+pub fn check_report(model: &Model) -> String {
+    let mut out = String::new();
+    sections(model, &mut out).expect("writing to memory cannot fail");
+    out
+}
+
+fn sections(model: &Model, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "{}: {} parameters in {} tensors\n", model.name, grouped(total(&model.params)), tensors(&model.params))?;
+    writeln!(out, "parameters by block")?;
+    let mut tree = Tree::default();
+    for p in &model.params {
+        tree.add(&p.name, p);
+    }
+    tree.write(out, "", 0)?;
+    writeln!(out, "\nprograms")?;
+    for p in &model.programs {
+        let names = param_names(p);
+        let all = model.params.iter().filter(|d| names.contains(&d.name.as_str()));
+        let (count, trained): (i64, i64) = all.fold((0, 0), |(a, t), d| {
+            (a + d.elements(), t + if p.trains.contains(&d.name) { d.elements() } else { 0 })
+        });
+        writeln!(out, "  {:<24}{:>16} parameters, {} trained", p.name, grouped(count), grouped(trained))?;
+        for v in &p.graph.inputs {
+            if let Op::Input(i) = &p.graph.node(*v).op {
+                writeln!(out, "      {:<20} {}", i.name, i.ty)?;
+            }
+        }
+        for (name, v) in &p.graph.outputs {
+            writeln!(out, "    -> {:<20} {}", name, p.graph.ty(*v))?;
+        }
+    }
+    writeln!(out, "\nsizes known when a program runs: {}", model.symbols.join(", "))?;
+    for (name, dim) in &model.sizes {
+        writeln!(out, "  {name} = {dim}")?;
+    }
+    writeln!(out, "\nconstants (w2vc compile --set NAME=VALUE)")?;
+    for c in &model.constants {
+        writeln!(out, "{}", format!("  {:<24}{:<14} {}", c.name, c.value, c.doc).trim_end())?;
+    }
+    for (command, settings) in &model.recipes {
+        writeln!(out, "\nsettings of `{command}` (--set NAME=VALUE when it runs)")?;
+        for s in settings {
+            let value = match &s.value {
+                SettingValue::Number(v) => v.to_string(),
+                SettingValue::Text(t) => t.clone(),
+                SettingValue::Flag(f) => f.to_string(),
+            };
+            writeln!(out, "{}", format!("  {:<24}{value:<14} {}", s.name, s.doc).trim_end())?;
+        }
+    }
+    Ok(())
+}
+
+fn param_names(p: &Program) -> Vec<&str> {
+    let name = |op: &'_ Op| matches!(op, Op::Param(_));
+    let params = p.graph.nodes.iter().filter(|n| name(&n.op));
+    params
+        .filter_map(|n| match &n.op {
+            Op::Param(p) => Some(p.name.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn total<'a>(all: impl IntoIterator<Item = &'a ParamDecl>) -> i64 {
+    all.into_iter().map(ParamDecl::elements).sum()
+}
+
+fn tensors(all: &[ParamDecl]) -> i64 {
+    all.iter().map(|p| p.count.unwrap_or(1)).sum()
+}
+
+/// Digits in groups of three.
+fn grouped(n: i64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Parameters by the parts of their names.
+#[derive(Default)]
+struct Tree {
+    own: i64,
+    layers: Option<i64>,
+    parts: BTreeMap<String, Tree>,
+    order: Vec<String>,
+}
+
+impl Tree {
+    fn add(&mut self, rest: &str, p: &ParamDecl) {
+        self.own += p.elements();
+        let (part, rest) = rest.split_once('.').unwrap_or((rest, ""));
+        if !self.parts.contains_key(part) {
+            self.order.push(part.into());
+        }
+        let child = self.parts.entry(part.into()).or_default();
+        if part == "{i}" {
+            child.layers = p.count;
+        }
+        if rest.is_empty() { child.own += p.elements() } else { child.add(rest, p) }
+    }
+
+    fn write(&self, out: &mut String, name: &str, depth: usize) -> std::fmt::Result {
+        for part in &self.order {
+            let child = &self.parts[part];
+            let full = if name.is_empty() { part.clone() } else { format!("{name}.{part}") };
+            // A part that is alone is no level of its own.
+            if child.parts.len() == 1 && depth < DEPTH {
+                child.write(out, &full, depth)?;
+                continue;
+            }
+            let layers = child.layers.map_or(String::new(), |n| format!(" ({n} layers)"));
+            let label = format!("{}{full}{layers}", "  ".repeat(depth + 1));
+            writeln!(out, "{label:<60}{:>14}", grouped(child.own))?;
+            if depth + 1 < DEPTH {
+                child.write(out, &full, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,367 @@
+//! Statements to tensor IR: runs a program's statements, blocks included, on values that are nodes of a graph.
+
+use crate::definitions::{Block, ParamDef};
+use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
+use crate::expr::{Call, Expr, Infix, Kind, Statement};
+use crate::globals::{Globals, op_names};
+use crate::params::Params;
+use crate::value::{self, Value};
+use ir::graph::{Graph, ValueId};
+use ir::ops;
+use ir::scalar::{Binary, DType};
+use ir::types::{Type, TypeError};
+use std::collections::BTreeMap;
+
+/// Builds the graph of one program.
+pub struct Tracer<'a, 'g> {
+    pub globals: &'g Globals<'a>,
+    pub params: &'g mut Params,
+    pub graph: Graph,
+    /// The body of a repeat under construction.
+    pub body: Option<Body>,
+    /// Calls under way, outermost first.
+    calls: Vec<(Span, &'a str)>,
+    /// Uses of random numbers so far.
+    sites: u32,
+}
+
+pub struct Body {
+    pub graph: Graph,
+    pub count: i64,
+    /// Parameters of one layer, in the order of their first use.
+    pub params: Vec<(String, ValueId)>,
+}
+
+/// Names inside one call of a block.
+pub struct Frame<'a> {
+    names: BTreeMap<String, Value>,
+    pub params: &'a [ParamDef],
+    pub prefix: String,
+}
+
+impl<'a> Frame<'a> {
+    pub fn of_program(names: BTreeMap<String, Value>) -> Frame<'a> {
+        Frame { names, params: &[], prefix: String::new() }
+    }
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.names.get(name)
+    }
+    pub fn locals(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(String::as_str).chain(self.params.iter().map(|p| p.name.value.as_str()))
+    }
+}
+
+impl<'a, 'g> Tracer<'a, 'g> {
+    pub fn new(globals: &'g Globals<'a>, params: &'g mut Params) -> Tracer<'a, 'g> {
+        Tracer { globals, params, graph: Graph::default(), body: None, calls: vec![], sites: 0 }
+    }
+
+    /// The graph that nodes are added to now.
+    pub fn current(&mut self) -> &mut Graph {
+        match &mut self.body {
+            Some(body) => &mut body.graph,
+            None => &mut self.graph,
+        }
+    }
+
+    /// Runs statements; an error says which calls led to it.
+    pub fn run(&mut self, statements: &'a [Statement], frame: &mut Frame<'a>) -> Result<()> {
+        statements.iter().try_for_each(|s| self.statement(s, frame))
+    }
+
+    fn statement(&mut self, s: &'a Statement, frame: &mut Frame<'a>) -> Result<()> {
+        let value = self.eval(&s.value, frame)?;
+        let values = match (value, s.targets.len()) {
+            (Value::Tuple(all), n) if n == all.len() && n > 1 => all.into_iter().map(Value::Tensor).collect(),
+            (Value::Tuple(all), n) => {
+                let message = format!("this gives {} values for {n} names", all.len());
+                let label = format!("expected {} names: `(a, b, ...) = ...`, `_` where one is not wanted", all.len());
+                return Err(Diagnostic::new(s.value.span, message, label));
+            }
+            (single, 1) => vec![single],
+            (_, n) => return Err(Diagnostic::new(s.value.span, format!("this gives one value for {n} names"), "expected one name")),
+        };
+        for (target, value) in s.targets.iter().zip(values) {
+            if target.value != "_" {
+                frame.names.insert(target.value.clone(), value);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn eval(&mut self, e: &'a Expr, frame: &mut Frame<'a>) -> Result<Value> {
+        match &e.kind {
+            Kind::Int(v) => Ok(Value::Int(*v)),
+            Kind::Float(v) => Ok(Value::Float(*v)),
+            Kind::Text(t) => Ok(Value::Text(t.clone())),
+            Kind::Name(n) => self.name(&Spanned { value: n.clone(), span: e.span }, frame),
+            Kind::List(all) => Ok(Value::List(all.iter().map(|x| self.eval(x, frame)).collect::<Result<_>>()?)),
+            Kind::Negate(x) => match self.eval(x, frame)? {
+                Value::Tensor(v) => self.push(ops::UnaryOp { function: ir::scalar::Unary::Neg }.into(), &[v], e.span),
+                number => value::arithmetic(Infix::Mul, &Value::Int(-1), &number, e.span),
+            },
+            Kind::Infix(op, a, b) => {
+                let (x, y) = (self.eval(a, frame)?, self.eval(b, frame)?);
+                if !matches!(x, Value::Tensor(_)) && !matches!(y, Value::Tensor(_)) {
+                    return value::arithmetic(*op, &x, &y, e.span);
+                }
+                let function = match op {
+                    Infix::Add => Binary::Add,
+                    Infix::Sub => Binary::Sub,
+                    Infix::Mul => Binary::Mul,
+                    Infix::Div => Binary::Div,
+                };
+                let args = self.operands("arithmetic", &[x, y], &[a.span, b.span])?;
+                self.push(ops::BinaryOp { function }.into(), &args, e.span)
+            }
+            Kind::Call(call) => self.call(call, e.span, frame),
+            Kind::Repeat { count, keep, call } => {
+                let keep = keep.as_ref().map(|k| self.eval(k, frame)).transpose()?;
+                self.repeat(count, keep, call, e.span, frame)
+            }
+        }
+    }
+
+    fn name(&mut self, name: &Spanned<String>, frame: &Frame<'a>) -> Result<Value> {
+        if let Some(v) = frame.get(&name.value) {
+            return Ok(v.clone());
+        }
+        if let Some(p) = frame.params.iter().find(|p| p.name.value == name.value) {
+            return self.param(p, frame);
+        }
+        self.globals.find(name)?.ok_or_else(|| self.globals.unknown(name, frame.locals()))
+    }
+
+    fn call(&mut self, call: &'a Call, span: Span, frame: &mut Frame<'a>) -> Result<Value> {
+        let name = self.callee(call, frame)?;
+        let mut args = vec![];
+        for a in &call.args {
+            args.push(self.eval(a, frame)?);
+        }
+        let mut named = vec![];
+        for (key, e) in &call.named {
+            named.push((key, self.eval(e, frame)?, e.span));
+        }
+        if let Some(block) = self.globals.block(&name) {
+            let results = self.call_block(block, call, args, named, frame)?;
+            return Ok(single_or_tuple(results));
+        }
+        if let Some(prefix) = &call.prefix {
+            let message = format!("`{name}` is an op and has no parameters of its own");
+            return Err(Diagnostic::new(prefix.span, message, "expected no `as`"));
+        }
+        if name == "size" {
+            return self.size(&args, call, span);
+        }
+        if call.named.is_empty() && let Some(v) = value::function(&name, &args, span) {
+            return v;
+        }
+        self.call_op(&name, call, &args, &named, span)
+    }
+
+    /// The op or block that a call means: a block may be given one under a name of its own.
+    pub fn callee(&self, call: &Call, frame: &Frame<'a>) -> Result<String> {
+        let name = &call.name.value;
+        match frame.get(name) {
+            Some(Value::Callable(to)) => return Ok(to.clone()),
+            Some(v) => {
+                let message = format!("`{name}` is {} here and cannot be called", v.what());
+                return Err(Diagnostic::new(call.name.span, message, "expected an op or a block"));
+            }
+            None => {}
+        }
+        let mut known: Vec<&str> = vec!["size"];
+        known.extend(self.globals.block_names());
+        known.extend(op_names());
+        if known.contains(&name.as_str()) {
+            return Ok(name.clone());
+        }
+        let d = Diagnostic::new(call.name.span, format!("there is no op or block `{name}`"), "expected the name of an op or a block");
+        known.extend(frame.names.iter().filter(|(_, v)| matches!(v, Value::Callable(_))).map(|(n, _)| n.as_str()));
+        Err(d.suggest(name, known))
+    }
+
+    /// `size(x, axis)`: a size of a tensor.
+    fn size(&mut self, args: &[Value], call: &Call, span: Span) -> Result<Value> {
+        let [Value::Tensor(v), axis] = args else {
+            return Err(Diagnostic::new(span, "`size` takes a tensor and an axis", "expected `size(x, 0)`"));
+        };
+        let axis = axis.as_int(call.args[1].span)?;
+        let ty = self.current().ty(*v).clone();
+        match usize::try_from(axis).ok().and_then(|a| ty.shape.get(a)) {
+            Some(d) => Ok(Value::size(d.clone())),
+            None => Err(Diagnostic::new(span, format!("axis {axis} of {ty} does not exist"), format!("expected 0 to {}", ty.rank() - 1))),
+        }
+    }
+
+    /// Runs a block's body in a frame of its own.
+    fn call_block(
+        &mut self,
+        block: &'a Block,
+        call: &'a Call,
+        args: Vec<Value>,
+        named: Vec<(&Spanned<String>, Value, Span)>,
+        frame: &Frame<'a>,
+    ) -> Result<Vec<ValueId>> {
+        let prefix = join(&frame.prefix, call.prefix.as_ref().map_or("", |p| &p.value));
+        if let Some(p) = call.prefix.as_ref().filter(|p| p.value.contains("{i}")) {
+            return Err(Diagnostic::new(p.span, "`{i}` is the number of a layer", "expected `repeat(count)` before this call"));
+        }
+        let names = bind(block, call, args, named)?;
+        self.enter(block, call.name.span, names, prefix)
+    }
+
+    /// Runs a block whose names are bound; gives what it returns.
+    pub fn enter(
+        &mut self,
+        block: &'a Block,
+        at: Span,
+        names: BTreeMap<String, Value>,
+        prefix: String,
+    ) -> Result<Vec<ValueId>> {
+        let name = block.name.value.as_str();
+        if self.calls.iter().any(|(_, n)| *n == name) {
+            let d = Diagnostic::new(at, format!("the block `{name}` calls itself"), "expected blocks that do not lead back here");
+            return Err(self.with_calls(d));
+        }
+        self.calls.push((at, name));
+        let mut frame = Frame { names, params: &block.params, prefix };
+        let run = self.run(&block.body, &mut frame).and_then(|()| {
+            let result = |r: &'a Spanned<String>| match self.name(r, &frame)? {
+                Value::Tensor(v) => Ok(v),
+                other => {
+                    let message = format!("a block returns tensors, and `{}` is {}", r.value, other.what());
+                    Err(Diagnostic::new(r.span, message, "expected a tensor"))
+                }
+            };
+            block.returns.iter().map(result).collect::<Result<Vec<_>>>()
+        });
+        let run = run.map_err(|d| if d.related.is_empty() { self.with_calls(d) } else { d });
+        self.calls.pop();
+        run
+    }
+
+    fn with_calls(&self, d: Diagnostic) -> Diagnostic {
+        self.calls.iter().rev().fold(d, |d, (span, name)| d.related(*span, format!("in this call of `{name}`")))
+    }
+
+    /// Tensors for positional operands; numbers become constants of the element type of the tensors beside them.
+    fn operands(&mut self, name: &str, args: &[Value], spans: &[Span]) -> Result<Vec<ValueId>> {
+        // The first operand of a select is a condition and says nothing of the choices.
+        let skip = if name == "select" { 1 } else { 0 };
+        let beside = args.iter().skip(skip).find_map(|a| match a {
+            Value::Tensor(v) => Some(*v),
+            _ => None,
+        });
+        let dtype = beside.map(|v| self.current().ty(v).dtype);
+        let mut all = vec![];
+        for (a, span) in args.iter().zip(spans) {
+            all.push(match a {
+                Value::Tensor(v) => *v,
+                Value::Int(v) => {
+                    let dtype = dtype.unwrap_or(DType::I32);
+                    self.current().constant_of(dtype, *v as f64)
+                }
+                Value::Float(_) if dtype == Some(DType::I32) => {
+                    return Err(Diagnostic::new(*span, "a fraction beside a tensor of i32", "expected a whole number"));
+                }
+                Value::Float(v) => {
+                    let dtype = dtype.unwrap_or(DType::F32);
+                    self.current().constant_of(dtype, *v)
+                }
+                other => {
+                    let d = Diagnostic::new(*span, format!("`{name}` cannot read {}", other.what()), "expected a tensor or a number");
+                    return Err(match other {
+                        Value::Tuple(_) => d.help("take the results apart first: `(a, b) = ...`"),
+                        _ => d,
+                    });
+                }
+            });
+        }
+        Ok(all)
+    }
+
+    fn call_op(
+        &mut self,
+        name: &str,
+        call: &'a Call,
+        args: &[Value],
+        named: &[(&Spanned<String>, Value, Span)],
+        span: Span,
+    ) -> Result<Value> {
+        let site = self.sites;
+        let (op, used) = crate::op_call::make(name, call, named, site)?;
+        self.sites += used as u32;
+        let spans: Vec<Span> = call.args.iter().map(|a| a.span).collect();
+        let args = self.operands(name, args, &spans)?;
+        self.push(op, &args, span)
+    }
+
+    /// Adds a node; what type inference says becomes the message.
+    pub fn push(&mut self, op: ops::Op, args: &[ValueId], span: Span) -> Result<Value> {
+        let types: Vec<String> = args.iter().map(|a| self.current().ty(*a).to_string()).collect();
+        let name = op.name();
+        let node = self.current().push(op, args).map_err(|TypeError(text)| {
+            let label = format!("the operands are {}", types.join(", "));
+            let d = Diagnostic::new(span, text, if types.is_empty() { "there are no operands".into() } else { label });
+            match name {
+                "div" => d.help("floor_div(a, b) divides i32 values; cast(x, dtype: f32) makes floats"),
+                _ => d,
+            }
+        })?;
+        Ok(single_or_tuple(self.current().results(node)))
+    }
+
+    pub fn input(&mut self, name: &str, ty: Type) -> Value {
+        Value::Tensor(self.graph.input(name, ty))
+    }
+}
+
+fn single_or_tuple(results: Vec<ValueId>) -> Value {
+    match results[..] {
+        [one] => Value::Tensor(one),
+        _ => Value::Tuple(results),
+    }
+}
+
+/// Joins name parts with a dot.
+pub fn join(a: &str, b: &str) -> String {
+    match (a, b) {
+        ("", b) => b.into(),
+        (a, "") => a.into(),
+        (a, b) => format!("{a}.{b}"),
+    }
+}
+
+/// A block's arguments and numbers by name.
+pub fn bind(
+    block: &Block,
+    call: &Call,
+    args: Vec<Value>,
+    named: Vec<(&Spanned<String>, Value, Span)>,
+) -> Result<BTreeMap<String, Value>> {
+    let name = &block.name.value;
+    let list = |all: &[Spanned<String>]| all.iter().map(|a| a.value.as_str()).collect::<Vec<_>>().join(", ");
+    if args.len() != block.args.len() {
+        let message = format!("`{name}` takes {} values, and here are {}", block.args.len(), args.len());
+        let d = Diagnostic::new(call.name.span, message, format!("expected {name}({})", list(&block.args)));
+        return Err(d.related(block.name.span, "defined here"));
+    }
+    let mut names: BTreeMap<String, Value> = block.args.iter().map(|a| a.value.clone()).zip(args).collect();
+    for (key, value, _) in named {
+        if !block.dims.iter().any(|d| d.value == key.value) {
+            let message = format!("`{name}` has no `{}`", key.value);
+            let d = Diagnostic::new(key.span, message, format!("expected one of: {}", list(&block.dims)));
+            return Err(d.suggest(&key.value, block.dims.iter().map(|d| d.value.as_str())));
+        }
+        names.insert(key.value.clone(), value);
+    }
+    match block.dims.iter().find(|d| !names.contains_key(&d.value)) {
+        Some(missing) => {
+            let message = format!("`{name}` is not told its `{}`", missing.value);
+            let d = Diagnostic::new(call.name.span, message, format!("expected `{}: ...` among the attributes", missing.value));
+            Err(d.related(missing.span, "declared here"))
+        }
+        None => Ok(names),
+    }
+}

@@ -1,0 +1,41 @@
+//! Turns a forward program into a training step: adds the gradients of the loss for the trained parameters.
+
+use ir::gradient::{backward, save_slots};
+use ir::graph::{Graph, ValueId};
+use ir::ops::Op;
+
+/// Prefix of the outputs that hold gradients.
+pub const GRAD: &str = "grad:";
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum DifferentiateError {
+    #[error("the program has no output `{0}` to differentiate")]
+    NoLoss(String),
+    #[error("the loss `{0}` must be a single f32")]
+    NotScalar(String),
+}
+
+/// Adds an output `grad:NAME` for every parameter that `trains` names and the loss depends on.
+pub fn differentiate(g: &Graph, loss: &str, trains: &dyn Fn(&str) -> bool) -> Result<Graph, DifferentiateError> {
+    let mut g = save_slots(g);
+    let named = |(n, v): &(String, ValueId)| (n == loss).then_some(*v);
+    let loss_value = g.outputs.iter().find_map(named).ok_or_else(|| DifferentiateError::NoLoss(loss.into()))?;
+    if !g.ty(loss_value).dtype.is_float() || g.shape(loss_value).iter().any(|d| !d.is_one()) {
+        return Err(DifferentiateError::NotScalar(loss.into()));
+    }
+    let param = |(i, n): (usize, &ir::graph::Node)| match &n.op {
+        Op::Param(p) if trains(&p.name) => Some((ValueId(i), p.name.clone())),
+        _ => None,
+    };
+    let (wrt, names): (Vec<ValueId>, Vec<String>) = g.nodes.iter().enumerate().filter_map(param).unzip();
+    let one = g.constant_like(loss_value, 1.0);
+    let shape = g.shape(loss_value).to_vec();
+    let seed = g.broadcast_to(one, shape);
+    let grads = backward(&mut g, &[(loss_value, seed)], &wrt);
+    for (name, grad) in names.into_iter().zip(grads) {
+        if let Some(v) = grad {
+            g.outputs.push((format!("{GRAD}{name}"), v));
+        }
+    }
+    Ok(g.prune())
+}

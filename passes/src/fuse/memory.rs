@@ -1,0 +1,136 @@
+//! Which values have a place of their own: what kernels need whole, and what costs more to compute twice than to keep.
+
+use super::{is_leaf, root};
+use crate::reshape;
+use crate::scalar::{Resolve, Values, element};
+use ir::dim::Dim;
+use ir::graph::{Graph, ValueId};
+use ir::kernel::{Coord, Index, ValId, Value};
+use ir::lower::Lower;
+use ir::ops::Op;
+use ir::scalar::{Binary, Unary};
+
+/// Work per element above which a value that several nodes read is kept. A load and store of 4 bytes cost as much as
+/// some 40 vector operations do per element on the machines we target.
+const KEEP_ABOVE: usize = 40;
+
+/// True for leaves, reductions, contractions, results of kernels of their own, and element values that are kept.
+pub fn decide(g: &Graph) -> Vec<bool> {
+    let mut keep = vec![false; g.nodes.len()];
+    for (i, node) in g.nodes.iter().enumerate() {
+        keep[i] = !matches!(node.op.lower(), Lower::Element(_) | Lower::Reshape);
+    }
+    for (_, v) in &g.outputs {
+        force(g, &mut keep, *v);
+    }
+    for (i, node) in g.nodes.iter().enumerate() {
+        match node.op.lower() {
+            Lower::Contract { .. } => node.args.iter().for_each(|a| force_base(g, &mut keep, *a)),
+            Lower::Opaque => {
+                for a in &node.args {
+                    match node.op {
+                        Op::Attention(_) | Op::AttentionGrad(_) => force_heads(g, &mut keep, *a),
+                        _ => force(g, &mut keep, *a),
+                    }
+                }
+            }
+            Lower::Reshape if !reshape::is_affine(g.shape(node.args[0]), g.shape(ValueId(i))) => {
+                force(g, &mut keep, node.args[0]);
+            }
+            _ => {}
+        }
+    }
+    let uses = g.use_counts();
+    for i in 0..g.nodes.len() {
+        if !keep[i] && uses[i] > 1 && matches!(g.nodes[i].op.lower(), Lower::Element(_)) && cost(g, &keep, ValueId(i)) > KEEP_ABOVE {
+            keep[i] = true;
+        }
+    }
+    keep
+}
+
+fn force(g: &Graph, keep: &mut [bool], v: ValueId) {
+    keep[root(g, v).0] = true;
+}
+
+/// Keeps what a strided view starts from.
+fn force_base(g: &Graph, keep: &mut [bool], mut v: ValueId) {
+    loop {
+        let node = g.node(v);
+        match &node.op {
+            Op::Transpose(_) | Op::Slice(_) | Op::Broadcast(_) | Op::Unfold(_) => v = node.args[0],
+            Op::Reshape(_) if !keep[root(g, v).0] && reshape::is_affine(g.shape(node.args[0]), g.shape(v)) => v = node.args[0],
+            _ => return force(g, keep, v),
+        }
+    }
+}
+
+/// As `force_base`, but the last axis must be contiguous.
+fn force_heads(g: &Graph, keep: &mut [bool], v: ValueId) {
+    force_base(g, keep, v);
+    let n = g.shape(v).len();
+    if n == 0 || strided(g, keep, v).is_none_or(|s| !s.strides[n - 1].is_one()) {
+        force(g, keep, v);
+    }
+}
+
+/// A view of a value in memory.
+pub struct StridedView {
+    /// The root whose memory it is.
+    pub of: ValueId,
+    pub base: Dim,
+    /// One stride per axis of the view.
+    pub strides: Vec<Dim>,
+}
+
+/// How `v` lies in the memory of a kept value, if it is such a view.
+pub fn strided(g: &Graph, keep: &[bool], v: ValueId) -> Option<StridedView> {
+    let mut how = Trace { g, keep, of: None };
+    let mut values = Values::default();
+    let at: Vec<Index> = (0..g.shape(v).len()).map(Index::axis).collect();
+    element(g, &mut values, &mut how, v, &at, None);
+    let [Value::Load { index, guard: None, .. }] = &values.list[..] else { return None };
+    if index.terms.iter().any(|(_, c)| matches!(c, Coord::Value(_))) {
+        return None;
+    }
+    let strides = (0..at.len()).map(|a| index.stride_of(a)).collect();
+    Some(StridedView { of: how.of?, base: index.base.clone(), strides })
+}
+
+struct Trace<'a> {
+    g: &'a Graph,
+    keep: &'a [bool],
+    of: Option<ValueId>,
+}
+
+impl Resolve for Trace<'_> {
+    fn resolve(&mut self, out: &mut Values, v: ValueId, at: &[Index], guard: Option<ValId>) -> Option<ValId> {
+        let w = root(self.g, v);
+        if !self.keep[w.0] {
+            return None;
+        }
+        self.of = Some(w);
+        let index = Index::linear(at, &self.g.ty(v).strides());
+        Some(out.push(Value::Load { slot: w.0, index, guard }))
+    }
+    fn seed_slot(&mut self, v: ValueId) -> usize {
+        v.0
+    }
+}
+
+/// Scalar operations per element, those of operands that are not kept included.
+fn cost(g: &Graph, keep: &[bool], v: ValueId) -> usize {
+    let mut values = Values::default();
+    let at: Vec<Index> = (0..g.shape(v).len()).map(Index::axis).collect();
+    element(g, &mut values, &mut Trace { g, keep, of: None }, v, &at, None);
+    let one = |v: &Value| match v {
+        Value::Const { .. } | Value::Axis(_) | Value::Size(_) | Value::Reduced(_) | Value::Acc => 0,
+        Value::Load { .. } => 4,
+        Value::Unary(Unary::Exp | Unary::Log | Unary::Erf | Unary::Tanh, _) => 12,
+        Value::Unary(Unary::Sqrt | Unary::Rsqrt, _) | Value::Binary(Binary::Div, ..) => 4,
+        Value::Uniform { .. } => 14,
+        _ => 1,
+    };
+    debug_assert!(!is_leaf(g, v));
+    values.list.iter().map(one).sum()
+}

@@ -1,0 +1,133 @@
+//! Fused groups become kernels over buffers.
+//!
+//! `region` lowers a graph (a program, or the body of a repeat), `kernel` collects a kernel's slots and values, and there
+//! is one file per kind of kernel.
+
+mod column;
+mod contract;
+mod kernel;
+mod liveness;
+mod opaque;
+mod region;
+mod repeat;
+mod row;
+
+use ir::artifact::{Buffer, BufferKind, Operand, Port, Program};
+use ir::dim::{Dim, numel};
+use ir::graph::{Graph, ValueId};
+use ir::kernel::Kernel;
+use ir::ops::Op;
+use ir::scalar::DType;
+use std::collections::{BTreeMap, HashMap};
+
+use crate::differentiate::GRAD;
+use region::Region;
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum LowerError {
+    #[error("`{op}` on {types}: {why}")]
+    Unsupported { op: String, types: String, why: String },
+    #[error("parameter `{0}` has no place in the arena")]
+    UnknownParam(String),
+}
+
+/// Where values of one type lie, row-major: in a buffer from an offset on, moved on by a stride per layer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    pub buffer: usize,
+    pub offset: Dim,
+    pub layer_stride: Dim,
+}
+
+impl Place {
+    pub fn whole(buffer: usize) -> Place {
+        Place { buffer, offset: Dim::from(0), layer_stride: Dim::from(0) }
+    }
+    pub fn operand(&self) -> Operand {
+        Operand { buffer: self.buffer, offset: self.offset.clone(), layer_stride: self.layer_stride.clone() }
+    }
+}
+
+/// A place a value is also written to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dest {
+    pub place: Place,
+    pub accumulate: bool,
+}
+
+/// Offsets of parameters (stacked ones as a whole) in the arena, in elements.
+pub type ParamOffsets = BTreeMap<String, usize>;
+
+/// Kernels of an artifact, equal ones once.
+#[derive(Default)]
+pub struct Kernels {
+    pub list: Vec<(String, Kernel)>,
+    index: HashMap<Kernel, usize>,
+}
+
+impl Kernels {
+    pub fn add(&mut self, name: &str, k: Kernel) -> usize {
+        if let Some(i) = self.index.get(&k) {
+            return *i;
+        }
+        let i = self.list.len();
+        self.list.push((format!("{name}_{i}"), k.clone()));
+        self.index.insert(k, i);
+        i
+    }
+}
+
+/// State shared by the regions of one program.
+pub struct Builder<'a> {
+    pub kernels: &'a mut Kernels,
+    pub buffers: Vec<Buffer>,
+}
+
+impl Builder<'_> {
+    pub fn buffer(&mut self, kind: BufferKind, dtype: DType, elements: Dim) -> usize {
+        self.buffers.push(Buffer { kind, dtype, elements, live: (0, 0) });
+        self.buffers.len() - 1
+    }
+}
+
+/// Lowers a decomposed program. Outputs named `grad:NAME` are added to the gradient arena.
+pub fn lower(name: &str, g: &Graph, params: &ParamOffsets, arena: usize, kernels: &mut Kernels) -> Result<Program, LowerError> {
+    let mut b = Builder { kernels, buffers: vec![] };
+    let param_arena = b.buffer(BufferKind::Params, DType::F32, Dim::from(arena as i64));
+    let grad_arena = b.buffer(BufferKind::Grads, DType::F32, Dim::from(arena as i64));
+    let mut places = BTreeMap::new();
+    let mut inputs = vec![];
+    let at = |buffer: usize, name: &str| {
+        let offset = *params.get(name).ok_or_else(|| LowerError::UnknownParam(name.into()))?;
+        Ok(Place { buffer, offset: Dim::from(offset as i64), layer_stride: Dim::from(0) })
+    };
+    for (i, node) in g.nodes.iter().enumerate() {
+        match &node.op {
+            Op::Input(input) => {
+                let buffer = b.buffer(BufferKind::Input, input.ty.dtype, numel(&input.ty.shape));
+                inputs.push(Port { name: input.name.clone(), dtype: input.ty.dtype, shape: input.ty.shape.clone(), buffer });
+                places.insert(ValueId(i), Place::whole(buffer));
+            }
+            Op::Param(p) => {
+                places.insert(ValueId(i), at(param_arena, &p.name)?);
+            }
+            _ => {}
+        }
+    }
+    let mut dests = vec![];
+    let mut outputs = vec![];
+    for (name, v) in &g.outputs {
+        if let Some(param) = name.strip_prefix(GRAD) {
+            dests.push((*v, Dest { place: at(grad_arena, param)?, accumulate: true }));
+        } else {
+            let ty = g.ty(*v);
+            let buffer = b.buffer(BufferKind::Output, ty.dtype, numel(&ty.shape));
+            outputs.push(Port { name: name.clone(), dtype: ty.dtype, shape: ty.shape.clone(), buffer });
+            dests.push((*v, Dest { place: Place::whole(buffer), accumulate: false }));
+        }
+    }
+    let steps = Region::new(g, places).lower(&mut b, dests)?;
+    let mut program = Program { name: name.into(), inputs, outputs, buffers: b.buffers, steps, trains: vec![] };
+    liveness::annotate(&mut program);
+    Ok(program)
+}

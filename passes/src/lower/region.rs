@@ -1,0 +1,126 @@
+//! Lowers one graph: gives every stored value a place and emits its groups in order.
+
+use super::kernel::KernelBuilder;
+use super::{Builder, Dest, LowerError, Place, column, contract, opaque, repeat, row};
+use crate::fuse::{Fused, Space, fuse, is_leaf, producer, root};
+use ir::artifact::{BufferKind, Step};
+use ir::dim::numel;
+use ir::graph::{Graph, ValueId};
+use ir::kernel::{Body, Index, Phase, RowKernel};
+use ir::ops::Op;
+use std::collections::BTreeMap;
+
+pub struct Region<'g> {
+    pub g: &'g Graph,
+    pub fused: Fused,
+    /// Places of roots that are read from memory.
+    pub places: BTreeMap<ValueId, Place>,
+    /// Further places that roots are written to.
+    extra: BTreeMap<ValueId, Vec<Dest>>,
+}
+
+impl<'g> Region<'g> {
+    /// `given` are the places of leaves.
+    pub fn new(g: &'g Graph, given: BTreeMap<ValueId, Place>) -> Self {
+        Region { g, fused: fuse(g), places: given, extra: BTreeMap::new() }
+    }
+
+    pub fn place(&self, v: ValueId) -> &Place {
+        match self.places.get(&v) {
+            Some(p) => p,
+            None => panic!("value {v:?} (`{}`) has no place", self.g.node(v).op.name()),
+        }
+    }
+
+    /// Every place a computed root is written to.
+    pub fn dests(&self, v: ValueId) -> Vec<Dest> {
+        let own = self.places.get(&v).map(|p| Dest { place: p.clone(), accumulate: false });
+        own.into_iter().chain(self.extra.get(&v).into_iter().flatten().cloned()).collect()
+    }
+
+    /// `outputs` are values with the places they must end up in.
+    pub fn lower(mut self, b: &mut Builder, outputs: Vec<(ValueId, Dest)>) -> Result<Vec<Step>, LowerError> {
+        let copies = self.assign(b, outputs);
+        let mut steps = vec![];
+        for i in 0..self.fused.groups.len() {
+            let group = self.fused.groups[i].clone();
+            let emitted = match &group.space {
+                Space::Row(axes) => row::emit(&self, b, i, axes, &group.members),
+                Space::Column { shape, axes } => column::emit(&self, b, i, shape, axes, &group.members),
+                Space::Contract(c) => contract::emit(&self, b, i, *c, &group.members)?,
+                Space::Opaque(v) => match &self.g.node(*v).op {
+                    Op::Repeat(r) => repeat::emit(&self, b, *v, r)?,
+                    _ => vec![opaque::emit(&self, b, *v)?],
+                },
+            };
+            steps.extend(emitted);
+        }
+        for (v, dest) in copies {
+            steps.push(self.copy(b, v, &dest));
+        }
+        Ok(steps)
+    }
+
+    /// Gives places to everything stored; returns outputs that only a copy can bring about.
+    fn assign(&mut self, b: &mut Builder, outputs: Vec<(ValueId, Dest)>) -> Vec<(ValueId, Dest)> {
+        let mut copies = vec![];
+        for (v, dest) in outputs {
+            let r = root(self.g, v);
+            let by_repeat = matches!(&self.g.node(producer(self.g, r)).op, Op::Repeat(_));
+            let by_opaque = matches!(self.space_of(r), Some(Space::Opaque(_)));
+            if self.space_of(r).is_none() {
+                copies.push((v, dest));
+            } else if !dest.accumulate && !self.places.contains_key(&r) {
+                self.places.insert(r, dest.place);
+            } else if by_opaque && !by_repeat {
+                copies.push((v, dest));
+            } else {
+                self.extra.entry(r).or_default().push(dest);
+            }
+        }
+        // An own place for what is read, for results of kernels of their own, and for what nothing else would hold.
+        for i in 0..self.g.nodes.len() {
+            let v = ValueId(i);
+            if self.places.contains_key(&v) || self.space_of(v).is_none() || self.g.node(v).types.len() > 1 {
+                continue;
+            }
+            let read = self.is_read(v);
+            let opaque = matches!(self.space_of(v), Some(Space::Opaque(_)));
+            if read || (opaque && !self.extra.contains_key(&v)) || copies.iter().any(|(c, _)| root(self.g, *c) == v) {
+                let ty = self.g.ty(v);
+                let buffer = b.buffer(BufferKind::Temp, ty.dtype, numel(&ty.shape));
+                self.places.insert(v, Place::whole(buffer));
+            }
+        }
+        copies
+    }
+
+    /// Whether another group reads the value from memory.
+    fn is_read(&self, v: ValueId) -> bool {
+        let output = self.g.outputs.iter().any(|(_, o)| root(self.g, *o) == v);
+        self.fused.stored.contains(&v) && (!output || self.fused.read.contains(&v))
+    }
+
+    fn space_of(&self, v: ValueId) -> Option<&Space> {
+        let p = producer(self.g, v);
+        if is_leaf(self.g, v) && p == v {
+            return None;
+        }
+        self.fused.group_of.get(&p).map(|i| &self.fused.groups[*i].space)
+    }
+
+    /// A kernel that writes a value elsewhere.
+    pub fn copy(&self, b: &mut Builder, v: ValueId, dest: &Dest) -> Step {
+        let ty = self.g.ty(v).clone();
+        let mut k = KernelBuilder::new(self, None);
+        let axes = if ty.rank() == 0 { vec![1.into()] } else { ty.shape.clone() };
+        let at: Vec<Index> = (0..ty.rank()).map(Index::axis).collect();
+        let value = k.element(v, &at);
+        let access = if dest.accumulate { ir::kernel::Access::Update } else { ir::kernel::Access::Write };
+        let slot = k.slot(&dest.place, ty.dtype, access);
+        let index = Index::linear(&at, &ty.strides());
+        let store = ir::kernel::Store { slot, index, value, accumulate: dest.accumulate };
+        let phases = vec![Phase::Columns { reduce: vec![], store: vec![store] }];
+        k.launch(b, "copy", |values| Body::Row(RowKernel { axes, values, phases }))
+    }
+}

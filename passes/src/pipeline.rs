@@ -1,0 +1,46 @@
+//! The compiler as one list: from the graph of a program to kernels and steps.
+
+use crate::decompose::decompose;
+use crate::differentiate::{DifferentiateError, differentiate};
+use crate::lower::{Kernels, LowerError, ParamOffsets, lower};
+use ir::artifact::Program;
+use ir::graph::Graph;
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CompileError {
+    #[error(transparent)]
+    Differentiate(#[from] DifferentiateError),
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+}
+
+/// A program to compile.
+pub struct Source<'a> {
+    pub name: &'a str,
+    pub graph: &'a Graph,
+    /// The output to differentiate, for training programs.
+    pub loss: Option<&'a str>,
+    /// Parameters (stacked names) that train.
+    pub trains: &'a dyn Fn(&str) -> bool,
+}
+
+/// Graph after each step, for `--emit` and `explain`.
+pub struct Stages {
+    pub differentiated: Graph,
+    pub decomposed: Graph,
+}
+
+/// The tensor-IR half.
+pub fn to_primitive(source: &Source) -> Result<Stages, CompileError> {
+    let differentiated = match source.loss {
+        Some(loss) => differentiate(source.graph, loss, source.trains)?,
+        None => source.graph.prune(),
+    };
+    let decomposed = decompose(&differentiated);
+    Ok(Stages { differentiated, decomposed })
+}
+
+/// The kernel-IR half.
+pub fn to_kernels(name: &str, g: &Graph, params: &ParamOffsets, arena: usize, kernels: &mut Kernels) -> Result<Program, CompileError> {
+    Ok(lower(name, g, params, arena, kernels)?)
+}

@@ -1,0 +1,148 @@
+//! How fast a program runs on made-up clips.
+
+use crate::batch::{Clips, Occasion, build};
+use crate::cli::Runner;
+use crate::error::Error;
+use crate::geometry::Geometry;
+use crate::memory::{Guard, peak_resident};
+use crate::random::{Purpose, Stream};
+use crate::session::Session;
+use crate::settings::Settings;
+use crate::vocab::frames_needed;
+use crate::weights::initialize;
+use serde::Serialize;
+use std::time::Instant;
+
+/// What a user asks to be measured.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub program: String,
+    /// Length of each clip.
+    pub seconds: f64,
+    /// Clips.
+    pub batch: usize,
+    pub runs: usize,
+    pub threads: usize,
+}
+
+/// One measurement.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measurement {
+    pub program: String,
+    pub seconds: f64,
+    pub batch: usize,
+    pub runs: usize,
+    pub threads: usize,
+    pub median_s: f64,
+    pub min_s: f64,
+    /// Of the median run.
+    pub gflops: f64,
+    /// What the machine's multiply-adds can do, measured just now.
+    pub peak_gflops: f64,
+    pub share_of_peak: f64,
+    pub peak_rss_mib: f64,
+}
+
+/// Runs the program once to warm up and `runs` times by the clock.
+pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Error> {
+    if !(options.seconds > 0.0 && options.seconds < 1e5) || options.batch == 0 || options.runs == 0 {
+        return Err(Error::Usage("--seconds, --batch and --runs must be more than 0".into()));
+    }
+    let mut session = runner.open(options.threads)?;
+    let artifact = session.artifact().clone();
+    let program = artifact
+        .programs
+        .iter()
+        .find(|p| p.name == options.program)
+        .ok_or_else(|| {
+            let known = artifact
+                .programs
+                .iter()
+                .map(|p| p.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
+            Error::Usage(format!("there is no program `{}`; there are {known}", options.program))
+        })?;
+    let geometry = Geometry::new(&artifact)?;
+    let command = if program.name.contains("pretrain") {
+        "pretrain"
+    } else {
+        "finetune"
+    };
+    let command = if program.name == "transcribe" {
+        "transcribe"
+    } else {
+        command
+    };
+    let settings = Settings::new(&artifact, command)?;
+    initialize(&artifact, session.params(), 1, &|_| true);
+
+    let mut stream = Stream::new(1, Purpose::Synthetic, 0, 0);
+    let samples = (options.seconds * crate::audio::RATE as f64) as usize;
+    let waves: Vec<Vec<f32>> = (0..options.batch)
+        .map(|_| (0..samples).map(|_| 0.1 * stream.normal() as f32).collect())
+        .collect();
+    let labels: Vec<Vec<i32>> = waves
+        .iter()
+        .map(|w| some_labels(&artifact, geometry.frames(w.len()), &mut stream))
+        .collect();
+    let waves: Vec<&[f32]> = waves.iter().map(Vec::as_slice).collect();
+    let occasion = Occasion {
+        seed: 1,
+        major: 0,
+        minor: 0,
+        masks: true,
+        noise: true,
+        temperature: 2.0,
+    };
+    let batch = build(
+        program,
+        &geometry,
+        &settings,
+        Clips {
+            waves: &waves,
+            labels: &labels,
+        },
+        occasion,
+    )?;
+    let inputs = batch.inputs.refs();
+    Guard::default().check(&*session, &program.name, &inputs, "lower --batch or --seconds")?;
+
+    let time = |session: &mut dyn Session| -> Result<f64, Error> {
+        let start = Instant::now();
+        session.run(&program.name, &inputs)?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    time(&mut *session)?;
+    let mut times = (0..options.runs)
+        .map(|_| time(&mut *session))
+        .collect::<Result<Vec<_>, _>>()?;
+    times.sort_by(f64::total_cmp);
+    let median = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0;
+    let gflops = runner.flops(&program.name, &inputs)? / median / 1e9;
+    let peak_gflops = runner.peak_gflops(options.threads);
+    Ok(Measurement {
+        program: program.name.clone(),
+        seconds: options.seconds,
+        batch: options.batch,
+        runs: options.runs,
+        threads: options.threads,
+        median_s: median,
+        min_s: times[0],
+        gflops,
+        peak_gflops,
+        share_of_peak: gflops / peak_gflops,
+        peak_rss_mib: peak_resident().unwrap_or(0) as f64 / (1 << 20) as f64,
+    })
+}
+
+/// Letters at about the rate of speech, and no more than the frames hold.
+fn some_labels(artifact: &ir::artifact::Artifact, frames: usize, stream: &mut Stream) -> Vec<i32> {
+    let head = artifact.params.iter().find(|p| p.name == "lm_head.weight");
+    let classes = head.map_or(2, |p| p.shape[0] as usize).max(2);
+    let mut labels: Vec<i32> = (0..frames / 4).map(|_| 1 + stream.below(classes - 1) as i32).collect();
+    while frames_needed(&labels) > frames {
+        labels.pop();
+    }
+    labels
+}

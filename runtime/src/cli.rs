@@ -1,0 +1,445 @@
+//! The commands of a compiled program.
+
+use crate::atomic::{Piece, Values, write_tensors};
+use crate::bench::{Options as BenchOptions, bench};
+use crate::error::Error;
+use crate::info::info;
+use crate::session::{Session, Tensor};
+use crate::step::{Options as StepOptions, step};
+use crate::trainer::{Options, Transcriber, finetune, pretrain};
+use clap::{Args, Parser, Subcommand};
+use ir::artifact::Artifact;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What executes programs: the one part that a compiled program's `main` supplies.
+pub trait Runner {
+    fn artifact(&self) -> &Artifact;
+
+    /// Memory for the parameters and threads to compute with.
+    fn open(&self, threads: usize) -> Result<Box<dyn Session>, Error>;
+
+    /// Floating-point operations of a run with these inputs.
+    fn flops(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<f64, Error>;
+
+    /// Most GFLOP/s that multiply-adds reach on this machine, measured.
+    fn peak_gflops(&self, threads: usize) -> f64;
+}
+
+/// A compiled speech model: learns from unlabelled speech, then from little labelled speech, and transcribes.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  OUT pretrain --data recordings/ --out run1\n  OUT finetune --data labelled.tsv --init run1 \
+                  --out run2\n  OUT transcribe --weights run2 *.wav"
+)]
+struct Cli {
+    /// Threads to compute with; 0: one per core.
+    #[arg(long, global = true, default_value_t = 0)]
+    threads: usize,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Learn from recordings without text.
+    #[command(
+        after_help = "DATA is a folder of recordings, a fairseq manifest (.tsv), a LibriSpeech folder, or a table \
+                            `path<TAB>text`.\nExample: OUT pretrain --data recordings/ --out run1 --set updates=20000"
+    )]
+    Pretrain(TrainArgs),
+    /// Learn letters from recordings with text.
+    #[command(
+        after_help = "DATA as for pretrain, with texts: a table `path<TAB>text`, .ltr beside .tsv, .trans.txt, or \
+                            a .txt beside each recording.\nExample: OUT finetune --data labelled.tsv --init run1 --out run2"
+    )]
+    Finetune(TrainArgs),
+    /// Write what is said in recordings, one line per file: path, tab, text.
+    #[command(after_help = "Example: OUT transcribe --weights run2 a.wav b.flac")]
+    Transcribe(TranscribeArgs),
+    /// Losses and gradients of one given batch, to compare with other implementations.
+    #[command(
+        after_help = "The batch holds wave f32 [B,N], lengths i64 [B], mask u8 [B,T], negatives i64 [B,M,K], and \
+                            optionally gumbel f32 [B,M,G,V], temperature f32 [1]; for finetune labels i64 [B,L] padded \
+                            with -100, and optionally mask and channel_mask.\nThe result holds loss (the undivided \
+                            sum), its parts, logits, and grad.NAME for every trained parameter."
+    )]
+    Step(StepArgs),
+    /// What this model is, and every setting with its default.
+    Info,
+    /// Measure speed on made-up clips.
+    Bench(BenchArgs),
+}
+
+#[derive(Args)]
+struct TrainArgs {
+    /// Recordings to learn from.
+    #[arg(long, value_name = "D")]
+    data: PathBuf,
+    /// Recordings to validate on; by default a share of the data.
+    #[arg(long, value_name = "D")]
+    valid: Option<PathBuf>,
+    /// Folder for checkpoints, log and model.
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// Folder with weights to start from: a run or a Hugging Face folder.
+    #[arg(long, value_name = "RUN")]
+    init: Option<PathBuf>,
+    /// Letters (vocab.json or dict.ltr.txt), instead of those of --init.
+    #[arg(long, value_name = "FILE")]
+    vocab: Option<PathBuf>,
+    /// Go on with the run in --out from its last checkpoint.
+    #[arg(long)]
+    resume: bool,
+    /// Change a setting of the recipe; `info` lists them.
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Args)]
+struct TranscribeArgs {
+    /// A run or a Hugging Face folder.
+    #[arg(long, value_name = "DIR")]
+    weights: PathBuf,
+    /// Also write logits f32 [frames, classes], one tensor per file, named by its path.
+    #[arg(long, value_name = "FILE.safetensors")]
+    logits: Option<PathBuf>,
+    /// Change a setting; `info` lists them.
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// Recordings.
+    #[arg(required = true, value_name = "WAV")]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+struct StepArgs {
+    /// A run or a Hugging Face folder.
+    #[arg(long, value_name = "DIR")]
+    weights: PathBuf,
+    #[arg(long, value_name = "FILE.safetensors")]
+    batch: PathBuf,
+    #[arg(long, value_name = "FILE.safetensors")]
+    out: PathBuf,
+    /// `pretrain` or `finetune`; by default the latter where the batch has labels.
+    #[arg(long)]
+    program: Option<String>,
+    /// No dropout of any kind, and every layer kept.
+    #[arg(long)]
+    no_dropout: bool,
+    /// Change a setting of the recipe; `info` lists them.
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Args)]
+struct BenchArgs {
+    /// `transcribe`, `pretrain` or `finetune`.
+    #[arg(long, default_value = "transcribe")]
+    program: String,
+    /// Length of each clip.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Clips.
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `main` of a compiled program: reads the command line, and tells errors on the standard error stream.
+pub fn main_with(runner: &dyn Runner) -> ExitCode {
+    match run(runner, Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
+    let threads = match cli.threads {
+        0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        n => n,
+    };
+    let open = || runner.open(threads);
+    match cli.command {
+        Command::Pretrain(args) => trained(&args.out.clone(), pretrain(&mut *open()?, &options(args))?),
+        Command::Finetune(args) => trained(&args.out.clone(), finetune(&mut *open()?, &options(args))?),
+        Command::Transcribe(args) => transcribe(&mut *open()?, args),
+        Command::Step(args) => {
+            let StepArgs {
+                weights,
+                batch,
+                out,
+                program,
+                no_dropout,
+                set,
+            } = args;
+            step(
+                &mut *open()?,
+                &StepOptions {
+                    weights,
+                    batch,
+                    out,
+                    program,
+                    no_dropout,
+                    set,
+                },
+            )
+        }
+        Command::Info => say(&info(runner.artifact())?),
+        Command::Bench(args) => {
+            let BenchArgs {
+                program,
+                seconds,
+                batch,
+                runs,
+                json,
+            } = args;
+            let found = bench(
+                runner,
+                &BenchOptions {
+                    program,
+                    seconds,
+                    batch,
+                    runs,
+                    threads,
+                },
+            )?;
+            if json {
+                return say(&format!(
+                    "{}\n",
+                    serde_json::to_string(&found).expect("plain data always serialises")
+                ));
+            }
+            say(&format!(
+                "{} on {} x {} s, {} threads: median {:.4} s, min {:.4} s, {:.1} GFLOP/s ({:.0} % of {:.1}), {:.0} MiB\n",
+                found.program,
+                found.batch,
+                found.seconds,
+                found.threads,
+                found.median_s,
+                found.min_s,
+                found.gflops,
+                100.0 * found.share_of_peak,
+                found.peak_gflops,
+                found.peak_rss_mib
+            ))
+        }
+    }
+}
+
+/// Writes to the standard output; a reader that has gone (`| head`) is no error.
+fn say(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write", "standard output".as_ref())(e)),
+        _ => Ok(()),
+    }
+}
+
+fn trained(out: &std::path::Path, updates: u64) -> Result<(), Error> {
+    say(&format!("{updates} updates done; the model is in {}\n", out.display()))
+}
+
+fn options(args: TrainArgs) -> Options {
+    let TrainArgs {
+        data,
+        valid,
+        out,
+        init,
+        vocab,
+        resume,
+        set,
+    } = args;
+    Options {
+        data,
+        valid,
+        out,
+        init,
+        vocab,
+        resume,
+        set,
+    }
+}
+
+fn transcribe(session: &mut dyn Session, args: TranscribeArgs) -> Result<(), Error> {
+    let mut transcriber = Transcriber::new(session, &args.weights, &args.set)?;
+    let (mut kept, mut failed) = (vec![], 0);
+    for path in &args.files {
+        match transcriber.file(path) {
+            Ok(heard) => {
+                say(&format!("{}\t{}\n", path.display(), heard.text))?;
+                if args.logits.is_some() {
+                    kept.push((path.display().to_string(), heard));
+                }
+            }
+            // The others may be sound.
+            Err(e) => {
+                failed += 1;
+                eprintln!("error: {e}");
+            }
+        }
+    }
+    if let Some(path) = &args.logits {
+        kept.sort_by(|a, b| a.0.cmp(&b.0));
+        kept.dedup_by(|a, b| a.0 == b.0);
+        let pieces = kept
+            .iter()
+            .map(|(name, t)| {
+                (
+                    name.clone(),
+                    Piece {
+                        shape: vec![t.frames, t.classes],
+                        values: Values::F32(&t.logits),
+                    },
+                )
+            })
+            .collect();
+        write_tensors(path, pieces)?;
+    }
+    match failed {
+        0 => Ok(()),
+        n => Err(Error::Usage(format!(
+            "{n} of {} files could not be transcribed",
+            args.files.len()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::FakeSession;
+    use crate::weights::{MODEL, TensorFile};
+    use clap::CommandFactory;
+    use std::path::Path;
+
+    struct Fake(Artifact);
+
+    impl Runner for Fake {
+        fn artifact(&self) -> &Artifact {
+            &self.0
+        }
+        fn open(&self, _: usize) -> Result<Box<dyn Session>, Error> {
+            Ok(Box::new(FakeSession::default()))
+        }
+        fn flops(&self, _: &str, _: &[(&str, &Tensor)]) -> Result<f64, Error> {
+            Ok(1e6)
+        }
+        fn peak_gflops(&self, _: usize) -> f64 {
+            10.0
+        }
+    }
+
+    fn call(line: &str) -> Result<(), String> {
+        let cli = Cli::try_parse_from(std::iter::once("OUT").chain(line.split(' '))).map_err(|e| e.to_string())?;
+        run(&Fake(crate::fake::artifact()), cli).map_err(|e| e.to_string())
+    }
+
+    fn batch(path: &Path, mask: &[i32], negatives: &[i32], most: usize) {
+        let wave: Vec<f32> = (0..120).map(|i| (i as f32).sin()).collect();
+        let f = |shape: &[usize], v| Piece {
+            shape: shape.to_vec(),
+            values: v,
+        };
+        let pieces = vec![
+            ("wave".to_string(), f(&[2, 60], Values::F32(&wave))),
+            ("lengths".to_string(), f(&[2], Values::I32(&[60, 50]))),
+            ("mask".to_string(), f(&[2, 5], Values::I32(mask))),
+            ("negatives".to_string(), f(&[2, most, 5], Values::I32(negatives))),
+        ];
+        write_tensors(path, pieces).unwrap();
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        call("info").unwrap();
+        call("bench --program pretrain --seconds 0.1 --batch 2 --runs 2 --json").unwrap();
+        assert!(call("bench --program nothing").unwrap_err().contains("pretrain"));
+        assert!(
+            call("transcribe --weights nowhere a.wav")
+                .unwrap_err()
+                .contains("nowhere")
+        );
+    }
+
+    #[test]
+    fn a_step_gives_losses_and_gradients_and_checks_what_it_is_given() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (dir, file) = (tmp.path().display(), tmp.path().join("batch.safetensors"));
+        let artifact = crate::fake::artifact();
+        let zeros = vec![0f32; 64];
+        let pieces = artifact.params.iter().filter(|p| !p.name.starts_with("lm_head"));
+        let pieces = pieces
+            .map(|p| {
+                let shape = p.shape.iter().map(|d| *d as usize).collect();
+                (
+                    p.name.clone(),
+                    Piece {
+                        shape,
+                        values: Values::F32(&zeros[..p.len()]),
+                    },
+                )
+            })
+            .collect();
+        write_tensors(&tmp.path().join(MODEL), pieces).unwrap();
+        let step = || {
+            call(&format!(
+                "step --weights {dir} --batch {dir}/batch.safetensors --out {dir}/out --no-dropout"
+            ))
+        };
+
+        let negatives = [
+            [1, 2, 1, 2, 1],
+            [0, 2, 0, 2, 0],
+            [0, 1, 0, 1, 0],
+            [1; 5],
+            [0; 5],
+            [-1; 5],
+        ]
+        .concat();
+        batch(&file, &[1, 1, 1, 0, 0, 0, 1, 1, 0, 0], &negatives, 3);
+        step().unwrap();
+        let out = TensorFile::open(&tmp.path().join("out")).unwrap();
+        assert!(out.floats("loss").unwrap().is_some_and(|l| l[0] > 0.0));
+        let mut grads: Vec<String> = out.names().into_iter().filter(|n| n.starts_with("grad.")).collect();
+        grads.sort();
+        let mut want: Vec<String> = artifact.params[..4]
+            .iter()
+            .map(|p| format!("grad.{}", p.name))
+            .collect();
+        want.sort();
+        assert_eq!(grads, want);
+
+        let mut fault = |mask: &[i32], negatives: &[i32], most, part: &str| {
+            batch(&file, mask, negatives, most);
+            let error = step().unwrap_err();
+            assert!(error.contains(part), "{error}");
+        };
+        fault(&[1, 1, 1, 0, 0, 0, 1, 1, 0, 1], &negatives, 3, "beyond its 4 frames");
+        fault(
+            &[1, 1, 1, 0, 0, 1, 1, 1, 1, 0],
+            &[negatives.clone(), vec![0; 10]].concat(),
+            4,
+            "all 4 frames",
+        );
+        fault(
+            &[1, 1, 1, 0, 0, 0, 1, 1, 0, 0],
+            &negatives[..20],
+            2,
+            "`negatives` has the shape",
+        );
+        let mut beyond = negatives.clone();
+        beyond[17] = 2;
+        fault(&[1, 1, 1, 0, 0, 0, 1, 1, 0, 0], &beyond, 3, "2 hidden frames");
+    }
+}

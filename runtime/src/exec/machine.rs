@@ -1,0 +1,396 @@
+//! The machine of a compiled program: arenas, threads, and the loop that launches kernels.
+
+use super::arena::Arena;
+use super::bundle::Bundle;
+use super::image::{EntryFn, Image};
+use super::peak;
+use super::resolve::{Action, Address, Memory, Resolved, Run, resolve};
+use crate::cli::Runner;
+use crate::error::Error;
+use crate::session::{AdamStep, Data, Session, Tensor};
+use ir::artifact::{Artifact, Port, Program};
+use ir::dim::{Atom, Dim, Env};
+use ir::scalar::DType;
+use rayon::ThreadPool;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// A compiled program that runs on this machine's own processor.
+pub struct Native {
+    artifact: Arc<Artifact>,
+    image: Arc<Image>,
+}
+
+impl Native {
+    /// The program appended to a file, which is usually the running one.
+    ///
+    /// # Errors
+    /// Where there is none, or where this processor lacks an instruction set it was compiled for.
+    pub fn open(path: &Path) -> Result<Native, Error> {
+        let bundle = Bundle::read(path)?;
+        if let Some(f) = bundle.artifact.cpu_features.iter().find(|f| !has(f)) {
+            let why = format!("`{}` was compiled for processors with {f}, which this one lacks", path.display());
+            return Err(Error::Usage(format!("{why}; compile it here, or with `--cpu x86-64-v3`")));
+        }
+        let image = Arc::new(Image::load(&bundle)?);
+        Ok(Native { artifact: Arc::new(bundle.artifact), image })
+    }
+
+    /// Memory for parameters and threads to compute with; 0 threads: one per core.
+    ///
+    /// # Errors
+    /// Where threads cannot be started.
+    pub fn machine(&self, threads: usize) -> Result<Machine, Error> {
+        let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, |n| n.get()) } else { threads };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|e| Error::Usage(format!("cannot start {threads} threads: {e}")))?;
+        let artifact = self.artifact.clone();
+        let params = Arena::new(artifact.param_elements * 4);
+        let scratch = (0..threads).map(|_| Arena::default()).collect();
+        let (grads, moments) = (Arena::default(), [Arena::default(), Arena::default()]);
+        let resolved = HashMap::new();
+        Ok(Machine { artifact, image: self.image.clone(), pool, params, grads, moments, temp: Arena::default(), scratch, resolved })
+    }
+}
+
+fn has(feature: &str) -> bool {
+    match feature {
+        "avx2" => std::arch::is_x86_feature_detected!("avx2"),
+        "fma" => std::arch::is_x86_feature_detected!("fma"),
+        "bmi1" => std::arch::is_x86_feature_detected!("bmi1"),
+        "bmi2" => std::arch::is_x86_feature_detected!("bmi2"),
+        "f16c" => std::arch::is_x86_feature_detected!("f16c"),
+        "lzcnt" => std::arch::is_x86_feature_detected!("lzcnt"),
+        "movbe" => std::arch::is_x86_feature_detected!("movbe"),
+        "popcnt" => std::arch::is_x86_feature_detected!("popcnt"),
+        "avx512f" => std::arch::is_x86_feature_detected!("avx512f"),
+        "avx512bw" => std::arch::is_x86_feature_detected!("avx512bw"),
+        "avx512cd" => std::arch::is_x86_feature_detected!("avx512cd"),
+        "avx512dq" => std::arch::is_x86_feature_detected!("avx512dq"),
+        "avx512vl" => std::arch::is_x86_feature_detected!("avx512vl"),
+        // Unknown names are refused: better a message than an illegal instruction.
+        _ => false,
+    }
+}
+
+impl Runner for Native {
+    fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+    fn open(&self, threads: usize) -> Result<Box<dyn Session>, Error> {
+        Ok(Box::new(self.machine(threads)?))
+    }
+    fn flops(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<f64, Error> {
+        let program = find(&self.artifact, program)?;
+        Ok(resolve(&self.artifact, program, &sizes(&self.artifact, program, inputs)?)?.flops)
+    }
+    fn peak_gflops(&self, threads: usize) -> f64 {
+        peak::gflops(threads)
+    }
+}
+
+pub struct Machine {
+    artifact: Arc<Artifact>,
+    image: Arc<Image>,
+    pool: ThreadPool,
+    params: Arena,
+    grads: Arena,
+    moments: [Arena; 2],
+    temp: Arena,
+    /// One per thread.
+    scratch: Vec<Arena>,
+    /// The program last resolved, by program: most batches repeat its sizes.
+    resolved: HashMap<String, (Env, Arc<Resolved>)>,
+}
+
+fn find<'a>(artifact: &'a Artifact, name: &str) -> Result<&'a Program, Error> {
+    artifact.programs.iter().find(|p| p.name == name).ok_or_else(|| Error::program(name, "is not in this executable"))
+}
+
+/// The run-time sizes that the inputs' shapes give.
+fn sizes(artifact: &Artifact, program: &Program, inputs: &[(&str, &Tensor)]) -> Result<Env, Error> {
+    let mut env = Env::new();
+    let fail = |what: String| Err(Error::program(&program.name, what));
+    let mut bound = vec![];
+    for port in &program.inputs {
+        let Some((_, t)) = inputs.iter().find(|(n, _)| *n == port.name) else {
+            return fail(format!("has no value for its input `{}`", port.name));
+        };
+        if t.shape.len() != port.shape.len() {
+            return fail(format!("input `{}` must have shape {}, got {:?}", port.name, ir::types::shape_text(&port.shape), t.shape));
+        }
+        bound.push((port, *t));
+    }
+    for (port, t) in &bound {
+        for (d, n) in port.shape.iter().zip(&t.shape) {
+            if let Some(s) = symbol(d) {
+                let n = *n as i64;
+                if *env.entry(s.clone()).or_insert(n) != n {
+                    return fail(format!("input `{}` has {n} for size {s}, another input {}", port.name, env[&s]));
+                }
+            }
+        }
+    }
+    for (port, t) in &bound {
+        for (d, n) in port.shape.iter().zip(&t.shape) {
+            let want = d.eval(&env).map_err(|e| Error::program(&program.name, e.to_string()))?;
+            if want != *n as i64 {
+                let name = artifact.dims.iter().find(|(_, def)| def == d).map_or(d.to_string(), |(n, _)| n.clone());
+                return fail(format!("input `{}` has {n} where its size {name} is {want}", port.name));
+            }
+        }
+    }
+    Ok(env)
+}
+
+fn symbol(d: &Dim) -> Option<Arc<str>> {
+    let terms: Vec<_> = d.terms().collect();
+    match &terms[..] {
+        [(1, [Atom::Sym(s)])] => Some(s.clone()),
+        _ => None,
+    }
+}
+
+/// Addresses of everything a run touches.
+struct Bases<'a> {
+    inputs: Vec<*mut u8>,
+    outputs: Vec<*mut u8>,
+    temp: *mut u8,
+    params: *mut u8,
+    grads: *mut u8,
+    moments: [*mut u8; 2],
+    scratch: &'a [usize],
+    image: &'a Image,
+    pool: &'a ThreadPool,
+}
+
+impl Machine {
+    fn resolved(&mut self, program: &str, env: &Env) -> Result<Arc<Resolved>, Error> {
+        if let Some((have, r)) = self.resolved.get(program) {
+            if have == env {
+                return Ok(r.clone());
+            }
+        }
+        let r = Arc::new(resolve(&self.artifact, find(&self.artifact, program)?, env)?);
+        self.resolved.insert(program.into(), (env.clone(), r.clone()));
+        Ok(r)
+    }
+
+    fn execute(&mut self, name: &str, env: &Env, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
+        let artifact = self.artifact.clone();
+        let program = find(&artifact, name)?;
+        let r = self.resolved(name, env)?;
+        self.temp.grow(r.temp_bytes);
+        self.scratch.iter_mut().for_each(|s| s.grow(r.scratch_bytes));
+        let n = artifact.param_elements * 4;
+        let touches = |kind| program.buffers.iter().any(|b| b.kind == kind);
+        if touches(ir::artifact::BufferKind::Grads) && !program.trains.is_empty() || name == "adam" || name == "grad_norm" {
+            self.grads.grow(n);
+        }
+        if touches(ir::artifact::BufferKind::Moment1) {
+            self.moments.iter_mut().for_each(|m| m.grow(n));
+        }
+        let mut outputs = program.outputs.iter().map(|p| output(program, p, env)).collect::<Result<Vec<_>, _>>()?;
+        let scratch: Vec<usize> = self.scratch.iter_mut().map(|s| s.address() as usize).collect();
+        let bases = Bases {
+            inputs: program.inputs.iter().map(|p| input_address(program, p, inputs)).collect::<Result<_, _>>()?,
+            outputs: outputs.iter_mut().map(|(_, t)| address_of(t)).collect(),
+            temp: self.temp.address(),
+            params: self.params.address(),
+            grads: self.grads.address(),
+            moments: [self.moments[0].address(), self.moments[1].address()],
+            scratch: &scratch,
+            image: &self.image,
+            pool: &self.pool,
+        };
+        let mut values: Vec<i64> = artifact.symbols.iter().map(|s| env.get(s).copied().unwrap_or(0)).collect();
+        let layer = artifact.symbols.iter().position(|s| &**s == "layer");
+        walk(&r.actions, &bases, &mut values, layer, 0);
+        Ok(outputs)
+    }
+
+    /// Contiguous ranges of the arena that a program trains, as (start, length).
+    fn ranges(&self, program: &str) -> Result<Vec<(usize, usize)>, Error> {
+        let mut spans: Vec<(usize, usize)> =
+            find(&self.artifact, program)?.trains.iter().map(|i| &self.artifact.params[*i]).map(|p| (p.offset, p.len())).collect();
+        spans.sort();
+        let mut out: Vec<(usize, usize)> = vec![];
+        for (start, len) in spans {
+            match out.last_mut() {
+                Some((s, l)) if *s + *l == start => *l += len,
+                _ => out.push((start, len)),
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn output(program: &Program, port: &Port, env: &Env) -> Result<(String, Tensor), Error> {
+    let size = |d: &Dim| d.eval(env).map(|n| n.max(0) as usize).map_err(|e| Error::program(&program.name, e.to_string()));
+    let shape = port.shape.iter().map(size).collect::<Result<Vec<_>, _>>()?;
+    let n = shape.iter().product();
+    let data = match port.dtype {
+        DType::F32 => Data::F32(vec![0.0; n]),
+        DType::I32 => Data::I32(vec![0; n]),
+        DType::F64 => return Err(Error::program(&program.name, format!("output `{}` is f64; cast it to f32", port.name))),
+    };
+    Ok((port.name.clone(), Tensor { shape, data }))
+}
+
+fn address_of(t: &mut Tensor) -> *mut u8 {
+    match &mut t.data {
+        Data::F32(v) => v.as_mut_ptr().cast(),
+        Data::I32(v) => v.as_mut_ptr().cast(),
+    }
+}
+
+/// Inputs are only read, though kernels take all operands as mutable addresses.
+fn input_address(program: &Program, port: &Port, inputs: &[(&str, &Tensor)]) -> Result<*mut u8, Error> {
+    let t = inputs.iter().find(|(n, _)| *n == port.name).map(|(_, t)| *t);
+    match (t.map(|t| &t.data), port.dtype) {
+        (Some(Data::F32(v)), DType::F32) => Ok(v.as_ptr().cast_mut().cast()),
+        (Some(Data::I32(v)), DType::I32) => Ok(v.as_ptr().cast_mut().cast()),
+        _ => Err(Error::program(&program.name, format!("input `{}` must be {}", port.name, port.dtype.name()))),
+    }
+}
+
+fn walk(actions: &[Action], bases: &Bases, values: &mut Vec<i64>, layer_at: Option<usize>, layer: i64) {
+    for action in actions {
+        match action {
+            Action::Run(run) => launch(run, bases, values, layer),
+            Action::Loop { layers, keep, body } => {
+                for layer in layers {
+                    if keep.is_some_and(|k| flag(k, bases, *layer) == 0.0) {
+                        continue;
+                    }
+                    if let Some(at) = layer_at {
+                        values[at] = *layer;
+                    }
+                    walk(body, bases, values, layer_at, *layer);
+                }
+                if let Some(at) = layer_at {
+                    values[at] = 0;
+                }
+            }
+        }
+    }
+}
+
+/// Element `layer` of a loop's keep flags.
+fn flag(keep: Address, bases: &Bases, layer: i64) -> f32 {
+    let at = locate(&keep, bases, 0).cast::<f32>();
+    // SAFETY: the type checker made `keep` an f32 [count], and layer < count.
+    unsafe { at.add(layer as usize).read() }
+}
+
+fn locate(a: &Address, bases: &Bases, layer: i64) -> *mut u8 {
+    let base = match a.memory {
+        Memory::Temp => bases.temp,
+        Memory::Params => bases.params,
+        Memory::Grads => bases.grads,
+        Memory::Moment1 => bases.moments[0],
+        Memory::Moment2 => bases.moments[1],
+        Memory::Input(i) => bases.inputs[i],
+        Memory::Output(i) => bases.outputs[i],
+    };
+    base.wrapping_offset((a.byte + a.layer_bytes * layer) as isize)
+}
+
+/// What a launch hands to every thread. Addresses as numbers: threads share them, and the kernels write disjoint items.
+struct Shared<'a> {
+    slots: Vec<usize>,
+    values: &'a [i64],
+    workspace: usize,
+    scratch: &'a [usize],
+}
+
+fn launch(run: &Run, bases: &Bases, values: &[i64], layer: i64) {
+    let slots = run.operands.iter().map(|o| locate(o, bases, layer) as usize).collect();
+    let workspace = bases.temp.wrapping_add(run.workspace) as usize;
+    let shared = Shared { slots, values, workspace, scratch: bases.scratch };
+    let threads = bases.scratch.len() as i64;
+    for (code, items) in &run.entries {
+        let f = bases.image.entry(*code);
+        if threads == 1 || *items < 2 {
+            call(f, &shared, 0, *items, 0);
+            continue;
+        }
+        // Small shares, taken by whoever is free: which thread does an item never changes a bit of it.
+        let share = (*items / (threads * 8)).max(1);
+        let next = AtomicI64::new(0);
+        bases.pool.broadcast(|context| {
+            loop {
+                let begin = next.fetch_add(share, Ordering::Relaxed);
+                if begin >= *items {
+                    break;
+                }
+                call(f, &shared, begin, (begin + share).min(*items), context.index());
+            }
+        });
+    }
+}
+
+fn call(f: EntryFn, s: &Shared, begin: i64, end: i64, thread: usize) {
+    if begin >= end {
+        return;
+    }
+    // SAFETY: the kernel was compiled for these operands. The plan gave each a place inside its memory that nothing else
+    // alive uses; inputs, outputs, arenas and scratch are borrowed by `execute` for the whole run; every item is done by
+    // one thread, and kernels write disjoint memory for distinct items.
+    unsafe { f(s.slots.as_ptr().cast(), s.values.as_ptr(), begin, end, s.workspace as *mut u8, s.scratch[thread] as *mut u8) }
+}
+
+impl Session for Machine {
+    fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+    fn params(&mut self) -> &mut [f32] {
+        let n = self.artifact.param_elements;
+        self.params.floats(n)
+    }
+    fn grads(&mut self) -> &mut [f32] {
+        let n = self.artifact.param_elements;
+        self.grads.grow(n * 4);
+        self.grads.floats(n)
+    }
+    fn moments(&mut self) -> (&mut [f32], &mut [f32]) {
+        let n = self.artifact.param_elements;
+        let [a, b] = &mut self.moments;
+        a.grow(n * 4);
+        b.grow(n * 4);
+        (a.floats(n), b.floats(n))
+    }
+    fn peak_bytes(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<usize, Error> {
+        let program = find(&self.artifact, program)?;
+        let r = resolve(&self.artifact, program, &sizes(&self.artifact, program, inputs)?)?;
+        Ok(r.temp_bytes + r.scratch_bytes * self.scratch.len())
+    }
+    fn run(&mut self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
+        let env = sizes(&self.artifact, find(&self.artifact, program)?, inputs)?;
+        self.execute(program, &env, inputs)
+    }
+    fn grad_norm(&mut self, program: &str, scale: f32) -> Result<f64, Error> {
+        let mut total = 0.0;
+        for (start, len) in self.ranges(program)? {
+            let env = Env::from([("range_start".into(), start as i64), ("range_len".into(), len as i64)]);
+            let out = self.execute("grad_norm", &env, &[])?;
+            let squares = out[0].1.as_f32().unwrap_or_default();
+            total += squares.iter().map(|s| *s as f64).sum::<f64>();
+        }
+        Ok(total * scale as f64 * scale as f64)
+    }
+    fn adam(&mut self, program: &str, a: &AdamStep) -> Result<(), Error> {
+        let (b1, b2, t) = (a.beta1 as f64, a.beta2 as f64, a.step as i32);
+        let step_size = a.lr as f64 * (1.0 - b2.powi(t)).sqrt() / (1.0 - b1.powi(t));
+        let decay = a.lr as f64 * a.weight_decay as f64;
+        let scalars = [a.scale as f64, b1, 1.0 - b1, b2, 1.0 - b2, a.eps as f64, decay, step_size].map(|x| x as f32);
+        let scalars = Tensor::f32(&[8], scalars.to_vec());
+        for (start, len) in self.ranges(program)? {
+            let env = Env::from([("range_start".into(), start as i64), ("range_len".into(), len as i64)]);
+            self.execute("adam", &env, &[("adam", &scalars)])?;
+        }
+        Ok(())
+    }
+}

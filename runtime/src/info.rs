@@ -1,0 +1,50 @@
+//! What a compiled model is and which settings its commands take.
+
+use crate::error::Error;
+use crate::settings::{Settings, show};
+use ir::artifact::Artifact;
+use std::fmt::Write;
+
+/// A page of text.
+pub fn info(artifact: &Artifact) -> Result<String, Error> {
+    let mut page = String::new();
+    let total: usize = artifact.params.iter().map(|p| p.len()).sum();
+    let mut line = |text: String| writeln!(page, "{text}").expect("writing to a string does not fail");
+    line(format!("model       {}", artifact.name));
+    line(format!("parameters  {total} in {} tensors", artifact.params.len()));
+    line(format!(
+        "needs       {}",
+        if artifact.cpu_features.is_empty() {
+            "any x86-64".into()
+        } else {
+            artifact.cpu_features.join(", ")
+        }
+    ));
+    line("\nprograms".into());
+    for p in &artifact.programs {
+        let ports = |ports: &[ir::artifact::Port]| {
+            let one = |q: &ir::artifact::Port| {
+                let shape = q.shape.iter().map(|d| d.to_string()).collect::<Vec<_>>().join(", ");
+                format!("{} {}[{shape}]", q.name, q.dtype.name())
+            };
+            ports.iter().map(one).collect::<Vec<_>>().join(", ")
+        };
+        line(format!(
+            "  {} ({}) -> ({})",
+            p.name,
+            ports(&p.inputs),
+            ports(&p.outputs)
+        ));
+    }
+    line("\nconstants (set when compiling)".into());
+    for (name, value) in &artifact.constants {
+        line(format!("  {name:<28} {value}"));
+    }
+    for command in ["pretrain", "finetune", "transcribe"] {
+        line(format!("\nsettings of `{command}` (--set NAME=VALUE)"));
+        for s in Settings::new(artifact, command)?.list() {
+            line(format!("  {:<28} {:<12} {}", s.name, show(&s.value), s.doc));
+        }
+    }
+    Ok(page)
+}

@@ -1,0 +1,285 @@
+//! One step on given tensors: the window through which losses and gradients are compared with other implementations.
+
+use crate::atomic::{Piece, Values, write_tensors};
+use crate::batch::{Inputs, constant, mask, masked_index, scalar};
+use crate::error::Error;
+use crate::geometry::Geometry;
+use crate::masks::{check_rows, draw_keep};
+use crate::memory::Guard;
+use crate::random::{Purpose, Stream};
+use crate::session::{Data, Session, Tensor};
+use crate::settings::Settings;
+use crate::weights::{Folder, Missing, TensorFile};
+use ir::artifact::{Port, Program};
+use std::path::{Path, PathBuf};
+
+/// What a user asks of a step.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub weights: PathBuf,
+    pub batch: PathBuf,
+    pub out: PathBuf,
+    /// `pretrain` or `finetune`; by default the latter where the batch has labels.
+    pub program: Option<String>,
+    pub no_dropout: bool,
+    pub set: Vec<String>,
+}
+
+/// Runs forward and backward once and writes the losses (undivided sums), logits and gradients.
+pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
+    let file = TensorFile::open(&options.batch)?;
+    let has_labels = file.shape("labels").is_some();
+    let name = options
+        .program
+        .as_deref()
+        .unwrap_or(if has_labels { "finetune" } else { "pretrain" });
+    let artifact = session.artifact().clone();
+    let program = artifact.programs.iter().find(|p| p.name == name).ok_or_else(|| {
+        let known = artifact
+            .programs
+            .iter()
+            .map(|p| p.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
+        Error::Usage(format!("there is no program `{name}`; there are {known}"))
+    })?;
+    let command = if artifact.recipes.contains_key(name) || name == "pretrain" {
+        name
+    } else {
+        "finetune"
+    };
+    let mut settings = Settings::new(&artifact, command)?;
+    options.set.iter().try_for_each(|s| settings.set(s))?;
+    if options.no_dropout {
+        settings = settings.without_dropout();
+    }
+    let missing = if name == "pretrain" {
+        Missing::Head
+    } else {
+        Missing::Quantizer
+    };
+    Folder::open(&options.weights)?.load(&artifact, session.params(), missing)?;
+
+    let given = Given {
+        file,
+        path: &options.batch,
+        program,
+        settings: &settings,
+        geometry: Geometry::new(&artifact)?,
+    };
+    let inputs = given.inputs()?;
+    session.grads().fill(0.0);
+    Guard::default().check(session, name, &inputs.refs(), "give fewer or shorter clips")?;
+    let outputs = session.run(name, &inputs.refs())?;
+
+    let mut pieces: Vec<(String, Piece)> = outputs
+        .iter()
+        .map(|(name, t)| {
+            let values = match &t.data {
+                Data::F32(v) => Values::F32(v),
+                Data::I32(v) => Values::I32(v),
+            };
+            (
+                name.clone(),
+                Piece {
+                    shape: t.shape.clone(),
+                    values,
+                },
+            )
+        })
+        .collect();
+    let grads = session.grads();
+    for p in program.trains.iter().map(|i| &artifact.params[*i]) {
+        let shape = p.shape.iter().map(|d| *d as usize).collect();
+        let values = Values::F32(&grads[p.offset..p.offset + p.len()]);
+        pieces.push((format!("grad.{}", p.name), Piece { shape, values }));
+    }
+    write_tensors(&options.out, pieces)
+}
+
+/// The batch file and what completes it.
+struct Given<'a> {
+    file: TensorFile,
+    path: &'a Path,
+    program: &'a Program,
+    settings: &'a Settings,
+    geometry: Geometry,
+}
+
+impl Given<'_> {
+    fn wrong(&self, what: impl Into<String>) -> Error {
+        let names = self
+            .program
+            .inputs
+            .iter()
+            .map(|p| p.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
+        Error::weights(self.path, what, format!("`{}` takes {names}", self.program.name))
+    }
+
+    /// An integer tensor of two or three axes, or `None` where the file lacks it.
+    fn ints(&self, name: &str, rank: usize) -> Result<Option<Tensor>, Error> {
+        let Some(values) = self.file.integers(name)? else {
+            return Ok(None);
+        };
+        let shape = self.file.shape(name).unwrap_or_default();
+        if shape.len() != rank {
+            return Err(self.wrong(format!("`{name}` has the shape {shape:?} and needs {rank} axes")));
+        }
+        Ok(Some(Tensor::i32(shape, values)))
+    }
+
+    fn floats(&self, name: &str) -> Result<Option<Tensor>, Error> {
+        let Some(values) = self.file.floats(name)? else {
+            return Ok(None);
+        };
+        Ok(Some(Tensor::f32(self.file.shape(name).unwrap_or_default(), values)))
+    }
+
+    fn inputs(&self) -> Result<Inputs, Error> {
+        let wave = self.floats("wave")?.ok_or_else(|| self.wrong("it has no `wave`"))?;
+        let &[rows, samples] = wave.shape.as_slice() else {
+            return Err(self.wrong(format!(
+                "`wave` has the shape {:?} and needs [clips, samples]",
+                wave.shape
+            )));
+        };
+        let lengths = match self.ints("lengths", 1)? {
+            Some(own) => own,
+            None => Tensor::i32(&[rows], vec![samples as i32; rows]),
+        };
+        let list = lengths.as_i32().unwrap_or_default();
+        if list.len() != rows || list.iter().any(|n| *n < 1 || *n as usize > samples) {
+            return Err(self.wrong(format!(
+                "`lengths` must be {rows} numbers from 1 to {samples}, not {list:?}"
+            )));
+        }
+        let frames: Vec<usize> = list.iter().map(|n| self.geometry.frames(*n as usize)).collect();
+        let hidden = self.hidden(rows, self.geometry.frames(samples), &frames)?;
+        let fill = |port: &Port| {
+            self.input(port, &wave, &lengths, &hidden)
+                .map(|t| (port.name.clone(), t))
+        };
+        self.program
+            .inputs
+            .iter()
+            .map(fill)
+            .collect::<Result<_, _>>()
+            .map(Inputs)
+    }
+
+    /// Hidden frames of each clip by the file's `mask`; none without one.
+    fn hidden(&self, rows: usize, longest: usize, frames: &[usize]) -> Result<Vec<Vec<usize>>, Error> {
+        let Some(mask) = self.ints("mask", 2)? else {
+            if self.program.inputs.iter().any(|p| p.name == "negatives") {
+                return Err(self.wrong("it has no `mask`"));
+            }
+            return Ok(vec![vec![]; rows]);
+        };
+        if mask.shape != [rows, longest] {
+            return Err(self.wrong(format!(
+                "`mask` has the shape {:?} and needs {:?}",
+                mask.shape,
+                [rows, longest]
+            )));
+        }
+        let flags = mask.as_i32().unwrap_or_default();
+        let row = |b: usize| (0..longest).filter(|t| flags[b * longest + t] != 0).collect::<Vec<_>>();
+        let hidden: Vec<Vec<usize>> = (0..rows).map(row).collect();
+        if let Some(b) = (0..rows).find(|b| hidden[*b].last().is_some_and(|t| *t >= frames[*b])) {
+            return Err(self.wrong(format!(
+                "`mask` hides frames of clip {b} beyond its {} frames",
+                frames[b]
+            )));
+        }
+        check_rows(&hidden, frames)?;
+        Ok(hidden)
+    }
+
+    fn input(&self, port: &Port, wave: &Tensor, lengths: &Tensor, hidden: &[Vec<usize>]) -> Result<Tensor, Error> {
+        let rows = wave.shape[0];
+        let most = hidden.iter().map(Vec::len).max().unwrap_or(0);
+        let fixed = |axis| constant(self.program, port, axis);
+        let seed = self.settings.count("seed", 0)?;
+        Ok(match port.name.as_str() {
+            "wave" => wave.clone(),
+            "lengths" => lengths.clone(),
+            "mask" => mask(hidden, self.geometry.frames(wave.shape[1])),
+            "masked_index" => masked_index(hidden),
+            "negatives" => self.negatives(hidden, most)?,
+            "gumbel" => {
+                let shape = [rows, most, fixed(2)?, fixed(3)?];
+                match self.floats("gumbel")? {
+                    Some(own) if own.shape == shape => own,
+                    Some(own) => {
+                        let what = format!("`gumbel` has the shape {:?} and needs {shape:?}", own.shape);
+                        return Err(self.wrong(what));
+                    }
+                    None => Tensor::f32(&shape, vec![0.0; shape.iter().product()]),
+                }
+            }
+            "temperature" => {
+                let own = self.floats("temperature")?.and_then(|t| t.as_f32()?.first().copied());
+                let start = self.settings.scalar("temperature_start").unwrap_or(1.0) as f32;
+                Tensor::f32(&[1], vec![own.unwrap_or(start)])
+            }
+            "labels" => {
+                let own = self
+                    .ints("labels", 2)?
+                    .ok_or_else(|| self.wrong("it has no `labels`"))?;
+                if own.shape[0] != rows {
+                    return Err(self.wrong(format!("`labels` has {} rows for {rows} clips", own.shape[0])));
+                }
+                own
+            }
+            "channel_mask" => {
+                let shape = [rows, fixed(1)?];
+                match self.ints("channel_mask", 2)? {
+                    Some(own) if own.shape == shape => own,
+                    Some(own) => {
+                        let what = format!("`channel_mask` has the shape {:?} and needs {shape:?}", own.shape);
+                        return Err(self.wrong(what));
+                    }
+                    None => Tensor::i32(&shape, vec![0; rows * shape[1]]),
+                }
+            }
+            "keep" => {
+                let drop = self.settings.scalar("layerdrop").unwrap_or(0.0) as f32;
+                let layers = fixed(0)?;
+                Tensor::f32(
+                    &[layers],
+                    draw_keep(layers, drop, &mut Stream::new(seed, Purpose::LayerDrop, 0, 0)),
+                )
+            }
+            "seed" => Tensor::i32(&[2], Stream::new(seed, Purpose::Dropout, 0, 0).keys().to_vec()),
+            _ => scalar(self.program, port, self.settings)?,
+        })
+    }
+
+    fn negatives(&self, hidden: &[Vec<usize>], most: usize) -> Result<Tensor, Error> {
+        let own = self
+            .ints("negatives", 3)?
+            .ok_or_else(|| self.wrong("it has no `negatives`"))?;
+        let (rows, count) = (hidden.len(), own.shape[2]);
+        if own.shape[..2] != [rows, most] {
+            let what = format!(
+                "`negatives` has the shape {:?} and needs [{rows}, {most}, K]",
+                own.shape
+            );
+            return Err(self.wrong(what));
+        }
+        let values = own.as_i32().unwrap_or_default();
+        for (b, row) in hidden.iter().enumerate() {
+            let used = &values[b * most * count..][..row.len() * count];
+            if let Some(bad) = used.iter().find(|n| **n < 0 || **n as usize >= row.len()) {
+                let what = format!(
+                    "`negatives` of clip {b} has {bad}, and it has {} hidden frames",
+                    row.len()
+                );
+                return Err(self.wrong(what));
+            }
+        }
+        Ok(own)
+    }
+}

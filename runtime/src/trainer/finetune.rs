@@ -1,0 +1,282 @@
+//! Fine-tuning: letters by connectionist temporal classification.
+
+use super::objective::{Objective, Score, Totals, need, sum_of};
+use super::prepare::{Corpora, Options, Start, limits, train};
+use crate::batch::{Batch, Clips, Occasion, build};
+use crate::data::{Clip, Utterance};
+use crate::error::Error;
+use crate::geometry::Geometry;
+use crate::metrics::ErrorRates;
+use crate::schedule::TriStage;
+use crate::session::{Session, Tensor};
+use crate::settings::Settings;
+use crate::vocab::{Vocab, best_path, frames_needed};
+use crate::weights::{Folder, Missing};
+use ir::artifact::{Artifact, Program};
+use std::f64::consts::LN_2;
+
+/// Fine-tunes, into a run folder; returns the updates done.
+pub fn finetune(session: &mut dyn Session, options: &Options) -> Result<u64, Error> {
+    let vocab = choose_vocab(session.artifact(), options)?;
+    let start = Start::new(session, options, "finetune", Missing::HeadAndQuantizer)?;
+    let settings = &start.settings;
+    let geometry = Geometry::new(&start.artifact)?;
+    let mut objective = Finetuning::new(settings, &start.artifact, vocab.clone())?;
+    let least = settings.count("min_samples", 0)? as usize;
+    let tokens = settings.count("max_tokens", 1)? as usize;
+    let most = match settings.count("max_samples", 0)? as usize {
+        0 => tokens,
+        n => n.min(tokens),
+    };
+    let keep = |u: &Utterance, length: usize| {
+        if length < least {
+            return Err(format!("it has {length} samples and min_samples is {least}"));
+        }
+        if length > most {
+            return Err(format!(
+                "it has {length} samples and max_samples or max_tokens is {most}; cut it into sentences"
+            ));
+        }
+        labels(&vocab, u.text.as_deref(), geometry.frames(length)).map(|_| ())
+    };
+    let corpora = Corpora::open(options, settings, &keep)?;
+    let limits = limits(settings, usize::MAX, false)?;
+    train(session, &mut objective, start, corpora, limits, Some(&vocab))
+}
+
+/// The letters asked for, else those of the weights, else the published ones; no more than the head has classes.
+fn choose_vocab(artifact: &Artifact, options: &Options) -> Result<Vocab, Error> {
+    let of_run = || {
+        let path = options.out.join(crate::weights::VOCAB);
+        (options.resume && path.is_file())
+            .then(|| Vocab::read(&path))
+            .transpose()
+    };
+    let of_init = || match &options.init {
+        Some(dir) => Folder::open(dir)?.vocab(),
+        None => Ok(None),
+    };
+    let vocab = match &options.vocab {
+        Some(path) => Vocab::read(path)?,
+        None => of_run()?.map_or_else(of_init, |v| Ok(Some(v)))?.unwrap_or_default(),
+    };
+    check_classes(artifact, &vocab)?;
+    if vocab.blank() != 0 {
+        let what = format!(
+            "its padding token, which is the blank, has the number {}",
+            vocab.blank()
+        );
+        return Err(Error::data(
+            "vocabulary",
+            what,
+            "number it 0 to fine-tune, by a --vocab of one's own",
+        ));
+    }
+    Ok(vocab)
+}
+
+/// Fails where there are more letters than the head has classes.
+pub(super) fn check_classes(artifact: &Artifact, vocab: &Vocab) -> Result<(), Error> {
+    let head = artifact.params.iter().find(|p| p.name == "lm_head.weight");
+    let Some(classes) = head.map(|p| p.shape[0] as usize).filter(|c| *c < vocab.len()) else {
+        return Ok(());
+    };
+    Err(Error::data(
+        "vocabulary",
+        format!(
+            "it has {} letters and the head of `{}` has {classes} classes",
+            vocab.len(),
+            artifact.name
+        ),
+        "compile the model for this number of letters (`w2vc check` lists the constants) or give another --vocab",
+    ))
+}
+
+/// The labels of a text, or why it cannot be learnt from.
+fn labels(vocab: &Vocab, text: Option<&str>, frames: usize) -> Result<Vec<i32>, String> {
+    let Some(text) = text else {
+        return Err("it has no text".into());
+    };
+    let labels = vocab.encode(text).map_err(|c| {
+        format!("its text has `{c}`, which is not in the vocabulary; write it in letters (7 as SEVEN) or add it")
+    })?;
+    let needed = frames_needed(&labels);
+    if needed > frames {
+        return Err(format!(
+            "labels longer than frames: its text needs {needed} frames and it has {frames}; check that the text belongs \
+             to the recording"
+        ));
+    }
+    Ok(labels)
+}
+
+struct Finetuning {
+    schedule: TriStage,
+    /// Updates in which only the head trains; 0 where the model has no such program.
+    frozen: u64,
+    vocab: Vocab,
+    geometry: Geometry,
+    /// Gives logits where the validating program has none.
+    transcribe: Option<Program>,
+    transcription: Settings,
+    rates: ErrorRates,
+    /// Whether any validation hypothesis had a letter.
+    spoke: bool,
+}
+
+impl Finetuning {
+    fn new(s: &Settings, artifact: &Artifact, vocab: Vocab) -> Result<Finetuning, Error> {
+        let has = |name: &str| artifact.programs.iter().any(|p| p.name == name);
+        let frozen = s.count("freeze_updates", 0)?;
+        if frozen > 0 && !has("finetune_head") {
+            let remedy = "was compiled without the program `finetune_head`; use --set freeze_updates=0";
+            return Err(Error::Setting(format!(
+                "`freeze_updates` is {frozen} and `{}` {remedy}",
+                artifact.name
+            )));
+        }
+        Ok(Finetuning {
+            schedule: TriStage {
+                peak: s.number("lr")?,
+                total: s.count("updates", 0)?,
+                shares: [
+                    s.share("warmup_share")?,
+                    s.share("hold_share")?,
+                    s.share("decay_share")?,
+                ],
+                start: s.number("lr_start")?,
+                end: s.number("lr_end")?,
+            },
+            frozen,
+            vocab,
+            geometry: Geometry::new(artifact)?,
+            transcribe: artifact.programs.iter().find(|p| p.name == "transcribe").cloned(),
+            transcription: Settings::new(artifact, "transcribe")?,
+            rates: ErrorRates::default(),
+            spoke: false,
+        })
+    }
+}
+
+impl Objective for Finetuning {
+    fn command(&self) -> &'static str {
+        "finetune"
+    }
+
+    fn program(&self, update: u64) -> &'static str {
+        if update < self.frozen {
+            "finetune_head"
+        } else {
+            "finetune"
+        }
+    }
+
+    fn lr(&self, update: u64) -> f64 {
+        self.schedule.at(update)
+    }
+
+    fn temperature(&self, _: u64) -> f64 {
+        1.0
+    }
+
+    fn labels(&self, clip: &Clip, frames: usize) -> Result<Vec<i32>, String> {
+        labels(&self.vocab, clip.text.as_deref(), frames)
+    }
+
+    fn read(&self, batch: &Batch, outputs: &[(String, Tensor)]) -> Result<Totals, Error> {
+        let loss = need(outputs, "finetune", "loss")?;
+        let frames = batch.frames.iter().sum::<usize>() as f64;
+        let sums = [
+            ("loss", loss),
+            ("ctc", sum_of(outputs, "ctc").unwrap_or(loss)),
+            ("frames", frames),
+        ];
+        Ok(Totals::of(
+            batch.frames.len() as f64,
+            sums.map(|(n, v)| (n.to_string(), v)).to_vec(),
+        ))
+    }
+
+    fn report(&self, totals: &Totals) -> Vec<(String, f64)> {
+        vec![
+            // Per sentence, as it is optimised, and per frame, which can be compared between data sets.
+            ("loss_bits".into(), totals.get("loss") / totals.weight / LN_2),
+            ("frame_bits".into(), totals.get("ctc") / totals.get("frames") / LN_2),
+            ("sentences".into(), totals.weight / totals.batches.max(1.0)),
+        ]
+    }
+
+    fn warnings(&mut self, _: &Totals) -> Vec<(&'static str, String)> {
+        vec![]
+    }
+
+    fn masks_in_validation(&self) -> bool {
+        false
+    }
+
+    fn observe(
+        &mut self,
+        session: &mut dyn Session,
+        clips: &[Clip],
+        batch: &Batch,
+        outputs: &[(String, Tensor)],
+    ) -> Result<(), Error> {
+        let find = |o: &[(String, Tensor)]| o.iter().find(|(n, _)| n == "logits").map(|(_, t)| t.clone());
+        let logits = match (find(outputs), &self.transcribe) {
+            (Some(own), _) => Some(own),
+            (None, Some(program)) => {
+                let waves: Vec<&[f32]> = clips.iter().map(|c| c.wave.as_slice()).collect();
+                let occasion = Occasion {
+                    seed: 0,
+                    major: 0,
+                    minor: 0,
+                    masks: false,
+                    noise: false,
+                    temperature: 1.0,
+                };
+                let clips = Clips {
+                    waves: &waves,
+                    labels: &[],
+                };
+                let own = build(program, &self.geometry, &self.transcription, clips, occasion)?;
+                find(&session.run(&program.name, &own.inputs.refs())?)
+            }
+            _ => None,
+        };
+        let Some((logits, values)) = logits.as_ref().and_then(|t| Some((t, t.as_f32()?))) else {
+            return Err(Error::program(
+                "finetune",
+                "neither it nor `transcribe` gives logits to validate by",
+            ));
+        };
+        let (frames, classes) = (logits.shape[1], logits.shape[2]);
+        for (row, clip) in clips.iter().enumerate() {
+            let own = &values[row * frames * classes..][..batch.frames[row] * classes];
+            let hypothesis = self.vocab.decode(&best_path(own, classes));
+            self.spoke |= !hypothesis.is_empty();
+            self.rates.add(
+                &self.vocab.normalize(clip.text.as_deref().unwrap_or_default()),
+                &hypothesis,
+            );
+        }
+        Ok(())
+    }
+
+    fn score(&mut self, totals: &Totals) -> Score {
+        let (rates, spoke) = (std::mem::take(&mut self.rates), std::mem::take(&mut self.spoke));
+        let mut fields = self.report(totals);
+        fields.extend([("wer".to_string(), rates.wer()), ("cer".into(), rates.cer())]);
+        let message = "every validation clip is transcribed as nothing: usual at first; if it stays, more updates, a higher \
+                       lr or longer pretraining are needed";
+        let warnings = if spoke {
+            vec![]
+        } else {
+            vec![("blanks only", message.to_string())]
+        };
+        Score {
+            key: vec![rates.wer(), rates.cer(), totals.get("loss") / totals.weight],
+            fields,
+            warnings,
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Training: updates, checkpoints, validation and reports, the same for every objective.
+
+mod finetune;
+mod objective;
+mod prepare;
+mod pretrain;
+#[cfg(test)]
+mod tests;
+mod transcribe;
+mod validate;
+
+pub use finetune::finetune;
+pub use prepare::Options;
+pub use pretrain::pretrain;
+pub use transcribe::{Transcriber, Transcript, transcribe_file};
+
+use crate::batch::{Clips, Occasion, build};
+use crate::checkpoint::{Run, State};
+use crate::data::{Batcher, Clip, Corpus, Limits, Loader, Position, Skipped, Task};
+use crate::error::Error;
+use crate::geometry::Geometry;
+use crate::log::Log;
+use crate::memory::Guard;
+use crate::session::{AdamStep, Session};
+use crate::settings::Settings;
+use crate::weights::export_model;
+use ir::artifact::{Artifact, Program};
+use objective::{Objective, Totals};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Frames a clip must have: two can be hidden, and two are left to see.
+const LEAST_FRAMES: usize = 4;
+
+/// Everything a training needs, prepared.
+struct Trainer<'a> {
+    session: &'a mut dyn Session,
+    artifact: Artifact,
+    settings: Settings,
+    geometry: Geometry,
+    objective: &'a mut dyn Objective,
+    run: Run,
+    log: Log,
+    state: State,
+    train: Arc<Corpus>,
+    valid: Arc<Corpus>,
+    limits: Limits,
+    task: Task,
+    guard: Guard,
+    skipped: u64,
+}
+
+/// Sums of the updates since the last report.
+struct Window {
+    totals: Totals,
+    updates: u64,
+    samples: u64,
+    norm: f64,
+    since: Instant,
+}
+
+impl Window {
+    fn new() -> Window {
+        Window {
+            totals: Totals::default(),
+            updates: 0,
+            samples: 0,
+            norm: 0.0,
+            since: Instant::now(),
+        }
+    }
+}
+
+/// What one update did.
+struct Update {
+    totals: Totals,
+    samples: u64,
+    norm: f64,
+}
+
+impl Trainer<'_> {
+    fn program(&self, name: &str) -> Result<Program, Error> {
+        let found = self.artifact.programs.iter().find(|p| p.name == name).cloned();
+        found.ok_or_else(|| Error::program(name, "this model was compiled without it"))
+    }
+
+    fn batcher(&self, corpus: &Corpus, shuffle: bool) -> Batcher {
+        Batcher::new(corpus.lengths.clone(), self.limits, self.task.seed, shuffle)
+    }
+
+    /// Trains to the end; returns the updates done.
+    fn train(mut self) -> Result<u64, Error> {
+        let updates = self.settings.count("updates", 0)?;
+        let every = |s: &Settings, name: &str| s.count(name, 1);
+        let (save, validate) = (
+            every(&self.settings, "save_every")?,
+            every(&self.settings, "validate_every")?,
+        );
+        let report = every(&self.settings, "log_every")?;
+        if self.state.update >= updates && self.state.best.is_none() {
+            self.validate()?;
+            self.save()?;
+        }
+        let batcher = self.batcher(&self.train, true);
+        let threads = self.settings.count("loaders", 1)? as usize;
+        let mut loader = Loader::new(self.train.clone(), batcher, self.state.position, threads, self.task);
+        let mut window = Window::new();
+        while self.state.update < updates {
+            let done = self.update(&mut loader)?;
+            window.totals.add(&done.totals);
+            window.samples += done.samples;
+            window.norm += done.norm;
+            window.updates += 1;
+            let (now, last) = (self.state.update, self.state.update == updates);
+            if now % report == 0 || last {
+                self.report(std::mem::replace(&mut window, Window::new()))?;
+            }
+            if now % validate == 0 || last {
+                self.validate()?;
+                window.since = Instant::now();
+            }
+            if now % save == 0 || last {
+                self.save()?;
+            }
+            self.log.progress(now);
+        }
+        self.log.finish();
+        Ok(self.state.update)
+    }
+
+    fn save(&mut self) -> Result<(), Error> {
+        let keep = self.settings.count("keep_checkpoints", 1)? as usize;
+        self.run.save(self.session, &self.state, keep)?;
+        // Without a validation the latest is the best there is.
+        if self.valid.is_empty() { self.export() } else { Ok(()) }
+    }
+
+    fn export(&mut self) -> Result<(), Error> {
+        export_model(
+            self.run.dir(),
+            &self.artifact,
+            self.objective.command(),
+            self.session.params(),
+        )
+    }
+
+    fn skip(&mut self, clips: Vec<Skipped>) -> Result<(), Error> {
+        for clip in clips {
+            self.skipped += 1;
+            let message = format!(
+                "{} ({} skipped so far): {}",
+                clip.path.display(),
+                self.skipped,
+                clip.reason
+            );
+            self.log.event(self.state.update, "clip skipped", &message)?;
+        }
+        Ok(())
+    }
+
+    /// Splits off the clips that this objective cannot use.
+    fn usable(&mut self, clips: Vec<Clip>) -> Result<(Vec<Clip>, Vec<Vec<i32>>), Error> {
+        let (mut kept, mut labels, mut bad) = (vec![], vec![], vec![]);
+        for clip in clips {
+            let frames = self.geometry.frames(clip.wave.len());
+            let checked = if frames < LEAST_FRAMES {
+                Err(format!("it has {frames} frame(s) and training needs {LEAST_FRAMES}"))
+            } else {
+                self.objective.labels(&clip, frames)
+            };
+            match checked {
+                Ok(own) => {
+                    labels.push(own);
+                    kept.push(clip);
+                }
+                Err(reason) => bad.push(Skipped {
+                    path: clip.path,
+                    reason,
+                }),
+            }
+        }
+        self.skip(bad)?;
+        Ok((kept, labels))
+    }
+
+    /// One update: gradients of `accumulate` micro-batches, then the optimizer.
+    fn update(&mut self, loader: &mut Loader) -> Result<Update, Error> {
+        let accumulate = self.settings.count("accumulate", 1)?;
+        let program = self.program(self.objective.program(self.state.update))?;
+        let mut done = Update {
+            totals: Totals::default(),
+            samples: 0,
+            norm: 0.0,
+        };
+        self.session.grads().fill(0.0);
+        let (mut micro, mut barren_since) = (0, None::<Position>);
+        while micro < accumulate {
+            let loaded = loader.next_batch()?;
+            self.state.position = loaded.next;
+            self.skip(loaded.skipped)?;
+            let (clips, labels) = self.usable(loaded.clips)?;
+            if clips.is_empty() {
+                // A whole epoch without a usable clip would go on for ever.
+                let since = *barren_since.get_or_insert(loaded.position);
+                if loaded.position.epoch > since.epoch + 1 {
+                    let what = format!("no clip of the last epoch could be used ({} skipped)", self.skipped);
+                    return Err(Error::Training {
+                        update: self.state.update,
+                        what,
+                    });
+                }
+                continue;
+            }
+            barren_since = None;
+            let waves: Vec<&[f32]> = clips.iter().map(|c| c.wave.as_slice()).collect();
+            let occasion = Occasion {
+                seed: self.task.seed,
+                major: self.state.update,
+                minor: micro,
+                masks: true,
+                noise: true,
+                temperature: self.objective.temperature(self.state.update) as f32,
+            };
+            let clips = Clips {
+                waves: &waves,
+                labels: &labels,
+            };
+            let batch = build(&program, &self.geometry, &self.settings, clips, occasion)?;
+            let inputs = batch.inputs.refs();
+            let remedy = "lower it by --set max_tokens=N (with --set accumulate=N for the same update) or max_samples";
+            self.guard.check(self.session, &program.name, &inputs, remedy)?;
+            let outputs = self.session.run(&program.name, &inputs)?;
+            done.totals.add(&self.objective.read(&batch, &outputs)?);
+            done.samples += waves.iter().map(|w| w.len() as u64).sum::<u64>();
+            micro += 1;
+        }
+        self.apply(&program.name, &mut done)?;
+        self.state.update += 1;
+        Ok(done)
+    }
+
+    /// Divides by the sample size and updates the parameters, or skips an update that is not finite.
+    fn apply(&mut self, program: &str, done: &mut Update) -> Result<(), Error> {
+        let update = self.state.update;
+        let mut scale = 1.0 / done.totals.weight;
+        done.norm = self.session.grad_norm(program, scale as f32)?.sqrt();
+        if !done.norm.is_finite() || !done.totals.get("loss").is_finite() {
+            let what = format!(
+                "the loss is {} and the gradient norm {}",
+                done.totals.get("loss"),
+                done.norm
+            );
+            self.state.skips += 1;
+            self.log
+                .event(update, "not finite", &format!("{what}; this update is skipped"))?;
+            let most = self.settings.count("max_skips", 0)?;
+            if self.settings.text("on_nan") == Some("stop") || self.state.skips > most {
+                let what = format!(
+                    "{what} ({} updates in a row); try a lower lr or clip_norm",
+                    self.state.skips
+                );
+                return Err(Error::Training { update, what });
+            }
+            (done.totals, done.norm) = (Totals::default(), 0.0);
+            return Ok(());
+        }
+        self.state.skips = 0;
+        let clip = self.settings.number("clip_norm")?;
+        if clip > 0.0 && done.norm > clip {
+            scale *= clip / done.norm;
+        }
+        let adam = AdamStep {
+            lr: self.objective.lr(update) as f32,
+            beta1: self.settings.share("beta1")? as f32,
+            beta2: self.settings.share("beta2")? as f32,
+            eps: self.settings.number("eps")? as f32,
+            weight_decay: self.settings.number("weight_decay")? as f32,
+            step: update + 1,
+            scale: scale as f32,
+        };
+        self.session.adam(program, &adam)
+    }
+
+    fn report(&mut self, window: Window) -> Result<(), Error> {
+        let update = self.state.update;
+        let mut fields = self.objective.report(&window.totals);
+        let seconds = window.since.elapsed().as_secs_f64();
+        fields.push(("grad_norm".into(), window.norm / window.updates.max(1) as f64));
+        fields.push(("lr".into(), self.objective.lr(update.saturating_sub(1))));
+        fields.push(("samples_per_second".into(), window.samples as f64 / seconds.max(1e-9)));
+        fields.push(("epoch".into(), self.state.position.epoch as f64));
+        if self.skipped > 0 {
+            fields.push(("skipped_clips".into(), self.skipped as f64));
+        }
+        self.log.report(update, "train", &fields)?;
+        for (name, message) in self.objective.warnings(&window.totals) {
+            self.log.event(update, name, &message)?;
+        }
+        Ok(())
+    }
+}

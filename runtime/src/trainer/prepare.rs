@@ -1,0 +1,222 @@
+//! From options to a trainer: settings, data, run folder, first or restored weights.
+
+use super::Trainer;
+use super::objective::Objective;
+use crate::checkpoint::{Run, State};
+use crate::data::{Corpus, Limits, Position, Skipped, Task};
+use crate::error::Error;
+use crate::geometry::Geometry;
+use crate::log::Log;
+use crate::memory::Guard;
+use crate::session::Session;
+use crate::settings::Settings;
+use crate::vocab::Vocab;
+use crate::weights::{Folder, Missing, export_texts, initialize};
+use ir::artifact::Artifact;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What a user asks of a training.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub data: PathBuf,
+    /// Validation data; otherwise a share of `data`.
+    pub valid: Option<PathBuf>,
+    pub out: PathBuf,
+    /// Weights to start from; otherwise random ones.
+    pub init: Option<PathBuf>,
+    /// Letters, instead of those of `init`.
+    pub vocab: Option<PathBuf>,
+    pub resume: bool,
+    /// `NAME=VALUE`.
+    pub set: Vec<String>,
+}
+
+/// What is known before the data are opened.
+pub(super) struct Start {
+    pub artifact: Artifact,
+    pub settings: Settings,
+    pub run: Run,
+    pub state: Option<State>,
+    pub notes: Vec<String>,
+}
+
+impl Start {
+    /// Opens the run folder, and fills the session's parameters from a checkpoint, from `init`, or at random.
+    pub fn new(session: &mut dyn Session, options: &Options, command: &str, missing: Missing) -> Result<Start, Error> {
+        let artifact = session.artifact().clone();
+        let mut settings = Settings::new(&artifact, command)?;
+        let init = options.init.as_deref().map(Folder::open).transpose()?;
+        if let Some(normalize) = init.as_ref().map(Folder::normalize).transpose()?.flatten() {
+            settings.force("normalize", normalize as u8 as f64);
+        }
+        // Slips in --set are found before anything is written.
+        options.set.iter().try_for_each(|s| settings.clone().set(s))?;
+        let run = Run::open(&options.out, options.resume)?;
+        let mut notes = vec![];
+        let state = if options.resume {
+            run.restore(session, command, &mut |w| notes.push(w))?
+        } else {
+            None
+        };
+        if let Some(state) = &state {
+            settings.restore(&state.settings);
+        }
+        options.set.iter().try_for_each(|s| settings.set(s))?;
+        if state.is_none() {
+            initialize(&artifact, session.params(), settings.count("seed", 0)?, &|_| true);
+            if let Some(folder) = &init {
+                let absent = folder.load(&artifact, session.params(), missing)?;
+                if !absent.is_empty() {
+                    notes.push(format!(
+                        "start at random, being absent from the given weights: {}",
+                        absent.join(", ")
+                    ));
+                }
+            }
+        }
+        Ok(Start {
+            artifact,
+            settings,
+            run,
+            state,
+            notes,
+        })
+    }
+}
+
+/// Data for training and validation, and why the rest is left out.
+pub(super) struct Corpora {
+    pub train: Corpus,
+    pub valid: Corpus,
+    pub skipped: Vec<Skipped>,
+}
+
+impl Corpora {
+    /// Opens the data, drops what `keep` refuses, and sets validation data apart.
+    pub fn open(
+        options: &Options,
+        settings: &Settings,
+        keep: &dyn Fn(&crate::data::Utterance, usize) -> Result<(), String>,
+    ) -> Result<Corpora, Error> {
+        let open = |place: &PathBuf| -> Result<(Corpus, Vec<Skipped>), Error> {
+            let (mut corpus, mut skipped) = Corpus::open(place)?;
+            skipped.extend(corpus.retain(keep));
+            match skipped.first() {
+                Some(first) if corpus.is_empty() => Err(Error::data(
+                    place.display(),
+                    format!(
+                        "none of its clips can be used; the first, {}: {}",
+                        first.path.display(),
+                        first.reason
+                    ),
+                    "see the settings by `info`",
+                )),
+                _ => Ok((corpus, skipped)),
+            }
+        };
+        let (all, mut skipped) = open(&options.data)?;
+        let (train, valid) = match &options.valid {
+            Some(place) => {
+                let (valid, more) = open(place)?;
+                skipped.extend(more);
+                (all, valid)
+            }
+            None => all.split(settings.share("valid_fraction")?, settings.count("seed", 0)?),
+        };
+        Ok(Corpora { train, valid, skipped })
+    }
+}
+
+/// Puts the parts together, writes the texts of the run folder, and trains.
+pub(super) fn train(
+    session: &mut dyn Session,
+    objective: &mut dyn Objective,
+    start: Start,
+    corpora: Corpora,
+    limits: Limits,
+    vocab: Option<&Vocab>,
+) -> Result<u64, Error> {
+    let Start {
+        artifact,
+        settings,
+        run,
+        state,
+        notes,
+    } = start;
+    let command = objective.command();
+    let fingerprint = corpora.train.fingerprint();
+    let resumed = state.is_some();
+    let mut state = state.unwrap_or_else(|| State {
+        command: command.into(),
+        update: 0,
+        skips: 0,
+        position: Position::default(),
+        best: None,
+        settings: settings.values(),
+        fingerprint,
+    });
+    if state.fingerprint != fingerprint {
+        let remedy = "give the same --data as before, or start anew with --init this folder and another --out";
+        return Err(Error::run(
+            run.dir(),
+            "the training data are not those it was begun with",
+            remedy,
+        ));
+    }
+    state.settings = settings.values();
+    let normalize = settings.flag("normalize")?;
+    export_texts(run.dir(), &artifact, command, vocab, normalize)?;
+    let mut log = Log::open(run.dir(), state.update, settings.count("updates", 0)?)?;
+    for note in notes {
+        log.event(state.update, "note", &note)?;
+    }
+    let seconds = |c: &Corpus| c.lengths.iter().sum::<usize>() as f64 / crate::audio::RATE as f64;
+    let (train, valid) = (corpora.train, corpora.valid);
+    let fields = [
+        ("train_clips".to_string(), train.len() as f64),
+        ("train_seconds".into(), seconds(&train)),
+        ("valid_clips".into(), valid.len() as f64),
+        ("valid_seconds".into(), seconds(&valid)),
+        ("clips_left_out".into(), corpora.skipped.len() as f64),
+    ];
+    log.report(state.update, if resumed { "resume" } else { "start" }, &fields)?;
+    let task = Task {
+        seed: settings.count("seed", 0)?,
+        min_samples: settings.count("min_samples", 0)? as usize,
+        equal: limits.crop_to_shortest,
+        normalize,
+    };
+    let mut trainer = Trainer {
+        geometry: Geometry::new(&artifact)?,
+        session,
+        artifact,
+        settings,
+        objective,
+        run,
+        log,
+        state,
+        train: Arc::new(train),
+        valid: Arc::new(valid),
+        limits,
+        task,
+        guard: Guard::default(),
+        skipped: 0,
+    };
+    trainer.skip(corpora.skipped)?;
+    trainer.train()
+}
+
+/// Sizes of a batch that both trainings share.
+pub(super) fn limits(settings: &Settings, max_crop: usize, crop_to_shortest: bool) -> Result<Limits, Error> {
+    let max_batch = match settings.count("max_batch", 0)? {
+        0 => usize::MAX,
+        n => n as usize,
+    };
+    Ok(Limits {
+        max_tokens: settings.count("max_tokens", 1)? as usize,
+        max_batch,
+        max_crop,
+        crop_to_shortest,
+    })
+}

@@ -1,0 +1,273 @@
+//! Whole trainings of the fake model on generated recordings.
+
+use super::*;
+use crate::fake::FakeSession;
+use std::path::{Path, PathBuf};
+
+/// `count` clips of 0.05 s and more with texts, as a table.
+fn data(dir: &Path, count: usize) -> PathBuf {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut table = String::new();
+    for i in 0..count {
+        let name = format!("{i}.wav");
+        let mut w = hound::WavWriter::create(dir.join(&name), spec).unwrap();
+        (0..800 + 90 * i).for_each(|s| w.write_sample(((s * (7 * i + 13)) % 20_011) as i16 - 10_000).unwrap());
+        w.finalize().unwrap();
+        table += &format!("{name}\tone two\n");
+    }
+    let path = dir.join("data.tsv");
+    std::fs::write(&path, table).unwrap();
+    path
+}
+
+fn options(dir: &Path, run: &str, set: &[&str]) -> Options {
+    let common = [
+        "min_samples=100",
+        "max_tokens=3000",
+        "save_every=3",
+        "validate_every=4",
+        "log_every=1",
+        "warmup=2",
+    ];
+    Options {
+        data: data(dir, 11),
+        out: dir.join(run),
+        set: common.iter().chain(set).map(|s| s.to_string()).collect(),
+        ..Options::default()
+    }
+}
+
+fn bits(session: &mut FakeSession) -> Vec<u32> {
+    let params = session.params().to_vec();
+    let (first, second) = session.moments();
+    params
+        .iter()
+        .chain(first.iter())
+        .chain(second.iter())
+        .map(|v| v.to_bits())
+        .collect()
+}
+
+fn events(run: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(run.join("log.jsonl")).unwrap();
+    text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+/// Breaks off in the middle of an update, as a kill would.
+struct Killed {
+    inner: FakeSession,
+    left: usize,
+}
+
+impl Session for Killed {
+    fn artifact(&self) -> &Artifact {
+        self.inner.artifact()
+    }
+    fn params(&mut self) -> &mut [f32] {
+        self.inner.params()
+    }
+    fn grads(&mut self) -> &mut [f32] {
+        self.inner.grads()
+    }
+    fn moments(&mut self) -> (&mut [f32], &mut [f32]) {
+        self.inner.moments()
+    }
+    fn peak_bytes(&self, p: &str, i: &[(&str, &crate::session::Tensor)]) -> Result<usize, Error> {
+        self.inner.peak_bytes(p, i)
+    }
+    fn run(
+        &mut self,
+        p: &str,
+        i: &[(&str, &crate::session::Tensor)],
+    ) -> Result<Vec<(String, crate::session::Tensor)>, Error> {
+        self.left = self.left.checked_sub(1).ok_or(Error::Usage("killed".into()))?;
+        self.inner.run(p, i)
+    }
+    fn grad_norm(&mut self, p: &str, scale: f32) -> Result<f64, Error> {
+        self.inner.grad_norm(p, scale)
+    }
+    fn adam(&mut self, p: &str, a: &AdamStep) -> Result<(), Error> {
+        self.inner.adam(p, a)
+    }
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bits() {
+    let tmp = tempfile::tempdir().unwrap();
+    type Train = fn(&mut dyn Session, &Options) -> Result<u64, Error>;
+    for (name, train, set) in [
+        (
+            "p",
+            pretrain as Train,
+            ["updates=14", "accumulate=2", "seed=5", "loaders=2", "beta1=0.9"].as_slice(),
+        ),
+        // `warmup` is a setting of pretraining alone.
+        (
+            "f",
+            finetune as Train,
+            ["updates=14", "accumulate=2", "freeze_updates=5", "loaders=1", "lr=0.01"].as_slice(),
+        ),
+    ] {
+        let prepare = |run: &str| {
+            let mut o = options(tmp.path(), run, set);
+            o.set.retain(|s| name == "p" || !s.starts_with("warmup="));
+            o
+        };
+        let whole = prepare(&format!("{name}-whole"));
+        let mut one = FakeSession::default();
+        train(&mut one, &whole).unwrap();
+
+        let mut broken = prepare(&format!("{name}-broken"));
+        broken.resume = true;
+        let mut left = 5;
+        let mut last = loop {
+            let mut session = Killed {
+                inner: FakeSession::default(),
+                left,
+            };
+            match train(&mut session, &broken) {
+                Ok(updates) => {
+                    assert_eq!(updates, 14);
+                    break session.inner;
+                }
+                Err(Error::Usage(_)) => left += 4,
+                Err(other) => panic!("{other}"),
+            }
+            // A resumed run needs none of the settings again.
+            broken.set.retain(|s| s == "loaders=2");
+            assert!(left < 400, "resuming makes no progress");
+            if !broken.out.join("checkpoints/step-00000003").exists() {
+                broken.set = prepare("x").set;
+            }
+        };
+        assert_eq!(bits(&mut last), bits(&mut one), "{name}");
+        let model = |o: &Options| std::fs::read(o.out.join("model.safetensors")).unwrap();
+        assert!(model(&whole) == model(&broken), "the exported models of {name} differ");
+        let updates = |o: &Options| {
+            let of = |l: &serde_json::Value| (l["kind"] == "train").then(|| l["update"].as_u64().unwrap());
+            events(&o.out).iter().filter_map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(updates(&whole), (1..=14).collect::<Vec<_>>());
+        assert_eq!(updates(&broken), updates(&whole));
+    }
+}
+
+#[test]
+fn the_run_folder_is_what_the_next_command_opens() {
+    let tmp = tempfile::tempdir().unwrap();
+    let first = options(tmp.path(), "one", &["updates=3"]);
+    pretrain(&mut FakeSession::default(), &first).unwrap();
+    assert!(
+        pretrain(&mut FakeSession::default(), &first)
+            .unwrap_err()
+            .to_string()
+            .contains("--resume")
+    );
+
+    let mut second = options(tmp.path(), "two", &["updates=0"]);
+    second.set.retain(|s| !s.starts_with("warmup="));
+    second.init = Some(first.out.clone());
+    let mut session = FakeSession::default();
+    finetune(&mut session, &second).unwrap();
+    let pretrained = crate::weights::TensorFile::open(&first.out.join("model.safetensors")).unwrap();
+    let tuned = crate::weights::TensorFile::open(&second.out.join("model.safetensors")).unwrap();
+    let w = "wav2vec2.encoder.w";
+    assert_eq!(pretrained.floats(w).unwrap(), tuned.floats(w).unwrap());
+    let has = |f: &crate::weights::TensorFile, n: &str| f.shape(n).is_some();
+    assert!(has(&pretrained, "quantizer.codevectors") && !has(&pretrained, "lm_head.weight"));
+    assert!(!has(&tuned, "quantizer.codevectors") && has(&tuned, "lm_head.weight"));
+
+    let clip = tmp.path().join("0.wav");
+    let mut session = FakeSession::default();
+    let heard = Transcriber::new(&mut session, &second.out, &[])
+        .unwrap()
+        .file(&clip)
+        .unwrap();
+    assert_eq!((heard.frames, heard.classes), (79, 32));
+    let error = Transcriber::new(&mut session, &first.out, &[])
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.contains("lm_head.weight"), "{error}");
+}
+
+#[test]
+fn an_update_that_is_not_finite_is_skipped_and_named_and_too_many_stop() {
+    let tmp = tempfile::tempdir().unwrap();
+    let o = options(tmp.path(), "nan", &["updates=4", "valid_fraction=0"]);
+    let mut session = FakeSession::default();
+    session.nan_at = Some(1);
+    assert_eq!(pretrain(&mut session, &o).unwrap(), 4);
+    let named: Vec<_> = events(&o.out)
+        .into_iter()
+        .filter(|l| l["event"] == "not finite")
+        .collect();
+    assert_eq!(named.len(), 1);
+    assert_eq!(named[0]["update"], 1);
+    assert!(session.params().iter().all(|p| p.is_finite()));
+
+    let o = options(
+        tmp.path(),
+        "stop",
+        &["updates=6", "on_nan=stop", "save_every=2", "valid_fraction=0"],
+    );
+    let mut session = FakeSession::default();
+    session.nan_at = Some(3);
+    let error = pretrain(&mut session, &o).unwrap_err().to_string();
+    assert!(error.contains("update 3") && error.contains("NaN"), "{error}");
+    assert!(o.out.join("checkpoints/step-00000002").is_dir());
+}
+
+#[test]
+fn clips_that_cannot_be_used_are_counted_and_told() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut o = options(tmp.path(), "skips", &["updates=3", "freeze_updates=0"]);
+    o.set.retain(|s| !s.starts_with("warmup="));
+    let mut table = std::fs::read_to_string(&o.data).unwrap();
+    table = table
+        .replace("1.wav\tone two\n", "1.wav\tone 2\n")
+        .replacen("3.wav\tone two", "3.wav\t", 1);
+    table = table.replacen("4.wav\tone two", &format!("4.wav\t{}", "a".repeat(100)), 1) + "gone.wav\tone\n";
+    std::fs::write(&o.data, table).unwrap();
+    std::fs::write(tmp.path().join("2.wav"), b"RIFF\x04\0\0\0WAVE").unwrap();
+    finetune(&mut FakeSession::default(), &o).unwrap();
+    let told: String = events(&o.out)
+        .iter()
+        .filter(|l| l["event"] == "clip skipped")
+        .map(|l| l["message"].to_string())
+        .collect();
+    for part in ["gone.wav", "2.wav", "1.wav", "`2`", "labels longer than frames"] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    std::fs::write(&o.data, "gone.wav\tone\n").unwrap();
+    o.out = tmp.path().join("none");
+    let error = finetune(&mut FakeSession::default(), &o).unwrap_err().to_string();
+    assert!(error.contains("gone.wav"), "{error}");
+}
+
+#[test]
+fn accumulated_micro_batches_are_divided_by_what_they_hold_together() {
+    // With one update and Adam's first step, only the sign of each gradient shows; so look at the gradients.
+    let tmp = tempfile::tempdir().unwrap();
+    let o = options(tmp.path(), "acc", &["updates=1", "accumulate=3", "valid_fraction=0"]);
+    let mut session = FakeSession::default();
+    pretrain(&mut session, &o).unwrap();
+    let line = events(&o.out).into_iter().find(|l| l["kind"] == "train").unwrap();
+    let masked = line["masked_frames"].as_f64().unwrap() * 3.0;
+    let range = 0..11;
+    let norm = session.grads()[range]
+        .iter()
+        .map(|g| (*g as f64 / masked).powi(2))
+        .sum::<f64>()
+        .sqrt();
+    assert!(
+        (line["grad_norm"].as_f64().unwrap() / norm - 1.0).abs() < 1e-5,
+        "{line} {norm}"
+    );
+    assert_eq!(session.runs, 3);
+}

@@ -1,0 +1,94 @@
+//! Validation: the same masks every time, no dropout, no noise; the best model is exported.
+
+use super::objective::{Score, Totals};
+use super::{LEAST_FRAMES, Trainer};
+use crate::batch::{Clips, Occasion, build};
+use crate::data::{Loader, Position};
+use crate::error::Error;
+
+/// Keeps the numbers of a validation apart from those of training.
+const SEED: u64 = 0x7661_6c69_6461_7465;
+
+impl Trainer<'_> {
+    /// Scores the model on the validation data and exports it if it is the best so far.
+    pub(super) fn validate(&mut self) -> Result<(), Error> {
+        if self.valid.is_empty() {
+            return Ok(());
+        }
+        let Some(score) = self.score()? else { return Ok(()) };
+        self.log.report(self.state.update, "valid", &score.fields)?;
+        for (name, message) in &score.warnings {
+            self.log.event(self.state.update, name, message)?;
+        }
+        if !score.key.iter().all(|k| k.is_finite()) {
+            let message = "the validation score is not a number; this model is not taken for the best";
+            return self.log.event(self.state.update, "not finite", message);
+        }
+        // Lexicographic: the first difference decides.
+        let better = self.state.best.as_ref().is_none_or(|best| score.key < *best);
+        if better {
+            self.export()?;
+            self.state.best = Some(score.key);
+        }
+        Ok(())
+    }
+
+    fn score(&mut self) -> Result<Option<Score>, Error> {
+        let command = self.objective.command();
+        let program = match self.program(&format!("validate_{command}")) {
+            Ok(own) => own,
+            Err(_) => self.program(command)?,
+        };
+        let settings = self.settings.without_dropout();
+        let batcher = self.batcher(&self.valid, false);
+        let batches = batcher.epoch(0).len();
+        let mut loader = Loader::new(self.valid.clone(), batcher, Position::default(), 1, self.task);
+        let mut totals = Totals::default();
+        for number in 0..batches as u64 {
+            let loaded = loader.next_batch()?;
+            // What cannot be used was reported when the data were opened or is seen in every validation: not again.
+            let mut clips = loaded.clips;
+            let mut labels = vec![];
+            clips.retain(|clip| {
+                let frames = self.geometry.frames(clip.wave.len());
+                let own = if frames < LEAST_FRAMES {
+                    None
+                } else {
+                    self.objective.labels(clip, frames).ok()
+                };
+                own.map(|l| labels.push(l)).is_some()
+            });
+            if clips.is_empty() {
+                continue;
+            }
+            let waves: Vec<&[f32]> = clips.iter().map(|c| c.wave.as_slice()).collect();
+            let occasion = Occasion {
+                seed: self.task.seed ^ SEED,
+                major: number,
+                minor: 0,
+                masks: self.objective.masks_in_validation(),
+                noise: false,
+                temperature: self.objective.temperature(self.state.update) as f32,
+            };
+            let batch = build(
+                &program,
+                &self.geometry,
+                &settings,
+                Clips {
+                    waves: &waves,
+                    labels: &labels,
+                },
+                occasion,
+            )?;
+            let inputs = batch.inputs.refs();
+            self.guard
+                .check(self.session, &program.name, &inputs, "lower it by --set max_tokens=N")?;
+            let outputs = self.session.run(&program.name, &inputs)?;
+            totals.add(&self.objective.read(&batch, &outputs)?);
+            self.objective.observe(self.session, &clips, &batch, &outputs)?;
+        }
+        // A training program has added gradients; the next update starts from zero, and so does a resumed one.
+        self.session.grads().fill(0.0);
+        Ok((totals.weight > 0.0).then(|| self.objective.score(&totals)))
+    }
+}

@@ -1,0 +1,86 @@
+//! Runs a graph the long way: decomposed, lowered to kernels, and interpreted.
+
+use interp::Buffer;
+use ir::artifact::{BufferKind, Program};
+use ir::dim::Env;
+use ir::graph::Graph;
+use ir::kernel::Kernel;
+use ir::ops::Op;
+use ir::scalar::DType;
+use ir::tensor::Tensor;
+use passes::lower::{Kernels, ParamOffsets};
+use std::collections::BTreeMap;
+
+/// A lowered graph with its parameter layout.
+pub struct Lowered {
+    pub kernels: Vec<(String, Kernel)>,
+    pub program: Program,
+    pub params: BTreeMap<String, (usize, Vec<i64>)>,
+    pub arena: usize,
+}
+
+pub fn lower(g: &Graph) -> Lowered {
+    let mut params = BTreeMap::new();
+    let mut arena = 0;
+    for node in &g.nodes {
+        if let Op::Param(p) = &node.op {
+            let shape: Vec<i64> = p.ty.shape.iter().map(|d| d.as_const().expect("parameters have constant shapes")).collect();
+            let n = shape.iter().product::<i64>() as usize;
+            params.insert(p.name.clone(), (arena, shape));
+            arena += n;
+        }
+    }
+    let offsets: ParamOffsets = params.iter().map(|(n, (o, _))| (n.clone(), *o)).collect();
+    let mut kernels = Kernels::default();
+    let primitive = passes::decompose::decompose(g);
+    let program = passes::lower::lower("test", &primitive, &offsets, arena, &mut kernels).unwrap_or_else(|e| panic!("{e}"));
+    Lowered { kernels: kernels.list, program, params, arena }
+}
+
+impl Lowered {
+    /// Buffers with inputs and parameters filled in and everything else poisoned.
+    pub fn buffers(&self, env: &Env, bound: &BTreeMap<String, Tensor>) -> Vec<Buffer> {
+        let size = |d: &ir::dim::Dim| d.eval(env).unwrap_or_else(|e| panic!("{e}")) as usize;
+        let one = |(i, b): (usize, &ir::artifact::Buffer)| match b.kind {
+            BufferKind::Input => {
+                let port = self.program.inputs.iter().find(|p| p.buffer == i).expect("inputs have ports");
+                Buffer::from_f64(b.dtype, bound[&port.name].data.iter().copied())
+            }
+            BufferKind::Params => {
+                let mut all = vec![f64::NAN; self.arena];
+                for (name, (offset, _)) in &self.params {
+                    let data = &bound[name].data;
+                    all[*offset..offset + data.len()].copy_from_slice(data);
+                }
+                Buffer::from_f64(DType::F32, all.into_iter())
+            }
+            BufferKind::Grads => Buffer::zeros(DType::F32, self.arena),
+            _ => Buffer::poison(b.dtype, size(&b.elements)),
+        };
+        self.program.buffers.iter().enumerate().map(one).collect()
+    }
+
+    /// Outputs by name; gradients as `grad:NAME`.
+    pub fn outputs(&self, env: &Env, buffers: &[Buffer]) -> BTreeMap<String, Tensor> {
+        let mut out = BTreeMap::new();
+        for port in &self.program.outputs {
+            let shape = port.shape.iter().map(|d| d.eval(env).unwrap_or_else(|e| panic!("{e}")) as usize).collect();
+            out.insert(port.name.clone(), Tensor::new(port.dtype, shape, buffers[port.buffer].to_f64()));
+        }
+        let grads = self.program.buffers.iter().position(|b| b.kind == BufferKind::Grads).expect("every program has grads");
+        let all = buffers[grads].to_f64();
+        for (name, (offset, shape)) in &self.params {
+            let shape: Vec<usize> = shape.iter().map(|d| *d as usize).collect();
+            let n: usize = shape.iter().product();
+            out.insert(format!("grad:{name}"), Tensor::new(DType::F32, shape, all[*offset..offset + n].to_vec()));
+        }
+        out
+    }
+
+    pub fn interpret(&self, env: &Env, bound: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+        let kernels: Vec<Kernel> = self.kernels.iter().map(|(_, k)| k.clone()).collect();
+        let mut buffers = self.buffers(env, bound);
+        interp::run_program(&kernels, &self.program, &mut buffers, env).unwrap_or_else(|e| panic!("{e}"));
+        self.outputs(env, &buffers)
+    }
+}

@@ -1,0 +1,205 @@
+//! Sampled kernels as CPU code against the interpreter, which defines their meaning. Each runs whole and in pieces, which
+//! must not change a bit, with NaN around every operand, which must neither be read into a result nor written over.
+
+use cpu::{Target, compile};
+use interp::{Buffer, Place};
+use ir::artifact::KernelInfo;
+use ir::dim::{Dim, Env};
+use ir::kernel_sample::{self, Sample};
+use ir::scalar::DType;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+/// Elements around each operand: odd, so that operands are aligned to their elements only.
+const MARGIN: usize = 67;
+
+type Function = unsafe extern "C" fn(*const *mut u8, *const i64, i64, i64, *mut u8, *mut u8);
+
+fn operands(sample: &Sample) -> Vec<Buffer> {
+    sample
+        .operands
+        .iter()
+        .map(|o| Buffer::from_f64(o.dtype, o.values.iter().copied()))
+        .collect()
+}
+
+/// A buffer between two margins of NaN (of -1 in i32).
+struct Fenced {
+    buffer: Buffer,
+    len: usize,
+}
+
+impl Fenced {
+    fn new(inner: &Buffer) -> Fenced {
+        let mut buffer = Buffer::poison(inner.dtype(), inner.len() + 2 * MARGIN);
+        (0..inner.len()).for_each(|i| buffer.set(MARGIN + i, inner.get(i)));
+        Fenced {
+            buffer,
+            len: inner.len(),
+        }
+    }
+
+    fn address(&mut self) -> *mut u8 {
+        match &mut self.buffer {
+            Buffer::F32(v) => v[MARGIN..].as_mut_ptr().cast(),
+            Buffer::F64(v) => v[MARGIN..].as_mut_ptr().cast(),
+            Buffer::I32(v) => v[MARGIN..].as_mut_ptr().cast(),
+        }
+    }
+
+    /// The bits of all elements, margins included.
+    fn bits(&self) -> Vec<u64> {
+        match &self.buffer {
+            Buffer::F32(v) => v.iter().map(|x| x.to_bits() as u64).collect(),
+            Buffer::F64(v) => v.iter().map(|x| x.to_bits()).collect(),
+            Buffer::I32(v) => v.iter().map(|x| *x as u32 as u64).collect(),
+        }
+    }
+
+    fn margins_are_whole(&self) -> bool {
+        let poison = if self.buffer.dtype() == DType::F64 {
+            u64::MAX
+        } else {
+            u32::MAX as u64
+        };
+        let bits = self.bits();
+        bits[..MARGIN]
+            .iter()
+            .chain(&bits[MARGIN + self.len..])
+            .all(|b| *b == poison)
+    }
+
+    fn values(&self) -> Vec<f64> {
+        (0..self.len).map(|i| self.buffer.get(MARGIN + i)).collect()
+    }
+}
+
+/// Memory of at least `bytes`, full of NaN and aligned to 64 bytes.
+struct Room(Vec<[u8; 64]>);
+
+impl Room {
+    fn new(bytes: &Dim, sizes: &Env) -> Room {
+        Room(vec![[0xff; 64]; bytes.eval(sizes).unwrap() as usize / 64 + 2])
+    }
+
+    fn address(&mut self) -> *mut u8 {
+        let p: *mut u8 = self.0.as_mut_ptr().cast();
+        p.wrapping_add(p.align_offset(64))
+    }
+}
+
+/// Runs a kernel mapped at `code` with the items of each entry in `pieces`, the last first.
+fn run_cpu(code: &memmap2::Mmap, info: &KernelInfo, sample: &Sample, pieces: i64) -> Vec<Fenced> {
+    let mut slots: Vec<Fenced> = operands(sample).iter().map(Fenced::new).collect();
+    let table: Vec<*mut u8> = slots.iter_mut().map(Fenced::address).collect();
+    let sizes: Vec<i64> = sample.sizes.values().copied().collect();
+    let mut workspace = Room::new(&info.workspace, &sample.sizes);
+    for entry in &info.entries {
+        let items = entry.items.eval(&sample.sizes).unwrap();
+        for p in (0..pieces).rev() {
+            let mut scratch = Room::new(&info.scratch, &sample.sizes);
+            let (begin, end) = (items * p / pieces, items * (p + 1) / pieces);
+            // SAFETY: the code is made for this machine and mapped executable; the entry has this signature; slots,
+            // workspace and scratch are as large as the kernel asks, and the interpreter found no access outside.
+            unsafe {
+                let f: Function = std::mem::transmute(code.as_ptr().add(entry.code));
+                f(
+                    table.as_ptr(),
+                    sizes.as_ptr(),
+                    begin,
+                    end,
+                    workspace.address(),
+                    scratch.address(),
+                );
+            }
+        }
+    }
+    slots
+}
+
+fn check(sample: &Sample) -> Result<(), TestCaseError> {
+    let mut want = operands(sample);
+    let places: Vec<Place> = (0..want.len()).map(|buffer| Place { buffer, offset: 0 }).collect();
+    interp::run(&sample.kernel, &mut want, &places, &sample.sizes).unwrap();
+
+    let symbols: Vec<Arc<str>> = sample.sizes.keys().cloned().collect();
+    let compiled = compile(
+        &[("sample".into(), sample.kernel.clone())],
+        &symbols,
+        &Target::host().unwrap(),
+    )
+    .map_err(|e| TestCaseError::fail(format!("{e}\n{}", sample.kernel)))?;
+    let mut code = memmap2::MmapMut::map_anon(compiled.code.len()).unwrap();
+    code.copy_from_slice(&compiled.code);
+    let code = code.make_exec().unwrap();
+    let whole = run_cpu(&code, &compiled.kernels[0], sample, 1);
+    let pieces = run_cpu(&code, &compiled.kernels[0], sample, 3);
+
+    for (slot, got) in whole.iter().enumerate() {
+        let about = || format!("slot {slot} with {:?} of\n{}", sample.sizes, sample.kernel);
+        prop_assert!(got.margins_are_whole(), "written beside {}", about());
+        prop_assert!(got.bits() == pieces[slot].bits(), "other bits in pieces: {}", about());
+        let tolerance = sample.operands[slot].tolerance;
+        for (i, (g, w)) in got.values().iter().zip(want[slot].to_f64()).enumerate() {
+            let close = *g == w || (g - w).abs() <= tolerance;
+            prop_assert!(
+                close,
+                "element {i} is {g}, not {w} (within {tolerance:e}), in {}",
+                about()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        max_shrink_iters: 64,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(128))]
+
+    #[test]
+    fn row(seed: u32) {
+        check(&kernel_sample::row(seed))?;
+    }
+
+    #[test]
+    fn column(seed: u32) {
+        check(&kernel_sample::column(seed))?;
+    }
+
+    #[test]
+    fn scatter(seed: u32) {
+        check(&kernel_sample::scatter(seed))?;
+    }
+}
+
+// These take a tenth of a second and more to compile.
+proptest! {
+    #![proptest_config(cases(32))]
+
+    #[test]
+    fn contract(seed: u32) {
+        check(&kernel_sample::contract(seed))?;
+    }
+
+    #[test]
+    fn attention(seed: u32) {
+        check(&kernel_sample::attention(seed))?;
+    }
+
+    #[test]
+    fn attention_grad(seed: u32) {
+        check(&kernel_sample::attention_grad(seed))?;
+    }
+
+    #[test]
+    fn ctc(seed: u32) {
+        check(&kernel_sample::ctc(seed))?;
+    }
+}

@@ -1,0 +1,88 @@
+//! Every op by its own sampler: gradients against central differences, kernels against the reference evaluator.
+
+use ir::dim::Env;
+use ir::eval::evaluate;
+use ir::ops::Op;
+use ir::sample::Rand;
+use ir::scalar::DType;
+use ir::tensor::Tensor;
+use passes::differentiate::differentiate;
+use tests::close::distance;
+use tests::interpret::lower;
+use tests::ops::{case, with_loss};
+
+const SEEDS: u32 = 12;
+
+fn env() -> Env {
+    Env::from([("layer".into(), 0)])
+}
+
+#[test]
+fn kernels_compute_what_the_evaluator_says() {
+    for (name, sampler) in Op::SAMPLERS {
+        for seed in 0..SEEDS {
+            let mut r = Rand::new(seed);
+            let Some(c) = case(sampler(&mut r), &mut r) else { continue };
+            let want = evaluate(&c.graph, &env(), &c.bound);
+            let got = lower(&c.graph).interpret(&env(), &c.bound);
+            for (output, w) in want {
+                let d = distance(&got[&output], &w, 1e-6);
+                assert!(d < 1e-5, "{name}, seed {seed}, {output}: {d}\n{:?}\ngot {:?}\nwant {w:?}", c.graph, got[&output]);
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_are_derivatives() {
+    for (name, sampler) in Op::SAMPLERS {
+        for seed in 0..SEEDS {
+            let mut r = Rand::new(seed);
+            let Some(mut c) = case(sampler(&mut r), &mut r) else { continue };
+            if !c.differentiable || !c.graph.ty(c.graph.outputs[0].1).dtype.is_float() {
+                continue;
+            }
+            let g = with_loss(&c.graph, &mut r, &mut c.bound);
+            let all = differentiate(&g, "loss", &|_| true).unwrap();
+            for (output, grad) in evaluate(&all, &env(), &c.bound) {
+                let Some(param) = output.strip_prefix("grad:") else { continue };
+                let x = c.bound[param].clone();
+                let mut numeric = Tensor::zeros(DType::F32, x.shape.clone());
+                for i in 0..x.data.len() {
+                    let mut at = |step: f64| {
+                        let mut moved = x.clone();
+                        moved.data[i] += step;
+                        c.bound.insert(param.into(), moved);
+                        evaluate(&g, &env(), &c.bound)[0].1.data[0]
+                    };
+                    let h = 1e-5;
+                    numeric.data[i] = (at(h) - at(-h)) / (2.0 * h);
+                }
+                c.bound.insert(param.into(), x);
+                let d = distance(&grad, &numeric, 1e-4);
+                assert!(d < 1e-5, "{name}, seed {seed}, {param}: {d}\ngot {grad:?}\nwant {numeric:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gradient_kernels_compute_what_the_evaluator_says() {
+    for (name, sampler) in Op::SAMPLERS {
+        for seed in 0..SEEDS {
+            let mut r = Rand::new(seed);
+            let Some(mut c) = case(sampler(&mut r), &mut r) else { continue };
+            if !c.graph.ty(c.graph.outputs[0].1).dtype.is_float() {
+                continue;
+            }
+            let g = with_loss(&c.graph, &mut r, &mut c.bound);
+            let all = differentiate(&g, "loss", &|_| true).unwrap();
+            let want = evaluate(&all, &env(), &c.bound);
+            let got = lower(&all).interpret(&env(), &c.bound);
+            for (output, w) in want {
+                let d = distance(&got[&output], &w, 1e-5);
+                assert!(d < 2e-5, "{name}, seed {seed}, {output}: {d}\ngot {:?}\nwant {w:?}", got[&output]);
+            }
+        }
+    }
+}
