@@ -11,7 +11,11 @@ use std::collections::BTreeMap;
 pub fn recipes(globals: &Globals) -> Result<BTreeMap<String, Vec<Setting>>> {
     let mut all = BTreeMap::new();
     for recipe in &globals.defs.recipes {
-        let settings = recipe.settings.iter().map(|s| setting(globals, s)).collect::<Result<_>>()?;
+        let settings = recipe
+            .settings
+            .iter()
+            .map(|s| setting(globals, s))
+            .collect::<Result<_>>()?;
         all.insert(recipe.command.value.clone(), settings);
     }
     Ok(all)
@@ -23,20 +27,38 @@ fn setting(globals: &Globals, s: &SettingDef) -> Result<Setting> {
         Datum::Text(t) => SettingValue::Text(t.clone()),
         Datum::Expr(e) => SettingValue::Number(evaluate(e, &mut |n| globals.value(n))?.as_number(e.span)?),
         Datum::Null | Datum::List(_) | Datum::Map(_) => {
-            let message = format!("the setting `{}` is neither a number, a word nor true or false", s.name.value);
-            return Err(Diagnostic::new(s.name.span, message, "expected one of these, or `(value, \"what it is\")`"));
+            let message = format!(
+                "the setting `{}` is neither a number, a word nor true or false",
+                s.name.value
+            );
+            return Err(Diagnostic::new(
+                s.name.span,
+                message,
+                "expected one of these, or `(value, \"what it is\")`",
+            ));
         }
     };
-    Ok(Setting { name: s.name.value.clone(), value, doc: s.doc.clone().unwrap_or_default() })
+    Ok(Setting {
+        name: s.name.value.clone(),
+        value,
+        doc: s.doc.clone().unwrap_or_default(),
+    })
 }
+
+/// What every command's configuration has.
+const SHARED: &str = "*";
 
 /// JSON text by command.
 pub fn export(globals: &Globals) -> Result<BTreeMap<String, String>> {
     let mut all = BTreeMap::new();
-    for e in &globals.defs.export {
-        let fields: Vec<String> = e
-            .fields
+    let (shared, own): (Vec<_>, Vec<_>) = globals.defs.export.iter().partition(|e| e.command.value == SHARED);
+    for e in own {
+        let common = shared
             .iter()
+            .flat_map(|s| &s.fields)
+            .filter(|(n, _)| e.fields.iter().all(|(m, _)| m.value != n.value));
+        let fields: Vec<String> = common
+            .chain(&e.fields)
             .map(|(name, d)| Ok(format!("  {}: {}", quoted(&name.value), json(globals, d)?)))
             .collect::<Result<_>>()?;
         all.insert(e.command.value.clone(), format!("{{\n{}\n}}", fields.join(",\n")));
@@ -55,7 +77,11 @@ fn json(globals: &Globals, d: &Datum) -> Result<String> {
             Value::Text(t) => quoted(&t),
             other => {
                 let message = format!("{} has no place in a configuration", other.what());
-                return Err(Diagnostic::new(e.span, message, "expected a number known when compiling"));
+                return Err(Diagnostic::new(
+                    e.span,
+                    message,
+                    "expected a number known when compiling",
+                ));
             }
         },
         Datum::List(all) => {

@@ -110,7 +110,12 @@ impl Definitions {
             raw.map_or(Ok(vec![]), |raw| r.names(&r.parse::<Vec<&RawValue>>(raw)?, what))
         };
         let name = d.name.map(|raw| r.name(raw, "the model's name")).transpose()?;
-        let sizes = entries(r, d.sizes, "a size", |name, raw: &RawValue| Ok(SizeDef { name, value: r.expr(raw)? }))?;
+        let sizes = entries(r, d.sizes, "a size", |name, raw: &RawValue| {
+            Ok(SizeDef {
+                name,
+                value: r.expr(raw)?,
+            })
+        })?;
         let recipes = entries(r, d.recipes, "a command", |command, raw: &RawValue| {
             let settings = entries(r, Some(raw), "a setting", |name, raw| setting(r, name, raw))?;
             Ok(Recipe { command, settings })
@@ -135,24 +140,45 @@ impl Definitions {
     pub fn over(self, base: Definitions) -> Definitions {
         Definitions {
             name: self.name.or(base.name),
-            constants: merge(base.constants, self.constants, |c| &c.name.value, |old, new| {
-                let doc = if new.doc.is_empty() { old.doc } else { new.doc };
-                ConstantDef { doc, ..new }
-            }),
+            constants: merge(
+                base.constants,
+                self.constants,
+                |c| &c.name.value,
+                |old, new| {
+                    let doc = if new.doc.is_empty() { old.doc } else { new.doc };
+                    ConstantDef { doc, ..new }
+                },
+            ),
             symbols: merge(base.symbols, self.symbols, |s| &s.value, |_, new| new),
             sizes: merge(base.sizes, self.sizes, |s| &s.name.value, |_, new| new),
             blocks: merge(base.blocks, self.blocks, |b| &b.name.value, |_, new| new),
             programs: merge(base.programs, self.programs, |p| &p.name.value, |_, new| new),
-            recipes: merge(base.recipes, self.recipes, |r| &r.command.value, |old, new| {
-                let settings = merge(old.settings, new.settings, |s| &s.name.value, |old, new| {
-                    SettingDef { doc: new.doc.or(old.doc), ..new }
-                });
-                Recipe { settings, ..new }
-            }),
-            export: merge(base.export, self.export, |e| &e.command.value, |old, new| {
-                let fields = merge(old.fields, new.fields, |f| &f.0.value, |_, new| new);
-                Export { fields, ..new }
-            }),
+            recipes: merge(
+                base.recipes,
+                self.recipes,
+                |r| &r.command.value,
+                |old, new| {
+                    let settings = merge(
+                        old.settings,
+                        new.settings,
+                        |s| &s.name.value,
+                        |old, new| SettingDef {
+                            doc: new.doc.or(old.doc),
+                            ..new
+                        },
+                    );
+                    Recipe { settings, ..new }
+                },
+            ),
+            export: merge(
+                base.export,
+                self.export,
+                |e| &e.command.value,
+                |old, new| {
+                    let fields = merge(old.fields, new.fields, |f| &f.0.value, |_, new| new);
+                    Export { fields, ..new }
+                },
+            ),
         }
     }
 }
@@ -161,7 +187,10 @@ impl Definitions {
 fn merge<T>(old: Vec<T>, new: Vec<T>, name: impl Fn(&T) -> &String, join: impl Fn(T, T) -> T) -> Vec<T> {
     let mut all: Vec<Option<T>> = old.into_iter().map(Some).collect();
     for item in new {
-        match all.iter_mut().find(|o| o.as_ref().is_some_and(|o| name(o) == name(&item))) {
+        match all
+            .iter_mut()
+            .find(|o| o.as_ref().is_some_and(|o| name(o) == name(&item)))
+        {
             Some(slot) => *slot = slot.take().map(|o| join(o, item)),
             None => all.push(Some(item)),
         }
@@ -186,7 +215,11 @@ fn named<'a, V>(r: &Reader<'a>, map: Entries<'a, V>, what: &str) -> Result<Vec<(
     for (key, value) in map.0 {
         let name = r.name(key, &format!("{what}'s name"))?;
         if let Some((first, _)) = all.iter().find(|(n, _)| n.value == name.value) {
-            let d = Diagnostic::new(name.span, format!("`{}` is defined twice", name.value), "expected another name");
+            let d = Diagnostic::new(
+                name.span,
+                format!("`{}` is defined twice", name.value),
+                "expected another name",
+            );
             return Err(d.related(first.span, "first defined here"));
         }
         all.push((name, value));
@@ -205,12 +238,20 @@ fn with_doc<'a>(r: &Reader<'a>, raw: &'a RawValue) -> Result<(&'a RawValue, Opti
 
 fn constant<'a>(r: &Reader<'a>, name: Spanned<String>, raw: &'a RawValue) -> Result<ConstantDef> {
     let (value, doc) = with_doc(r, raw)?;
-    Ok(ConstantDef { name, value: r.expr(value)?, doc: doc.unwrap_or_default() })
+    Ok(ConstantDef {
+        name,
+        value: r.expr(value)?,
+        doc: doc.unwrap_or_default(),
+    })
 }
 
 fn setting<'a>(r: &Reader<'a>, name: Spanned<String>, raw: &'a RawValue) -> Result<SettingDef> {
     let (value, doc) = with_doc(r, raw)?;
-    Ok(SettingDef { name, value: datum(r, value)?, doc })
+    Ok(SettingDef {
+        name,
+        value: datum(r, value)?,
+        doc,
+    })
 }
 
 fn datum<'a>(r: &Reader<'a>, raw: &'a RawValue) -> Result<Datum> {
@@ -220,7 +261,9 @@ fn datum<'a>(r: &Reader<'a>, raw: &'a RawValue) -> Result<Datum> {
             let items: Vec<&RawValue> = r.parse(raw)?;
             Datum::List(items.into_iter().map(|raw| datum(r, raw)).collect::<Result<_>>()?)
         }
-        Some(b'{') => Datum::Map(entries(r, Some(raw), "a field", |name, raw| Ok((name.value, datum(r, raw)?)))?),
+        Some(b'{') => Datum::Map(entries(r, Some(raw), "a field", |name, raw| {
+            Ok((name.value, datum(r, raw)?))
+        })?),
         Some(b'"') => match text.value.strip_prefix("\"$") {
             Some(_) => {
                 let mut inside = r.string(raw, "an expression")?;
@@ -241,7 +284,10 @@ fn datum<'a>(r: &Reader<'a>, raw: &'a RawValue) -> Result<Datum> {
 
 fn block<'a>(r: &Reader<'a>, name: Spanned<String>, text: BlockText<'a>) -> Result<Block> {
     let params = named(r, text.params, "a parameter")?;
-    let params = params.into_iter().map(|(name, p)| param(r, name, p)).collect::<Result<_>>()?;
+    let params = params
+        .into_iter()
+        .map(|(name, p)| param(r, name, p))
+        .collect::<Result<_>>()?;
     Ok(Block {
         name,
         args: r.names(&text.args, "an argument's name")?,
@@ -263,20 +309,29 @@ fn param<'a>(r: &Reader<'a>, name: Spanned<String>, text: ParamText<'a>) -> Resu
         InitText::FanIn(n) => InitDef::FanIn(r.expr(n)?),
         InitText::NormOf(other, axis) => InitDef::NormOf(r.name(other, "a parameter's name")?, axis),
     };
-    Ok(ParamDef { name, shape: r.exprs(&text.shape)?, init })
+    Ok(ParamDef {
+        name,
+        shape: r.exprs(&text.shape)?,
+        init,
+    })
 }
 
 fn program<'a>(r: &Reader<'a>, name: Spanned<String>, text: ProgramText<'a>) -> Result<ProgramDef> {
     let inputs = text.inputs.map(|map| -> Result<Vec<_>> {
         let all = named(r, map, "an input")?;
-        all.into_iter().map(|(name, raw)| Ok((name, r.string(raw, "a type such as \"f32[B, N]\"")?.ty()?))).collect()
+        all.into_iter()
+            .map(|(name, raw)| Ok((name, r.string(raw, "a type such as \"f32[B, N]\"")?.ty()?)))
+            .collect()
     });
     let names = |raws: Option<Vec<&'a RawValue>>, what: &str| raws.map(|raws| r.names(&raws, what)).transpose();
     Ok(ProgramDef {
         name,
         like: text.like.map(|raw| r.name(raw, "a program's name")).transpose()?,
         inputs: inputs.transpose()?,
-        body: text.body.map(|raw| r.string(raw, "statements in quotes")?.statements()).transpose()?,
+        body: text
+            .body
+            .map(|raw| r.string(raw, "statements in quotes")?.statements())
+            .transpose()?,
         outputs: names(text.outputs, "a value's name")?,
         loss: text.loss.map(|raw| r.name(raw, "an output's name")).transpose()?,
         trains: names(text.trains, "a pattern of parameter names")?,

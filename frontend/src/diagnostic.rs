@@ -41,7 +41,13 @@ pub type Result<T> = std::result::Result<T, Diagnostic>;
 
 impl Diagnostic {
     pub fn new(span: Span, message: impl Into<String>, label: impl Into<String>) -> Diagnostic {
-        Diagnostic { span, message: message.into(), label: label.into(), related: vec![], help: None }
+        Diagnostic {
+            span,
+            message: message.into(),
+            label: label.into(),
+            related: vec![],
+            help: None,
+        }
     }
     pub fn help(mut self, text: impl Into<String>) -> Diagnostic {
         self.help = Some(text.into());
@@ -98,17 +104,25 @@ impl Diagnostics {
         let mut out = vec![];
         for d in &self.list {
             let at = |s: &Span| (self.sources[s.source].name.clone(), s.start..s.end.max(s.start));
-            let mut report = Report::build(ReportKind::Error, at(&d.span)).with_config(config).with_message(&d.message);
-            report = report.with_label(Label::new(at(&d.span)).with_message(&d.label));
-            for (order, (span, text)) in d.related.iter().enumerate() {
-                report = report.with_label(Label::new(at(span)).with_message(text).with_order(1 + order as i32));
+            let mut report = Report::build(ReportKind::Error, at(&d.span))
+                .with_config(config)
+                .with_message(&d.message);
+            // In the order of the text, or one file is shown in pieces.
+            let mut labels: Vec<(&Span, &String)> = d.related.iter().map(|(span, text)| (span, text)).collect();
+            labels.push((&d.span, &d.label));
+            labels.sort_by_key(|(span, _)| (span.source != d.span.source, **span));
+            for (span, text) in labels {
+                report = report.with_label(Label::new(at(span)).with_message(text));
             }
             if let Some(help) = &d.help {
                 report = report.with_help(help);
             }
             let cache = ariadne::sources(self.sources.iter().map(|s| (s.name.clone(), s.text.clone())));
             // Writing to memory fails only where a source is missing, and all are given.
-            report.finish().write(cache, &mut out).expect("every span lies in a known source");
+            report
+                .finish()
+                .write(cache, &mut out)
+                .expect("every span lies in a known source");
         }
         let text = String::from_utf8_lossy(&out);
         text.lines().map(|l| l.trim_end().to_string() + "\n").collect()
@@ -117,8 +131,14 @@ impl Diagnostics {
 
 /// The nearest name, if it is near enough to be a slip.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let limit = 1 + name.chars().count() / 3;
-    known.iter().map(|k| (distance(name, k), *k)).filter(|(d, _)| *d <= limit).min().map(|(_, k)| k)
+    let length = name.chars().count();
+    let near = |d: usize| d <= 1 + length / 3 && d < length;
+    known
+        .iter()
+        .map(|k| (distance(name, k), *k))
+        .filter(|(d, _)| near(*d))
+        .min()
+        .map(|(_, k)| k)
 }
 
 /// Levenshtein distance in characters.
@@ -145,6 +165,7 @@ mod tests {
         assert_eq!(nearest("con1d", &["einsum", "conv1d", "cast"]), Some("conv1d"));
         assert_eq!(nearest("layer_nrom", &["layer_norm", "group_norm"]), Some("layer_norm"));
         assert_eq!(nearest("quantizer", &["gelu", "sum"]), None);
+        assert_eq!(nearest("S", &["B", "N"]), None);
         assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

@@ -1,11 +1,12 @@
 //! RON text to the document as it is written: values keep their place in the source as raw slices of it.
 
 use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
-use crate::expr::{Expr, Text};
+use crate::expr::Expr;
+use crate::parse::Text;
 use ron::extensions::Extensions;
 use ron::value::RawValue;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use std::marker::PhantomData;
 
 /// A file of the model language. Every field may be missing, so that one file can extend another.
@@ -154,22 +155,36 @@ impl<'a> Reader<'a> {
         // Name the word, not the punctuation after it.
         let word = |name: &str| {
             let at = slice[..end].rfind(name).unwrap_or(start);
-            Span { source: self.source, start: base + at, end: base + at + name.len() }
+            Span {
+                source: self.source,
+                start: base + at,
+                end: base + at + name.len(),
+            }
         };
-        let span = Span { source: self.source, start: base + start, end: base + end.max(start) };
+        let span = Span {
+            source: self.source,
+            start: base + start,
+            end: base + end.max(start),
+        };
         let list = |names: &[&str]| names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
         match code {
-            ron::Error::NoSuchStructField { expected, found, .. } => {
-                Diagnostic::new(word(&found), format!("there is no field `{found}` here"), format!("expected one of {}", list(expected)))
-                    .suggest(&found, expected.iter().copied())
-            }
-            ron::Error::NoSuchEnumVariant { expected, found, .. } => {
-                Diagnostic::new(word(&found), format!("`{found}` is not known here"), format!("expected one of {}", list(expected)))
-                    .suggest(&found, expected.iter().copied())
-            }
-            ron::Error::MissingStructField { field, .. } => {
-                Diagnostic::new(span, format!("the field `{field}` is missing"), format!("expected `{field}: ...` in these brackets"))
-            }
+            ron::Error::NoSuchStructField { expected, found, .. } => Diagnostic::new(
+                word(&found),
+                format!("there is no field `{found}` here"),
+                format!("expected one of {}", list(expected)),
+            )
+            .suggest(&found, expected.iter().copied()),
+            ron::Error::NoSuchEnumVariant { expected, found, .. } => Diagnostic::new(
+                word(&found),
+                format!("`{found}` is not known here"),
+                format!("expected one of {}", list(expected)),
+            )
+            .suggest(&found, expected.iter().copied()),
+            ron::Error::MissingStructField { field, .. } => Diagnostic::new(
+                span,
+                format!("the field `{field}` is missing"),
+                format!("expected `{field}: ...` in these brackets"),
+            ),
             ron::Error::DuplicateStructField { field, .. } => {
                 Diagnostic::new(span, format!("the field `{field}` stands twice"), "expected it once")
             }
@@ -177,7 +192,9 @@ impl<'a> Reader<'a> {
             ron::Error::Eof => Diagnostic::new(span, "the text ends too early", "expected a closing bracket or quote"),
             other => {
                 let text = other.to_string();
-                let text = text.strip_prefix("Expected ").map_or(text.clone(), |t| format!("expected {t}"));
+                let text = text
+                    .strip_prefix("Expected ")
+                    .map_or(text.clone(), |t| format!("expected {t}"));
                 Diagnostic::new(span, "this is no valid model file", text)
             }
         }
@@ -186,24 +203,47 @@ impl<'a> Reader<'a> {
     /// A place right after the last thing that is no space, where something is missing.
     fn after_last_value(&self, slice: &str, before: usize, message: &str, label: &str) -> Diagnostic {
         let at = self.offset(slice) + slice[..before].trim_end().len();
-        Diagnostic::new(Span { source: self.source, start: at, end: at }, message, label)
-            .help("values in RON are separated by commas")
+        Diagnostic::new(
+            Span {
+                source: self.source,
+                start: at,
+                end: at,
+            },
+            message,
+            label,
+        )
+        .help("values in RON are separated by commas")
     }
 
-    /// A raw value without the space around it.
+    /// A raw value without the space and the comments around it.
     pub fn spanned(&self, raw: &'a RawValue) -> Spanned<&'a str> {
-        let whole = raw.get_ron();
-        let value = whole.trim();
+        let value = raw.trim().get_ron();
         let start = self.offset(value);
-        Spanned { value, span: Span { source: self.source, start, end: start + value.len() } }
+        Spanned {
+            value,
+            span: Span {
+                source: self.source,
+                start,
+                end: start + value.len(),
+            },
+        }
     }
 
     /// The inside of a quoted string (plain or raw), with its place.
     pub fn string(&self, raw: &'a RawValue, what: &str) -> Result<Text<'a>> {
         let Spanned { value, span } = self.spanned(raw);
-        let opening = value.find('"').filter(|i| value[..*i].chars().enumerate().all(|(j, c)| c == if j == 0 { 'r' } else { '#' }));
+        let opening = value.find('"').filter(|i| {
+            value[..*i]
+                .chars()
+                .enumerate()
+                .all(|(j, c)| c == if j == 0 { 'r' } else { '#' })
+        });
         let Some(opening) = opening else {
-            return Err(Diagnostic::new(span, format!("expected {what}"), "expected a string in quotes"));
+            return Err(Diagnostic::new(
+                span,
+                format!("expected {what}"),
+                "expected a string in quotes",
+            ));
         };
         // `r#"` ends with `"#`.
         let hashes = opening.saturating_sub(1);
@@ -212,17 +252,32 @@ impl<'a> Reader<'a> {
             let label = "expected no `\\`: strings inside statements stand in single quotes";
             return Err(Diagnostic::new(span, "escapes are not understood here", label));
         }
-        Ok(Text { source: self.source, start: span.start + opening + 1, text: inside })
+        Ok(Text {
+            source: self.source,
+            start: span.start + opening + 1,
+            text: inside,
+        })
     }
 
     /// A name in quotes.
     pub fn name(&self, raw: &'a RawValue, what: &str) -> Result<Spanned<String>> {
         let text = self.string(raw, what)?;
-        let span = Span { source: text.source, start: text.start, end: text.start + text.text.len() };
+        let span = Span {
+            source: text.source,
+            start: text.start,
+            end: text.start + text.text.len(),
+        };
         if text.text.is_empty() || text.text.contains(char::is_whitespace) {
-            return Err(Diagnostic::new(span, format!("expected {what}"), "expected one word in quotes"));
+            return Err(Diagnostic::new(
+                span,
+                format!("expected {what}"),
+                "expected one word in quotes",
+            ));
         }
-        Ok(Spanned { value: text.text.to_string(), span })
+        Ok(Spanned {
+            value: text.text.to_string(),
+            span,
+        })
     }
 
     pub fn names(&self, raws: &[&'a RawValue], what: &str) -> Result<Vec<Spanned<String>>> {
@@ -235,7 +290,12 @@ impl<'a> Reader<'a> {
         if value.contains('"') {
             return self.string(raw, "a number or an expression in quotes")?.expr();
         }
-        Text { source: self.source, start: span.start, text: value }.expr()
+        Text {
+            source: self.source,
+            start: span.start,
+            text: value,
+        }
+        .expr()
     }
 
     pub fn exprs(&self, raws: &[&'a RawValue]) -> Result<Vec<Expr>> {

@@ -31,7 +31,11 @@ pub struct Globals<'a> {
 impl<'a> Globals<'a> {
     pub fn new(defs: &'a Definitions) -> Result<Globals<'a>> {
         let blocks = defs.blocks.iter().map(|b| (b.name.value.as_str(), b)).collect();
-        let globals = Globals { defs, blocks, values: RefCell::default() };
+        let globals = Globals {
+            defs,
+            blocks,
+            values: RefCell::default(),
+        };
         globals.check_names()?;
         for name in globals.defined() {
             globals.value(name)?;
@@ -42,10 +46,18 @@ impl<'a> Globals<'a> {
     /// One name must mean one thing.
     fn check_names(&self) -> Result<()> {
         let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
-        let all = self.defined().into_iter().chain(self.defs.symbols.iter()).chain(self.defs.blocks.iter().map(|b| &b.name));
+        let all = self
+            .defined()
+            .into_iter()
+            .chain(self.defs.symbols.iter())
+            .chain(self.defs.blocks.iter().map(|b| &b.name));
         for name in all {
             if let Some(first) = seen.insert(&name.value, name.span) {
-                let d = Diagnostic::new(name.span, format!("`{}` means two things", name.value), "expected another name");
+                let d = Diagnostic::new(
+                    name.span,
+                    format!("`{}` means two things", name.value),
+                    "expected another name",
+                );
                 return Err(d.related(first, "this has the same name"));
             }
         }
@@ -86,12 +98,20 @@ impl<'a> Globals<'a> {
                 Some(Some(v)) => Ok(Some(v)),
                 Some(None) => {
                     let label = "expected a definition that does not lead back to itself";
-                    Err(Diagnostic::new(name.span, format!("`{text}` is defined by itself"), label))
+                    Err(Diagnostic::new(
+                        name.span,
+                        format!("`{text}` is defined by itself"),
+                        label,
+                    ))
                 }
                 None => {
                     self.values.borrow_mut().insert(key, None);
                     let v = evaluate(expr, &mut |n| self.value(n))?;
-                    let v = if constant { self.check_constant(v, expr)? } else { Value::size(v.as_dim(expr.span)?) };
+                    let v = if constant {
+                        self.check_constant(v, expr)?
+                    } else {
+                        Value::size(v.as_dim(expr.span)?)
+                    };
                     self.values.borrow_mut().insert(key, Some(v.clone()));
                     Ok(Some(v))
                 }
@@ -112,9 +132,14 @@ impl<'a> Globals<'a> {
     }
 
     pub fn unknown<'b>(&'b self, name: &Spanned<String>, local: impl Iterator<Item = &'b str>) -> Diagnostic {
-        let own = self.defined().into_iter().chain(&self.defs.symbols).map(|n| -> &'b str { n.value.as_str() });
+        let own = self
+            .defined()
+            .into_iter()
+            .chain(&self.defs.symbols)
+            .map(|n| -> &'b str { n.value.as_str() });
         let message = format!("`{}` is not defined", name.value);
-        Diagnostic::new(name.span, message, "expected a value, a size or a constant").suggest(&name.value, own.chain(local))
+        Diagnostic::new(name.span, message, "expected a value, a size or a constant")
+            .suggest(&name.value, own.chain(local))
     }
 
     /// A size in terms of constants, sizes and symbols.
@@ -122,16 +147,27 @@ impl<'a> Globals<'a> {
         evaluate(e, &mut |n| self.value(n))?.as_dim(e.span)
     }
 
+    /// Text about shapes, with named sizes by their names.
+    pub fn with_size_names(&self, text: &str) -> String {
+        self.sizes()
+            .map_or_else(|_| text.into(), |sizes| crate::report::with_size_names(text, &sizes))
+    }
+
     pub fn constants(&self) -> Result<Vec<Constant>> {
         let number = |c: &'a crate::definitions::ConstantDef| -> Result<Constant> {
             let value = self.value(&c.name)?.as_number(c.value.span)?;
-            Ok(Constant { name: c.name.value.clone(), value, doc: c.doc.clone() })
+            Ok(Constant {
+                name: c.name.value.clone(),
+                value,
+                doc: c.doc.clone(),
+            })
         };
         self.defs.constants.iter().map(number).collect()
     }
 
     pub fn sizes(&self) -> Result<Vec<(String, Dim)>> {
-        let dim = |s: &'a crate::definitions::SizeDef| Ok((s.name.value.clone(), self.value(&s.name)?.as_dim(s.value.span)?));
+        let dim =
+            |s: &'a crate::definitions::SizeDef| Ok((s.name.value.clone(), self.value(&s.name)?.as_dim(s.value.span)?));
         self.defs.sizes.iter().map(dim).collect()
     }
 }

@@ -1,5 +1,6 @@
-//! The model language: RON text to resolved names and sizes to tensor IR. What it says is in `docs/language.md`.
+//! The model language: RON text to resolved names and sizes to tensor IR. README.md beside this crate describes it.
 
+mod bind;
 mod data;
 mod definitions;
 mod diagnostic;
@@ -10,6 +11,7 @@ mod load;
 mod model;
 mod op_call;
 mod params;
+mod parse;
 mod program;
 mod repeat;
 mod report;

@@ -36,7 +36,11 @@ impl Params {
         };
         let message = format!("the parameter `{}` is declared in two ways", new.name);
         let d = Diagnostic::new(at, message, format!("here it is {}", what(&new)));
-        let d = if self.places[i] == at { d } else { d.related(self.places[i], format!("there it is {}", what(old))) };
+        let d = if self.places[i] == at {
+            d
+        } else {
+            d.related(self.places[i], format!("there it is {}", what(old)))
+        };
         Err(d.help("give one of the two calls another name after `as`"))
     }
 }
@@ -48,19 +52,32 @@ impl<'a> Tracer<'a, '_> {
         let count = self.body.as_ref().map(|b| b.count);
         if count.is_some() && !name.contains("{i}") {
             let message = format!("every layer would have the same parameter `{name}`");
-            return Err(Diagnostic::new(p.name.span, message, "expected `{i}` in the names of a repeat's parameters")
-                .help("write `repeat(count) block(...) as name.{i}`"));
+            return Err(Diagnostic::new(
+                p.name.span,
+                message,
+                "expected `{i}` in the names of a repeat's parameters",
+            )
+            .help("write `repeat(count) block(...) as name.{i}`"));
         }
         let mut shape = vec![];
         for e in &p.shape {
             let size = self.number(e, frame)?.as_int(e.span)?;
             if size < 1 {
-                return Err(Diagnostic::new(e.span, format!("a size of `{name}` is {size}"), "expected at least 1"));
+                return Err(Diagnostic::new(
+                    e.span,
+                    format!("a size of `{name}` is {size}"),
+                    "expected at least 1",
+                ));
             }
             shape.push(size);
         }
         let init = self.init(p, &shape, frame)?;
-        let decl = ParamDecl { name: name.clone(), shape: shape.clone(), count, init };
+        let decl = ParamDecl {
+            name: name.clone(),
+            shape: shape.clone(),
+            count,
+            init,
+        };
         self.params.declare(decl, p.name.span)?;
         let ty = Type::f32(shape.into_iter().map(Dim::from).collect::<Vec<_>>());
         let Some(body) = &mut self.body else {
@@ -78,7 +95,10 @@ impl<'a> Tracer<'a, '_> {
     fn number(&self, e: &Expr, frame: &Frame<'a>) -> Result<Value> {
         evaluate(e, &mut |n| match frame.get(&n.value) {
             Some(v) => Ok(v.clone()),
-            None => self.globals.find(n)?.ok_or_else(|| self.globals.unknown(n, frame.locals())),
+            None => self
+                .globals
+                .find(n)?
+                .ok_or_else(|| self.globals.unknown(n, frame.locals())),
         })
     }
 
@@ -93,13 +113,21 @@ impl<'a> Tracer<'a, '_> {
                 Err(Diagnostic::new(p.name.span, message, "expected at least two axes"))
             }
         };
-        let uniform = |bound: f64| Init::Uniform { low: -bound, high: bound };
+        let uniform = |bound: f64| Init::Uniform {
+            low: -bound,
+            high: bound,
+        };
         Ok(match &p.init {
             InitDef::Zeros => Init::Zeros,
             InitDef::Ones => Init::Ones,
             InitDef::Normal(std) => Init::Normal { std: number(std)? },
-            InitDef::Uniform(low, high) => Init::Uniform { low: number(low)?, high: number(high)? },
-            InitDef::KaimingNormal => Init::Normal { std: (2.0 / fans()?.0).sqrt() },
+            InitDef::Uniform(low, high) => Init::Uniform {
+                low: number(low)?,
+                high: number(high)?,
+            },
+            InitDef::KaimingNormal => Init::Normal {
+                std: (2.0 / fans()?.0).sqrt(),
+            },
             InitDef::XavierUniform => {
                 let (fan_in, fan_out) = fans()?;
                 uniform((6.0 / (fan_in + fan_out)).sqrt())
@@ -107,14 +135,25 @@ impl<'a> Tracer<'a, '_> {
             InitDef::FanIn(n) => uniform(1.0 / number(n)?.sqrt()),
             InitDef::NormOf(other, axis) => {
                 let Some(of) = frame.params.iter().find(|q| q.name.value == other.value) else {
-                    let d = Diagnostic::new(other.span, format!("the block has no parameter `{}`", other.value), "expected a parameter");
+                    let d = Diagnostic::new(
+                        other.span,
+                        format!("the block has no parameter `{}`", other.value),
+                        "expected a parameter",
+                    );
                     return Err(d.suggest(&other.value, frame.params.iter().map(|q| q.name.value.as_str())));
                 };
                 if *axis >= of.shape.len() {
                     let message = format!("`{}` has no axis {axis}", other.value);
-                    return Err(Diagnostic::new(other.span, message, format!("expected 0 to {}", of.shape.len() - 1)));
+                    return Err(Diagnostic::new(
+                        other.span,
+                        message,
+                        format!("expected 0 to {}", of.shape.len() - 1),
+                    ));
                 }
-                Init::NormOf { param: join(&frame.prefix, &other.value), axis: *axis }
+                Init::NormOf {
+                    param: join(&frame.prefix, &other.value),
+                    axis: *axis,
+                }
             }
         })
     }

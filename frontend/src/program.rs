@@ -29,12 +29,20 @@ fn resolve<'a>(globals: &Globals<'a>, def: &'a ProgramDef) -> Result<Resolved<'a
     while let Some(like) = &chain[chain.len() - 1].like {
         let all = &globals.defs.programs;
         let Some(next) = all.iter().find(|p| p.name.value == like.value) else {
-            let d = Diagnostic::new(like.span, format!("there is no program `{}`", like.value), "expected a program");
+            let d = Diagnostic::new(
+                like.span,
+                format!("there is no program `{}`", like.value),
+                "expected a program",
+            );
             return Err(d.suggest(&like.value, all.iter().map(|p| p.name.value.as_str())));
         };
         if chain.iter().any(|p| p.name.value == next.name.value) {
             let message = format!("the program `{}` is like itself", next.name.value);
-            return Err(Diagnostic::new(like.span, message, "expected programs that do not lead back here"));
+            return Err(Diagnostic::new(
+                like.span,
+                message,
+                "expected programs that do not lead back here",
+            ));
         }
         chain.push(next);
     }
@@ -43,7 +51,11 @@ fn resolve<'a>(globals: &Globals<'a>, def: &'a ProgramDef) -> Result<Resolved<'a
     }
     let missing = |field: &str| {
         let message = format!("the program `{}` has no `{field}`", def.name.value);
-        Diagnostic::new(def.name.span, message, format!("expected `{field}: ...` in its brackets"))
+        Diagnostic::new(
+            def.name.span,
+            message,
+            format!("expected `{field}: ...` in its brackets"),
+        )
     };
     Ok(Resolved {
         inputs: first(&chain, |p| p.inputs.as_ref()).ok_or_else(|| missing("inputs"))?,
@@ -79,26 +91,47 @@ pub fn build<'a>(globals: &Globals<'a>, params: &mut Params, def: &'a ProgramDef
     }
     if let Some(loss) = p.loss {
         let Some((_, v)) = graph.outputs.iter().find(|(n, _)| *n == loss.value) else {
-            let d = Diagnostic::new(loss.span, format!("`{}` is no output", loss.value), "expected an output");
+            let d = Diagnostic::new(
+                loss.span,
+                format!("`{}` is no output", loss.value),
+                "expected an output",
+            );
             return Err(d.suggest(&loss.value, p.outputs.iter().map(|o| o.value.as_str())));
         };
         let ty = graph.ty(*v);
         if !ty.dtype.is_float() || ty.shape.iter().any(|d| !d.is_one()) {
-            return Err(Diagnostic::new(loss.span, format!("the loss is {ty}"), "expected a single float"));
+            return Err(Diagnostic::new(
+                loss.span,
+                format!("the loss is {ty}"),
+                "expected a single float",
+            ));
         }
     }
     let graph = graph.prune();
     let trains = trained(&graph, p.trains, p.frozen)?;
     if let (None, Some(first)) = (p.loss, p.trains.first()) {
         let message = format!("the program `{}` trains but has no loss", def.name.value);
-        return Err(Diagnostic::new(first.span, message, "expected `loss: \"...\"` beside it"));
+        return Err(Diagnostic::new(
+            first.span,
+            message,
+            "expected `loss: \"...\"` beside it",
+        ));
     }
-    Ok(Program { name: def.name.value.clone(), graph, loss: p.loss.map(|l| l.value.clone()), trains })
+    Ok(Program {
+        name: def.name.value.clone(),
+        graph,
+        loss: p.loss.map(|l| l.value.clone()),
+        trains,
+    })
 }
 
 fn input_type(globals: &Globals, ty: &TypeExpr) -> Result<Type> {
     let Some(dtype) = DType::parse(&ty.dtype.value) else {
-        let d = Diagnostic::new(ty.dtype.span, format!("there is no element type `{}`", ty.dtype.value), "expected f32, f64 or i32");
+        let d = Diagnostic::new(
+            ty.dtype.span,
+            format!("there is no element type `{}`", ty.dtype.value),
+            "expected f32, f64 or i32",
+        );
         return Err(d.suggest(&ty.dtype.value, ["f32", "f64", "i32"]));
     };
     let shape = ty.shape.iter().map(|e| globals.dim(e)).collect::<Result<Vec<_>>>()?;
@@ -114,21 +147,29 @@ fn trained(graph: &ir::graph::Graph, trains: &[Spanned<String>], frozen: &[Spann
     let params: Vec<&str> = params.collect();
     for pattern in trains.iter().chain(frozen) {
         if !params.iter().any(|p| matches(&pattern.value, p)) {
-            let d = Diagnostic::new(pattern.span, format!("`{}` matches no parameter", pattern.value), "expected part of a name and `*`");
+            let d = Diagnostic::new(
+                pattern.span,
+                format!("`{}` matches no parameter", pattern.value),
+                "expected part of a name and `*`",
+            );
             return Err(d.suggest(&pattern.value, params.iter().copied()));
         }
     }
     let any = |patterns: &[Spanned<String>], name: &str| patterns.iter().any(|p| matches(&p.value, name));
-    Ok(params.iter().filter(|p| any(trains, p) && !any(frozen, p)).map(|p| p.to_string()).collect())
+    Ok(params
+        .iter()
+        .filter(|p| any(trains, p) && !any(frozen, p))
+        .map(|p| p.to_string())
+        .collect())
 }
 
 /// `*` stands for any text.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
-        Some((head, tail)) => name.strip_prefix(head).is_some_and(|rest| {
-            (0..=rest.len()).any(|i| rest.is_char_boundary(i) && matches(tail, &rest[i..]))
-        }),
+        Some((head, tail)) => name
+            .strip_prefix(head)
+            .is_some_and(|rest| (0..=rest.len()).any(|i| rest.is_char_boundary(i) && matches(tail, &rest[i..]))),
     }
 }
 

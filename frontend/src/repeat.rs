@@ -1,8 +1,9 @@
 //! `repeat(count, keep: flags) block(x, ...) as name.{i}`: the block once, as the body of a repeat.
 
+use crate::bind::bind;
 use crate::diagnostic::{Diagnostic, Result, Span};
 use crate::expr::{Call, Expr};
-use crate::trace::{Body, Frame, Tracer, bind, join};
+use crate::trace::{Body, Frame, Tracer, join};
 use crate::value::Value;
 use ir::dim::Dim;
 use ir::graph::{Graph, ValueId};
@@ -22,18 +23,34 @@ impl<'a> Tracer<'a, '_> {
         frame: &mut Frame<'a>,
     ) -> Result<Value> {
         if self.body.is_some() {
-            return Err(Diagnostic::new(span, "a repeat inside a repeat", "expected one level of repetition"));
+            return Err(Diagnostic::new(
+                span,
+                "a repeat inside a repeat",
+                "expected one level of repetition",
+            ));
         }
         let layers = self.eval(count, frame)?.as_int(count.span)?;
         if layers < 1 {
-            return Err(Diagnostic::new(count.span, format!("{layers} layers"), "expected at least 1"));
+            return Err(Diagnostic::new(
+                count.span,
+                format!("{layers} layers"),
+                "expected at least 1",
+            ));
         }
         let name = self.callee(call, frame)?;
         let Some(block) = self.globals.block(&name) else {
-            let d = Diagnostic::new(call.name.span, format!("`{name}` is no block"), "expected a block to repeat");
+            let d = Diagnostic::new(
+                call.name.span,
+                format!("`{name}` is no block"),
+                "expected a block to repeat",
+            );
             return Err(d.suggest(&name, self.globals.block_names()));
         };
-        let mut body = Body { graph: Graph::default(), count: layers, params: vec![] };
+        let mut body = Body {
+            graph: Graph::default(),
+            count: layers,
+            params: vec![],
+        };
         let (mut outer, mut inner, mut args) = (vec![], vec![], vec![]);
         for (i, e) in call.args.iter().enumerate() {
             args.push(match self.eval(e, frame)? {
@@ -51,14 +68,26 @@ impl<'a> Tracer<'a, '_> {
         for (key, e) in &call.named {
             let v = self.eval(e, frame)?;
             if matches!(v, Value::Tensor(_)) {
-                return Err(Diagnostic::new(e.span, "a tensor as an attribute", "expected a number").help("tensors come first"));
+                return Err(
+                    Diagnostic::new(e.span, "a tensor as an attribute", "expected a number").help("tensors come first")
+                );
             }
             named.push((key, v, e.span));
         }
         let carries = block.returns.len();
-        if args.iter().take(carries).filter(|a| matches!(a, Value::Tensor(_))).count() < carries {
+        if args
+            .iter()
+            .take(carries)
+            .filter(|a| matches!(a, Value::Tensor(_)))
+            .count()
+            < carries
+        {
             let label = "expected a tensor first for every value that the block returns";
-            return Err(Diagnostic::new(call.name.span, format!("`{name}` hands on {carries} values"), label));
+            return Err(Diagnostic::new(
+                call.name.span,
+                format!("`{name}` hands on {carries} values"),
+                label,
+            ));
         }
         let names = bind(block, call, args, named)?;
         let prefix = join(&frame.prefix, call.prefix.as_ref().map_or("", |p| &p.value));
@@ -78,7 +107,11 @@ impl<'a> Tracer<'a, '_> {
             None | Some(Value::None) => None,
             Some(Value::Tensor(v)) => Some(v),
             Some(other) => {
-                return Err(Diagnostic::new(span, format!("`keep` cannot be {}", other.what()), "expected a tensor f32[count]"));
+                return Err(Diagnostic::new(
+                    span,
+                    format!("`keep` cannot be {}", other.what()),
+                    "expected a tensor f32[count]",
+                ));
             }
         };
         self.finish_repeat(body, results, (outer, inner), keep, span)
@@ -92,17 +125,35 @@ impl<'a> Tracer<'a, '_> {
         keep: Option<ValueId>,
         span: Span,
     ) -> Result<Value> {
-        let Body { graph: mut g, count, params } = body;
+        let Body {
+            graph: mut g,
+            count,
+            params,
+        } = body;
         let carries = results.len();
-        g.outputs = results.iter().enumerate().map(|(i, v)| (format!("carry{i}"), *v)).collect();
+        g.outputs = results
+            .iter()
+            .enumerate()
+            .map(|(i, v)| (format!("carry{i}"), *v))
+            .collect();
         let uses = g.use_counts();
         let used: Vec<usize> = (carries..inner.len()).filter(|i| uses[inner[*i].0] > 0).collect();
         let stacked = params.iter().map(|(_, v)| *v);
-        g.inputs = inner[..carries].iter().copied().chain(stacked).chain(used.iter().map(|i| inner[*i])).collect();
+        g.inputs = inner[..carries]
+            .iter()
+            .copied()
+            .chain(stacked)
+            .chain(used.iter().map(|i| inner[*i]))
+            .collect();
         let mut args = outer[..carries].to_vec();
         for (name, v) in &params {
-            let shape = std::iter::once(Dim::from(count)).chain(g.shape(*v).iter().cloned()).collect::<Vec<_>>();
-            let whole = ops::Param { name: name.clone(), ty: Type::f32(shape) };
+            let shape = std::iter::once(Dim::from(count))
+                .chain(g.shape(*v).iter().cloned())
+                .collect::<Vec<_>>();
+            let whole = ops::Param {
+                name: name.clone(),
+                ty: Type::f32(shape),
+            };
             args.push(self.graph.add_op(whole, &[]));
         }
         args.extend(used.iter().map(|i| outer[*i]));

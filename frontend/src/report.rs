@@ -2,6 +2,7 @@
 
 use crate::model::{Model, ParamDecl, Program};
 use ir::artifact::SettingValue;
+use ir::dim::Dim;
 use ir::ops::Op;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,7 +18,13 @@ pub fn check_report(model: &Model) -> String {
 }
 
 fn sections(model: &Model, out: &mut String) -> std::fmt::Result {
-    writeln!(out, "{}: {} parameters in {} tensors\n", model.name, grouped(total(&model.params)), tensors(&model.params))?;
+    writeln!(
+        out,
+        "{}: {} parameters in {} tensors\n",
+        model.name,
+        grouped(total(&model.params)),
+        tensors(&model.params)
+    )?;
     writeln!(out, "parameters by block")?;
     let mut tree = Tree::default();
     for p in &model.params {
@@ -29,16 +36,27 @@ fn sections(model: &Model, out: &mut String) -> std::fmt::Result {
         let names = param_names(p);
         let all = model.params.iter().filter(|d| names.contains(&d.name.as_str()));
         let (count, trained): (i64, i64) = all.fold((0, 0), |(a, t), d| {
-            (a + d.elements(), t + if p.trains.contains(&d.name) { d.elements() } else { 0 })
+            (
+                a + d.elements(),
+                t + if p.trains.contains(&d.name) { d.elements() } else { 0 },
+            )
         });
-        writeln!(out, "  {:<24}{:>16} parameters, {} trained", p.name, grouped(count), grouped(trained))?;
+        writeln!(
+            out,
+            "  {:<24}{:>16} parameters, {} trained",
+            p.name,
+            grouped(count),
+            grouped(trained)
+        )?;
         for v in &p.graph.inputs {
             if let Op::Input(i) = &p.graph.node(*v).op {
-                writeln!(out, "      {:<20} {}", i.name, i.ty)?;
+                let ty = with_size_names(&i.ty.to_string(), &model.sizes);
+                writeln!(out, "      {:<20} {ty}", i.name)?;
             }
         }
         for (name, v) in &p.graph.outputs {
-            writeln!(out, "    -> {:<20} {}", name, p.graph.ty(*v))?;
+            let ty = with_size_names(&p.graph.ty(*v).to_string(), &model.sizes);
+            writeln!(out, "    -> {name:<20} {ty}")?;
         }
     }
     writeln!(out, "\nsizes known when a program runs: {}", model.symbols.join(", "))?;
@@ -47,7 +65,11 @@ fn sections(model: &Model, out: &mut String) -> std::fmt::Result {
     }
     writeln!(out, "\nconstants (w2vc compile --set NAME=VALUE)")?;
     for c in &model.constants {
-        writeln!(out, "{}", format!("  {:<24}{:<14} {}", c.name, c.value, c.doc).trim_end())?;
+        writeln!(
+            out,
+            "{}",
+            format!("  {:<24}{:<14} {}", c.name, c.value, c.doc).trim_end()
+        )?;
     }
     for (command, settings) in &model.recipes {
         writeln!(out, "\nsettings of `{command}` (--set NAME=VALUE when it runs)")?;
@@ -63,15 +85,23 @@ fn sections(model: &Model, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
+/// Writes named sizes by their names, where a definition stands in the text.
+pub fn with_size_names(text: &str, sizes: &[(String, Dim)]) -> String {
+    let mut by_length: Vec<(String, &str)> = sizes.iter().map(|(n, d)| (d.to_string(), n.as_str())).collect();
+    by_length.sort_by_key(|(d, _)| std::cmp::Reverse(d.len()));
+    // Short definitions are as clear as their names, and would be found inside other text.
+    let telling = by_length.iter().filter(|(d, _)| d.contains(['/', ' ']));
+    telling.fold(text.to_string(), |text, (d, name)| text.replace(d, name))
+}
+
 fn param_names(p: &Program) -> Vec<&str> {
-    let name = |op: &'_ Op| matches!(op, Op::Param(_));
-    let params = p.graph.nodes.iter().filter(|n| name(&n.op));
-    params
-        .filter_map(|n| match &n.op {
-            Op::Param(p) => Some(p.name.as_str()),
+    fn name(op: &Op) -> Option<&str> {
+        match op {
+            Op::Param(p) => Some(&p.name),
             _ => None,
-        })
-        .collect()
+        }
+    }
+    p.graph.nodes.iter().filter_map(|n| name(&n.op)).collect()
 }
 
 fn total<'a>(all: impl IntoIterator<Item = &'a ParamDecl>) -> i64 {
@@ -87,7 +117,7 @@ fn grouped(n: i64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(c);
@@ -115,13 +145,21 @@ impl Tree {
         if part == "{i}" {
             child.layers = p.count;
         }
-        if rest.is_empty() { child.own += p.elements() } else { child.add(rest, p) }
+        if rest.is_empty() {
+            child.own += p.elements()
+        } else {
+            child.add(rest, p)
+        }
     }
 
     fn write(&self, out: &mut String, name: &str, depth: usize) -> std::fmt::Result {
         for part in &self.order {
             let child = &self.parts[part];
-            let full = if name.is_empty() { part.clone() } else { format!("{name}.{part}") };
+            let full = if name.is_empty() {
+                part.clone()
+            } else {
+                format!("{name}.{part}")
+            };
             // A part that is alone is no level of its own.
             if child.parts.len() == 1 && depth < DEPTH {
                 child.write(out, &full, depth)?;
@@ -130,7 +168,9 @@ impl Tree {
             let layers = child.layers.map_or(String::new(), |n| format!(" ({n} layers)"));
             let label = format!("{}{full}{layers}", "  ".repeat(depth + 1));
             writeln!(out, "{label:<60}{:>14}", grouped(child.own))?;
-            if depth + 1 < DEPTH {
+            // The tensors of a block are not worth a line each.
+            let blocks_inside = child.parts.values().any(|p| !p.parts.is_empty());
+            if depth + 1 < DEPTH && blocks_inside {
                 child.write(out, &full, depth + 1)?;
             }
         }

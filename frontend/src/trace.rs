@@ -1,5 +1,6 @@
 //! Statements to tensor IR: runs a program's statements, blocks included, on values that are nodes of a graph.
 
+use crate::bind::bind;
 use crate::definitions::{Block, ParamDef};
 use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
 use crate::expr::{Call, Expr, Infix, Kind, Statement};
@@ -8,8 +9,8 @@ use crate::params::Params;
 use crate::value::{self, Value};
 use ir::graph::{Graph, ValueId};
 use ir::ops;
-use ir::scalar::{Binary, DType};
-use ir::types::{Type, TypeError};
+use ir::scalar::Binary;
+use ir::types::Type;
 use std::collections::BTreeMap;
 
 /// Builds the graph of one program.
@@ -22,7 +23,7 @@ pub struct Tracer<'a, 'g> {
     /// Calls under way, outermost first.
     calls: Vec<(Span, &'a str)>,
     /// Uses of random numbers so far.
-    sites: u32,
+    pub sites: u32,
 }
 
 pub struct Body {
@@ -41,19 +42,33 @@ pub struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     pub fn of_program(names: BTreeMap<String, Value>) -> Frame<'a> {
-        Frame { names, params: &[], prefix: String::new() }
+        Frame {
+            names,
+            params: &[],
+            prefix: String::new(),
+        }
     }
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.names.get(name)
     }
     pub fn locals(&self) -> impl Iterator<Item = &str> {
-        self.names.keys().map(String::as_str).chain(self.params.iter().map(|p| p.name.value.as_str()))
+        self.names
+            .keys()
+            .map(String::as_str)
+            .chain(self.params.iter().map(|p| p.name.value.as_str()))
     }
 }
 
 impl<'a, 'g> Tracer<'a, 'g> {
     pub fn new(globals: &'g Globals<'a>, params: &'g mut Params) -> Tracer<'a, 'g> {
-        Tracer { globals, params, graph: Graph::default(), body: None, calls: vec![], sites: 0 }
+        Tracer {
+            globals,
+            params,
+            graph: Graph::default(),
+            body: None,
+            calls: vec![],
+            sites: 0,
+        }
     }
 
     /// The graph that nodes are added to now.
@@ -75,11 +90,20 @@ impl<'a, 'g> Tracer<'a, 'g> {
             (Value::Tuple(all), n) if n == all.len() && n > 1 => all.into_iter().map(Value::Tensor).collect(),
             (Value::Tuple(all), n) => {
                 let message = format!("this gives {} values for {n} names", all.len());
-                let label = format!("expected {} names: `(a, b, ...) = ...`, `_` where one is not wanted", all.len());
+                let label = format!(
+                    "expected {} names: `(a, b, ...) = ...`, `_` where one is not wanted",
+                    all.len()
+                );
                 return Err(Diagnostic::new(s.value.span, message, label));
             }
             (single, 1) => vec![single],
-            (_, n) => return Err(Diagnostic::new(s.value.span, format!("this gives one value for {n} names"), "expected one name")),
+            (_, n) => {
+                return Err(Diagnostic::new(
+                    s.value.span,
+                    format!("this gives one value for {n} names"),
+                    "expected one name",
+                ));
+            }
         };
         for (target, value) in s.targets.iter().zip(values) {
             if target.value != "_" {
@@ -94,10 +118,25 @@ impl<'a, 'g> Tracer<'a, 'g> {
             Kind::Int(v) => Ok(Value::Int(*v)),
             Kind::Float(v) => Ok(Value::Float(*v)),
             Kind::Text(t) => Ok(Value::Text(t.clone())),
-            Kind::Name(n) => self.name(&Spanned { value: n.clone(), span: e.span }, frame),
-            Kind::List(all) => Ok(Value::List(all.iter().map(|x| self.eval(x, frame)).collect::<Result<_>>()?)),
+            Kind::Name(n) => self.name(
+                &Spanned {
+                    value: n.clone(),
+                    span: e.span,
+                },
+                frame,
+            ),
+            Kind::List(all) => Ok(Value::List(
+                all.iter().map(|x| self.eval(x, frame)).collect::<Result<_>>()?,
+            )),
             Kind::Negate(x) => match self.eval(x, frame)? {
-                Value::Tensor(v) => self.push(ops::UnaryOp { function: ir::scalar::Unary::Neg }.into(), &[v], e.span),
+                Value::Tensor(v) => self.push(
+                    ops::UnaryOp {
+                        function: ir::scalar::Unary::Neg,
+                    }
+                    .into(),
+                    &[v],
+                    e.span,
+                ),
                 number => value::arithmetic(Infix::Mul, &Value::Int(-1), &number, e.span),
             },
             Kind::Infix(op, a, b) => {
@@ -129,7 +168,9 @@ impl<'a, 'g> Tracer<'a, 'g> {
         if let Some(p) = frame.params.iter().find(|p| p.name.value == name.value) {
             return self.param(p, frame);
         }
-        self.globals.find(name)?.ok_or_else(|| self.globals.unknown(name, frame.locals()))
+        self.globals
+            .find(name)?
+            .ok_or_else(|| self.globals.unknown(name, frame.locals()))
     }
 
     fn call(&mut self, call: &'a Call, span: Span, frame: &mut Frame<'a>) -> Result<Value> {
@@ -153,7 +194,9 @@ impl<'a, 'g> Tracer<'a, 'g> {
         if name == "size" {
             return self.size(&args, call, span);
         }
-        if call.named.is_empty() && let Some(v) = value::function(&name, &args, span) {
+        if call.named.is_empty()
+            && let Some(v) = value::function(&name, &args, span)
+        {
             return v;
         }
         self.call_op(&name, call, &args, &named, span)
@@ -171,27 +214,19 @@ impl<'a, 'g> Tracer<'a, 'g> {
             None => {}
         }
         let mut known: Vec<&str> = vec!["size"];
-        known.extend(self.globals.block_names());
-        known.extend(op_names());
+        self.globals.block_names().for_each(|n| known.push(n));
+        op_names().for_each(|n| known.push(n));
         if known.contains(&name.as_str()) {
             return Ok(name.clone());
         }
-        let d = Diagnostic::new(call.name.span, format!("there is no op or block `{name}`"), "expected the name of an op or a block");
-        known.extend(frame.names.iter().filter(|(_, v)| matches!(v, Value::Callable(_))).map(|(n, _)| n.as_str()));
+        let d = Diagnostic::new(
+            call.name.span,
+            format!("there is no op or block `{name}`"),
+            "expected the name of an op or a block",
+        );
+        let given = frame.names.iter().filter(|(_, v)| matches!(v, Value::Callable(_)));
+        given.for_each(|(n, _)| known.push(n));
         Err(d.suggest(name, known))
-    }
-
-    /// `size(x, axis)`: a size of a tensor.
-    fn size(&mut self, args: &[Value], call: &Call, span: Span) -> Result<Value> {
-        let [Value::Tensor(v), axis] = args else {
-            return Err(Diagnostic::new(span, "`size` takes a tensor and an axis", "expected `size(x, 0)`"));
-        };
-        let axis = axis.as_int(call.args[1].span)?;
-        let ty = self.current().ty(*v).clone();
-        match usize::try_from(axis).ok().and_then(|a| ty.shape.get(a)) {
-            Some(d) => Ok(Value::size(d.clone())),
-            None => Err(Diagnostic::new(span, format!("axis {axis} of {ty} does not exist"), format!("expected 0 to {}", ty.rank() - 1))),
-        }
     }
 
     /// Runs a block's body in a frame of its own.
@@ -205,7 +240,11 @@ impl<'a, 'g> Tracer<'a, 'g> {
     ) -> Result<Vec<ValueId>> {
         let prefix = join(&frame.prefix, call.prefix.as_ref().map_or("", |p| &p.value));
         if let Some(p) = call.prefix.as_ref().filter(|p| p.value.contains("{i}")) {
-            return Err(Diagnostic::new(p.span, "`{i}` is the number of a layer", "expected `repeat(count)` before this call"));
+            return Err(Diagnostic::new(
+                p.span,
+                "`{i}` is the number of a layer",
+                "expected `repeat(count)` before this call",
+            ));
         }
         let names = bind(block, call, args, named)?;
         self.enter(block, call.name.span, names, prefix)
@@ -221,11 +260,19 @@ impl<'a, 'g> Tracer<'a, 'g> {
     ) -> Result<Vec<ValueId>> {
         let name = block.name.value.as_str();
         if self.calls.iter().any(|(_, n)| *n == name) {
-            let d = Diagnostic::new(at, format!("the block `{name}` calls itself"), "expected blocks that do not lead back here");
+            let d = Diagnostic::new(
+                at,
+                format!("the block `{name}` calls itself"),
+                "expected blocks that do not lead back here",
+            );
             return Err(self.with_calls(d));
         }
         self.calls.push((at, name));
-        let mut frame = Frame { names, params: &block.params, prefix };
+        let mut frame = Frame {
+            names,
+            params: &block.params,
+            prefix,
+        };
         let run = self.run(&block.body, &mut frame).and_then(|()| {
             let result = |r: &'a Spanned<String>| match self.name(r, &frame)? {
                 Value::Tensor(v) => Ok(v),
@@ -242,74 +289,9 @@ impl<'a, 'g> Tracer<'a, 'g> {
     }
 
     fn with_calls(&self, d: Diagnostic) -> Diagnostic {
-        self.calls.iter().rev().fold(d, |d, (span, name)| d.related(*span, format!("in this call of `{name}`")))
-    }
-
-    /// Tensors for positional operands; numbers become constants of the element type of the tensors beside them.
-    fn operands(&mut self, name: &str, args: &[Value], spans: &[Span]) -> Result<Vec<ValueId>> {
-        // The first operand of a select is a condition and says nothing of the choices.
-        let skip = if name == "select" { 1 } else { 0 };
-        let beside = args.iter().skip(skip).find_map(|a| match a {
-            Value::Tensor(v) => Some(*v),
-            _ => None,
-        });
-        let dtype = beside.map(|v| self.current().ty(v).dtype);
-        let mut all = vec![];
-        for (a, span) in args.iter().zip(spans) {
-            all.push(match a {
-                Value::Tensor(v) => *v,
-                Value::Int(v) => {
-                    let dtype = dtype.unwrap_or(DType::I32);
-                    self.current().constant_of(dtype, *v as f64)
-                }
-                Value::Float(_) if dtype == Some(DType::I32) => {
-                    return Err(Diagnostic::new(*span, "a fraction beside a tensor of i32", "expected a whole number"));
-                }
-                Value::Float(v) => {
-                    let dtype = dtype.unwrap_or(DType::F32);
-                    self.current().constant_of(dtype, *v)
-                }
-                other => {
-                    let d = Diagnostic::new(*span, format!("`{name}` cannot read {}", other.what()), "expected a tensor or a number");
-                    return Err(match other {
-                        Value::Tuple(_) => d.help("take the results apart first: `(a, b) = ...`"),
-                        _ => d,
-                    });
-                }
-            });
-        }
-        Ok(all)
-    }
-
-    fn call_op(
-        &mut self,
-        name: &str,
-        call: &'a Call,
-        args: &[Value],
-        named: &[(&Spanned<String>, Value, Span)],
-        span: Span,
-    ) -> Result<Value> {
-        let site = self.sites;
-        let (op, used) = crate::op_call::make(name, call, named, site)?;
-        self.sites += used as u32;
-        let spans: Vec<Span> = call.args.iter().map(|a| a.span).collect();
-        let args = self.operands(name, args, &spans)?;
-        self.push(op, &args, span)
-    }
-
-    /// Adds a node; what type inference says becomes the message.
-    pub fn push(&mut self, op: ops::Op, args: &[ValueId], span: Span) -> Result<Value> {
-        let types: Vec<String> = args.iter().map(|a| self.current().ty(*a).to_string()).collect();
-        let name = op.name();
-        let node = self.current().push(op, args).map_err(|TypeError(text)| {
-            let label = format!("the operands are {}", types.join(", "));
-            let d = Diagnostic::new(span, text, if types.is_empty() { "there are no operands".into() } else { label });
-            match name {
-                "div" => d.help("floor_div(a, b) divides i32 values; cast(x, dtype: f32) makes floats"),
-                _ => d,
-            }
-        })?;
-        Ok(single_or_tuple(self.current().results(node)))
+        self.calls.iter().rev().fold(d, |d, (span, name)| {
+            d.related(*span, format!("in this call of `{name}`"))
+        })
     }
 
     pub fn input(&mut self, name: &str, ty: Type) -> Value {
@@ -317,7 +299,7 @@ impl<'a, 'g> Tracer<'a, 'g> {
     }
 }
 
-fn single_or_tuple(results: Vec<ValueId>) -> Value {
+pub fn single_or_tuple(results: Vec<ValueId>) -> Value {
     match results[..] {
         [one] => Value::Tensor(one),
         _ => Value::Tuple(results),
@@ -330,38 +312,5 @@ pub fn join(a: &str, b: &str) -> String {
         ("", b) => b.into(),
         (a, "") => a.into(),
         (a, b) => format!("{a}.{b}"),
-    }
-}
-
-/// A block's arguments and numbers by name.
-pub fn bind(
-    block: &Block,
-    call: &Call,
-    args: Vec<Value>,
-    named: Vec<(&Spanned<String>, Value, Span)>,
-) -> Result<BTreeMap<String, Value>> {
-    let name = &block.name.value;
-    let list = |all: &[Spanned<String>]| all.iter().map(|a| a.value.as_str()).collect::<Vec<_>>().join(", ");
-    if args.len() != block.args.len() {
-        let message = format!("`{name}` takes {} values, and here are {}", block.args.len(), args.len());
-        let d = Diagnostic::new(call.name.span, message, format!("expected {name}({})", list(&block.args)));
-        return Err(d.related(block.name.span, "defined here"));
-    }
-    let mut names: BTreeMap<String, Value> = block.args.iter().map(|a| a.value.clone()).zip(args).collect();
-    for (key, value, _) in named {
-        if !block.dims.iter().any(|d| d.value == key.value) {
-            let message = format!("`{name}` has no `{}`", key.value);
-            let d = Diagnostic::new(key.span, message, format!("expected one of: {}", list(&block.dims)));
-            return Err(d.suggest(&key.value, block.dims.iter().map(|d| d.value.as_str())));
-        }
-        names.insert(key.value.clone(), value);
-    }
-    match block.dims.iter().find(|d| !names.contains_key(&d.value)) {
-        Some(missing) => {
-            let message = format!("`{name}` is not told its `{}`", missing.value);
-            let d = Diagnostic::new(call.name.span, message, format!("expected `{}: ...` among the attributes", missing.value));
-            Err(d.related(missing.span, "declared here"))
-        }
-        None => Ok(names),
     }
 }

@@ -59,16 +59,28 @@ impl Value {
         match self {
             Value::Int(v) => Ok(Dim::from(*v)),
             Value::Dim(d) => Ok(d.clone()),
-            Value::Float(v) => Err(Diagnostic::new(span, format!("a size is whole, and this is {v}"), "expected a whole number")
-                .help("floor_div(a, b) divides and rounds down")),
-            other => Err(Diagnostic::new(span, format!("a size cannot be {}", other.what()), "expected a size")),
+            Value::Float(v) => Err(Diagnostic::new(
+                span,
+                format!("a size is whole, and this is {v}"),
+                "expected a whole number",
+            )
+            .help("floor_div(a, b) divides and rounds down")),
+            other => Err(Diagnostic::new(
+                span,
+                format!("a size cannot be {}", other.what()),
+                "expected a size",
+            )),
         }
     }
 
     pub fn as_int(&self, span: Span) -> Result<i64> {
         match self.as_dim(span)?.as_const() {
             Some(v) => Ok(v),
-            None => Err(Diagnostic::new(span, "this must be known when compiling", "expected a whole number")),
+            None => Err(Diagnostic::new(
+                span,
+                "this must be known when compiling",
+                "expected a whole number",
+            )),
         }
     }
 
@@ -93,8 +105,10 @@ impl Value {
             }
             other => {
                 let found = format!("an attribute cannot be {}", other.what());
-                return Err(Diagnostic::new(span, found, "expected a number, a size, a string or a list")
-                    .help("tensors are operands: they come first and have no name"));
+                return Err(
+                    Diagnostic::new(span, found, "expected a number, a size, a string or a list")
+                        .help("tensors are operands: they come first and have no name"),
+                );
             }
         })
     }
@@ -102,7 +116,13 @@ impl Value {
 
 /// `a op b` without tensors. Whole numbers stay whole where the result is; a size is divided rounding down.
 pub fn arithmetic(op: Infix, a: &Value, b: &Value, span: Span) -> Result<Value> {
-    let wrong = |v: &Value| Diagnostic::new(span, format!("there is no arithmetic on {}", v.what()), "expected numbers");
+    let wrong = |v: &Value| {
+        Diagnostic::new(
+            span,
+            format!("there is no arithmetic on {}", v.what()),
+            "expected numbers",
+        )
+    };
     for v in [a, b] {
         if !matches!(v, Value::Int(_) | Value::Float(_) | Value::Dim(_)) {
             return Err(wrong(v));
@@ -136,7 +156,11 @@ pub fn arithmetic(op: Infix, a: &Value, b: &Value, span: Span) -> Result<Value> 
         Infix::Div => match y.as_const() {
             Some(y) if y > 0 => x.floor_div(y),
             _ => x.exact_div(&y).ok_or_else(|| {
-                Diagnostic::new(span, format!("{x} is not a multiple of {y}"), "expected a positive constant divisor")
+                Diagnostic::new(
+                    span,
+                    format!("{x} is not a multiple of {y}"),
+                    "expected a positive constant divisor",
+                )
             })?,
         },
     }))
@@ -169,8 +193,13 @@ pub fn evaluate(e: &Expr, lookup: &mut dyn FnMut(&Spanned<String>) -> Result<Val
         Kind::Int(v) => Ok(Value::Int(*v)),
         Kind::Float(v) => Ok(Value::Float(*v)),
         Kind::Text(t) => Ok(Value::Text(t.clone())),
-        Kind::Name(n) => lookup(&Spanned { value: n.clone(), span: e.span }),
-        Kind::List(all) => Ok(Value::List(all.iter().map(|x| evaluate(x, lookup)).collect::<Result<_>>()?)),
+        Kind::Name(n) => lookup(&Spanned {
+            value: n.clone(),
+            span: e.span,
+        }),
+        Kind::List(all) => Ok(Value::List(
+            all.iter().map(|x| evaluate(x, lookup)).collect::<Result<_>>()?,
+        )),
         Kind::Negate(x) => {
             let x = evaluate(x, lookup)?;
             arithmetic(Infix::Mul, &Value::Int(-1), &x, e.span)
@@ -180,13 +209,27 @@ pub fn evaluate(e: &Expr, lookup: &mut dyn FnMut(&Spanned<String>) -> Result<Val
             arithmetic(*op, &a, &b, e.span)
         }
         Kind::Call(call) => {
-            let args = call.args.iter().map(|x| evaluate(x, lookup)).collect::<Result<Vec<_>>>()?;
+            let args = call
+                .args
+                .iter()
+                .map(|x| evaluate(x, lookup))
+                .collect::<Result<Vec<_>>>()?;
             function(&call.name.value, &args, e.span).unwrap_or_else(|| {
-                let known = Unary::ALL.iter().map(|f| f.name()).chain(Binary::ALL.iter().map(|f| f.name()));
+                let known = Unary::ALL
+                    .iter()
+                    .map(|f| f.name())
+                    .chain(Binary::ALL.iter().map(|f| f.name()));
                 let message = format!("`{}` is no function of these numbers", call.name.value);
-                Err(Diagnostic::new(call.name.span, message, "expected a function of numbers").suggest(&call.name.value, known))
+                Err(
+                    Diagnostic::new(call.name.span, message, "expected a function of numbers")
+                        .suggest(&call.name.value, known),
+                )
             })
         }
-        Kind::Repeat { .. } => Err(Diagnostic::new(e.span, "there is nothing to repeat here", "expected a number")),
+        Kind::Repeat { .. } => Err(Diagnostic::new(
+            e.span,
+            "there is nothing to repeat here",
+            "expected a number",
+        )),
     }
 }

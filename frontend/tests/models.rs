@@ -1,16 +1,223 @@
 //! The published models, as described in models/.
 
-use frontend::{Model, check_report, load};
-use std::path::{Path, PathBuf};
+use frontend::{Model, Program, load};
+use ir::artifact::Init;
+use ir::ops::Op;
+use std::collections::BTreeSet;
+use std::path::Path;
 
 fn model(name: &str, sets: &[(&str, &str)]) -> Model {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name);
     let sets: Vec<(String, String)> = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
     load(&path, &sets).unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// Elements of the parameters that a program reads.
+fn elements(m: &Model, program: &str) -> i64 {
+    read_by(m.program(program).unwrap())
+        .iter()
+        .map(|n| m.param(n).unwrap().elements())
+        .sum()
+}
+
+fn read_by(p: &Program) -> BTreeSet<String> {
+    let name = |op: &Op| match op {
+        Op::Param(p) => Some(p.name.clone()),
+        _ => None,
+    };
+    p.graph.nodes.iter().filter_map(|n| name(&n.op)).collect()
+}
+
+/// The sizes of transformers' models of these configurations, vocabulary of 32.
 #[test]
-fn base_loads() {
+fn parameter_counts_are_the_published_ones() {
+    let base = model("base.ron", &[]);
+    assert_eq!(elements(&base, "pretrain"), 95_044_608);
+    assert_eq!(elements(&base, "finetune"), 94_396_320);
+    let large = model("large.ron", &[]);
+    assert_eq!(elements(&large, "pretrain"), 317_390_592);
+    assert_eq!(elements(&large, "finetune"), 315_471_520);
+    let tiny = elements(&model("tiny.ron", &[]), "pretrain");
+    assert!((800_000..1_200_000).contains(&tiny), "{tiny}");
+}
+
+#[test]
+fn names_and_shapes_are_those_of_hugging_face_checkpoints() {
+    for (file, folder) in [("base.ron", "base_like"), ("large.ron", "large_like")] {
+        let heads = if folder == "base_like" { "4" } else { "2" };
+        let small = [
+            ("hidden", "32"),
+            ("layers", "3"),
+            ("ffn", "64"),
+            ("channels", "16"),
+            ("pos_kernel", "16"),
+            ("pos_groups", "4"),
+            ("codes", "8"),
+            ("code_dim", "8"),
+            ("proj_dim", "16"),
+            ("num_negatives", "20"),
+            ("heads", heads),
+        ];
+        let m = model(file, &small);
+        for (program, part) in [("pretrain", "pretrain"), ("finetune", "ctc")] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../tests/fixtures")
+                .join(folder)
+                .join(part);
+            let bytes = std::fs::read(path.join("model.safetensors")).unwrap();
+            let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+            let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+            let want: BTreeSet<(String, Vec<i64>)> = header
+                .as_object()
+                .unwrap()
+                .iter()
+                .filter(|(name, _)| *name != "__metadata__")
+                .map(|(name, t)| (name.clone(), serde_json::from_value(t["shape"].clone()).unwrap()))
+                .collect();
+            let mut got = BTreeSet::new();
+            for name in read_by(m.program(program).unwrap()) {
+                let p = m.param(&name).unwrap();
+                let layers = 0..p.count.unwrap_or(1);
+                got.extend(layers.map(|i| (name.replace("{i}", &i.to_string()), p.shape.clone())));
+            }
+            assert_eq!(got, want, "{file} {program}");
+            let config: serde_json::Value = serde_json::from_str(&m.export[program]).unwrap();
+            let theirs: serde_json::Value =
+                serde_json::from_slice(&std::fs::read(path.join("config.json")).unwrap()).unwrap();
+            for field in [
+                "architectures",
+                "model_type",
+                "conv_dim",
+                "conv_kernel",
+                "conv_stride",
+                "conv_bias",
+                "feat_extract_norm",
+                "do_stable_layer_norm",
+                "hidden_size",
+                "num_attention_heads",
+                "num_hidden_layers",
+                "intermediate_size",
+                "codevector_dim",
+                "proj_codevector_dim",
+                "num_codevectors_per_group",
+                "num_codevector_groups",
+                "num_conv_pos_embeddings",
+                "num_conv_pos_embedding_groups",
+                "vocab_size",
+                "layer_norm_eps",
+                "num_negatives",
+            ] {
+                assert_eq!(config[field], theirs[field], "{file} {program} {field}");
+            }
+        }
+    }
+}
+
+#[test]
+fn parameters_start_as_published() {
     let m = model("base.ron", &[]);
-    println!("{}", check_report(&m));
+    let init = |name: &str| m.param(name).unwrap().init.clone();
+    let std = |v: f64| Init::Normal { std: v };
+    assert_eq!(
+        init("wav2vec2.feature_extractor.conv_layers.1.conv.weight"),
+        std((2.0f64 / (512.0 * 3.0)).sqrt())
+    );
+    assert_eq!(init("wav2vec2.encoder.layers.{i}.attention.q_proj.weight"), std(0.02));
+    let conv = "wav2vec2.encoder.pos_conv_embed.conv.parametrizations.weight";
+    assert_eq!(
+        init(&format!("{conv}.original1")),
+        std((4.0f64 / (128.0 * 768.0)).sqrt())
+    );
+    assert_eq!(
+        init(&format!("{conv}.original0")),
+        Init::NormOf {
+            param: format!("{conv}.original1"),
+            axis: 2
+        }
+    );
+    let bound = 1.0 / 512f64.sqrt();
+    assert_eq!(
+        init("wav2vec2.feature_projection.projection.bias"),
+        Init::Uniform {
+            low: -bound,
+            high: bound
+        }
+    );
+    assert_eq!(init("quantizer.weight_proj.weight"), std(1.0));
+    assert_eq!(init("quantizer.codevectors"), Init::Uniform { low: 0.0, high: 1.0 });
+    let bound = (6.0f64 / (768.0 + 32.0)).sqrt();
+    assert_eq!(
+        init("lm_head.weight"),
+        Init::Uniform {
+            low: -bound,
+            high: bound
+        }
+    );
+}
+
+/// A repeated layer is one body; each use of random numbers has a site of its own; inference draws none.
+#[test]
+fn graphs_hold_the_layer_once_and_random_sites_differ() {
+    let m = model("base.ron", &[]);
+    let sites = |g: &ir::graph::Graph| -> Vec<u32> {
+        let of = |op: &Op| match op {
+            Op::Dropout(d) => vec![d.site],
+            Op::Repeat(r) => r
+                .body
+                .nodes
+                .iter()
+                .filter_map(|n| match &n.op {
+                    Op::Dropout(d) => Some(d.site),
+                    _ => None,
+                })
+                .collect(),
+            _ => vec![],
+        };
+        g.nodes.iter().flat_map(|n| of(&n.op)).collect()
+    };
+    let all = sites(&m.program("pretrain").unwrap().graph);
+    assert_eq!(all.len(), 7, "input, features, before the layers, and four in a layer");
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+    for quiet in ["validate_pretrain", "validate_finetune", "transcribe"] {
+        assert!(sites(&m.program(quiet).unwrap().graph).is_empty(), "{quiet}");
+    }
+    let repeats = m
+        .program("transcribe")
+        .unwrap()
+        .graph
+        .nodes
+        .iter()
+        .filter(|n| matches!(n.op, Op::Repeat(_)))
+        .count();
+    assert_eq!(repeats, 1);
+}
+
+#[test]
+fn training_programs_train_what_they_should() {
+    let m = model("tiny.ron", &[]);
+    let trains = |p: &str| m.program(p).unwrap().trains.clone();
+    assert_eq!(trains("pretrain").len(), read_by(m.program("pretrain").unwrap()).len());
+    assert!(trains("finetune").iter().all(|n| !n.contains("feature_extractor")));
+    assert!(
+        trains("finetune")
+            .iter()
+            .any(|n| n == "wav2vec2.feature_projection.layer_norm.weight")
+    );
+    assert_eq!(trains("finetune_head"), ["lm_head.weight", "lm_head.bias"]);
+    assert!(trains("transcribe").is_empty());
+}
+
+#[test]
+fn set_changes_constants_and_all_that_follows_from_them() {
+    let m = model(
+        "tiny.ron",
+        &[("hidden", "64"), ("ffn", "hidden * 2"), ("feature_l2", "0")],
+    );
+    assert_eq!(
+        m.param("wav2vec2.encoder.layers.{i}.feed_forward.output_dense.weight")
+            .unwrap()
+            .shape,
+        [64, 128]
+    );
+    assert!(m.constants.iter().any(|c| c.name == "feature_l2" && c.value == 0.0));
 }

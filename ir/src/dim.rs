@@ -86,6 +86,15 @@ impl Dim {
         if rest.as_const().is_some() {
             return whole; // 0 <= rest < d
         }
+        // floor((g a + c) / (g e)) = floor((a + floor(c/g)) / e): what all but the constant share leaves the division.
+        let shared = rest.0.iter().filter(|(m, _)| !m.is_empty()).fold(d, |g, (_, c)| gcd(g, *c));
+        if shared > 1 {
+            let mut less = Dim::default();
+            for (m, c) in rest.0 {
+                less.add_term(m, c.div_euclid(shared));
+            }
+            return whole + less.floor_div(d / shared);
+        }
         // floor((floor(a/p) + c) / d) = floor((a + c p) / (p d)): nested divisions become one.
         if let Some((inner, p, c)) = rest.single_div() {
             return whole + (inner + Dim::from(c * p)).floor_div(p * d);
@@ -175,6 +184,10 @@ impl Dim {
             }
         }
     }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a.abs() } else { gcd(b, a % b) }
 }
 
 impl std::ops::Add for Dim {
@@ -366,6 +379,8 @@ mod tests {
         assert_eq!(d("((N - 5)/5 - 3)/2 + 1"), d("(N - 10)/10"));
         assert_eq!(d("B*T*3 - T*B"), d("2*B*T"));
         assert_eq!(d("(4*N + 8)/4"), d("N + 2"));
+        assert_eq!(d("(6*N + 7)/4"), d("N + (N + 1)/2 + 1"));
+        assert_eq!(d("(16*((N + 80)/160) - 16)/32 + 1"), d("(((N + 80)/160) - 1)/2 + 1"));
         assert_eq!(d("6*B*T").exact_div(&d("2*T")), Some(d("3*B")));
         assert_eq!(d("B + 1").exact_div(&d("T")), None);
     }

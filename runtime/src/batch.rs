@@ -159,10 +159,16 @@ impl Layout<'_> {
     }
 
     fn negatives(&self, port: &Port) -> Result<Tensor, Error> {
-        let count = match port.shape.get(2).and_then(|d| d.as_const()) {
-            Some(k) => k as usize,
-            None => self.settings.count("negatives", 1)? as usize,
-        };
+        let wanted = self.settings.count("negatives", 1)? as usize;
+        let count = port
+            .shape
+            .get(2)
+            .and_then(|d| d.as_const())
+            .map_or(wanted, |k| k as usize);
+        if count != wanted {
+            let what = format!("`negatives` is {wanted}, and this model was compiled for {count}; use that number");
+            return Err(Error::Setting(what));
+        }
         let most = self.most_masked();
         let mut stream = self.occasion.stream(Purpose::Negatives);
         let mut all = Vec::with_capacity(self.masked_rows.len() * most * count);

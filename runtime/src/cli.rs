@@ -420,7 +420,7 @@ mod tests {
         want.sort();
         assert_eq!(grads, want);
 
-        let mut fault = |mask: &[i32], negatives: &[i32], most, part: &str| {
+        let fault = |mask: &[i32], negatives: &[i32], most, part: &str| {
             batch(&file, mask, negatives, most);
             let error = step().unwrap_err();
             assert!(error.contains(part), "{error}");

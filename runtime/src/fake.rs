@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::session::{AdamStep, Session, Tensor};
-use ir::artifact::{Artifact, Init, Param, Port, Program};
+use ir::artifact::{Artifact, Init, Param, Port, Program, Setting, SettingValue};
 use ir::dim::Dim;
 use ir::scalar::DType;
 use std::collections::BTreeMap;
@@ -49,11 +49,16 @@ pub fn artifact() -> Artifact {
         offset,
         init,
     };
+    let negatives = Setting {
+        name: "negatives".into(),
+        value: SettingValue::Number(5.0),
+        doc: String::new(),
+    };
     Artifact {
         name: "fake".into(),
         cpu_features: vec![],
         constants: BTreeMap::new(),
-        recipes: BTreeMap::new(),
+        recipes: [("pretrain".to_string(), vec![negatives])].into(),
         export: BTreeMap::new(),
         params: vec![
             param("wav2vec2.encoder.w", &[3], 0, Init::Normal { std: 1.0 }),

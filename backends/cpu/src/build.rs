@@ -125,8 +125,14 @@ fn compile_part(
     for index in part {
         let (name, kernel) = &kernels[*index];
         let functions = emit(&unit, &format!("k{index}"), kernel).map_err(|e| match e {
-            Error::Unsupported { what, .. } => Error::Unsupported { kernel: name.clone(), what },
-            Error::Invalid { message, .. } => Error::Invalid { kernel: name.clone(), message },
+            Error::Unsupported { what, .. } => Error::Unsupported {
+                kernel: name.clone(),
+                what,
+            },
+            Error::Invalid { message, .. } => Error::Invalid {
+                kernel: name.clone(),
+                message,
+            },
             e => e,
         })?;
         emitted.push((*index, functions));

@@ -33,7 +33,11 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &ColumnKernel) -> Re
     for (axis, at) in at.into_iter().enumerate() {
         item.axes[axis] = Some(at);
     }
-    let walk = Walk { e: &e, values: &values, body };
+    let walk = Walk {
+        e: &e,
+        values: &values,
+        body,
+    };
     values.hoist(&mut item, walk.roots());
     let n = e.dim(&body.columns);
     let past = e.iadd(first, e.i64(width));
@@ -61,7 +65,10 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &ColumnKernel) -> Re
     }
     e.close_loop(items, e.i64(1), &[]);
     e.finish();
-    Ok(Emitted { entries: vec![(name.into(), numel(&extents))], ..Default::default() })
+    Ok(Emitted {
+        entries: vec![(name.into(), numel(&extents))],
+        ..Default::default()
+    })
 }
 
 struct Walk<'a, 'u, 'c> {
@@ -72,7 +79,12 @@ struct Walk<'a, 'u, 'c> {
 
 impl<'c> Walk<'_, '_, 'c> {
     fn roots(&self) -> Vec<usize> {
-        self.body.reduce.iter().map(|(_, v)| *v).chain(roots(&self.body.store)).collect()
+        self.body
+            .reduce
+            .iter()
+            .map(|(_, v)| *v)
+            .chain(roots(&self.body.store))
+            .collect()
     }
 
     /// Reduces and stores some vectors of columns; `item` is the point outside of them.
@@ -86,7 +98,8 @@ impl<'c> Walk<'_, '_, 'c> {
             self.body.reduce.iter().map(of).collect()
         };
         let (part, total) = (accumulators(false), accumulators(true));
-        let start = |a: &[Accumulator]| -> Vec<V<'c>> { vectors.iter().flat_map(|_| a).flat_map(|a| a.start(e)).collect() };
+        let start =
+            |a: &[Accumulator]| -> Vec<V<'c>> { vectors.iter().flat_map(|_| a).flat_map(|a| a.start(e)).collect() };
         let count = total.len() * vectors.len();
         let n = e.dim(&numel(&self.body.reduced));
         let origin: Vec<V<'c>> = self.body.reduced.iter().map(|_| e.i64(0).into()).collect();

@@ -7,6 +7,8 @@
 //!
 //! The summed axis is treated as one axis of `k_outer * k` steps; only address computations see its two parts.
 
+mod canonical;
+
 use crate::Error;
 use crate::entry::{Emitted, Entry, Unit, unsupported};
 use crate::gemm::code::Code;
@@ -14,7 +16,7 @@ use crate::gemm::{self, DEPTH, Layout, Tile};
 use crate::value::Values;
 use inkwell::values::{FunctionValue, IntValue, PointerValue};
 use ir::dim::Dim;
-use ir::kernel::{Contract, Coord, Index, Kernel, Store, Strided, Value};
+use ir::kernel::{Contract, Kernel, Strided};
 use ir::scalar::DType;
 
 /// Columns that one item of the packing entry packs.
@@ -34,10 +36,7 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract) -> Result
     {
         return unsupported(name, "a product of operands that are not f32");
     }
-    let plan = Plan::new(
-        Tile::for_lanes(unit.target.lanes()),
-        with_contiguous_columns(with_long_steps(body.clone())),
-    );
+    let plan = Plan::new(Tile::for_lanes(unit.target.lanes()), canonical::form(body.clone()));
     let pack_name = format!("{name}_pack");
     plan.write_pack(unit.entry(&pack_name, slots));
     plan.write_product(unit.entry(name, slots));
@@ -60,66 +59,6 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract) -> Result
 
 fn ceil_div(d: &Dim, by: i64) -> Dim {
     (d.clone() + Dim::from(by - 1)).floor_div(by)
-}
-
-/// Makes the inner part of the summed axis long where that is free: one axis if both operands allow it.
-fn with_long_steps(mut body: Contract) -> Contract {
-    if body.k.is_one() {
-        std::mem::swap(&mut body.k, &mut body.k_outer);
-        for operand in [&mut body.a, &mut body.b] {
-            std::mem::swap(&mut operand.k, &mut operand.k_outer);
-        }
-    }
-    if [&body.a, &body.b]
-        .iter()
-        .all(|operand| operand.k_outer == operand.k.clone() * body.k.clone())
-    {
-        body.k = body.k_outer * body.k;
-        body.k_outer = Dim::from(1);
-    }
-    body
-}
-
-/// The transposed product where its stores then have unit stride along the columns, which become vectors.
-fn with_contiguous_columns(mut body: Contract) -> Contract {
-    let row = body.batch.len();
-    let along = |index: &Index, axis| {
-        let strides = index.terms.iter().filter(|(_, coord)| *coord == Coord::Axis(axis));
-        strides.fold(Dim::default(), |sum, (stride, _)| sum + stride.clone())
-    };
-    let strided = |axis| body.store.iter().filter(|s| !along(&s.index, axis).is_one()).count();
-    if strided(row + 1) <= strided(row) {
-        return body;
-    }
-    let swap = |axis: &mut usize| {
-        *axis = if *axis == row {
-            row + 1
-        } else if *axis == row + 1 {
-            row
-        } else {
-            *axis
-        }
-    };
-    let swap_index = |index: &mut Index| {
-        for (_, coord) in &mut index.terms {
-            if let Coord::Axis(axis) = coord {
-                swap(axis);
-            }
-        }
-    };
-    for value in &mut body.values {
-        match value {
-            Value::Axis(axis) => swap(axis),
-            Value::Load { index, .. } | Value::Uniform { index, .. } => swap_index(index),
-            _ => {}
-        }
-    }
-    for Store { index, .. } in &mut body.store {
-        swap_index(index);
-    }
-    std::mem::swap(&mut body.a, &mut body.b);
-    std::mem::swap(&mut body.m, &mut body.n);
-    body
 }
 
 /// Sizes of blocks and the items of both entries.

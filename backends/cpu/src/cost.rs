@@ -29,7 +29,7 @@ pub fn estimate(kernel: &Kernel) -> Cost {
                         walk.work(&b.axes, reduce.iter().map(|r| r.1), store);
                         walk.flops = walk.flops.clone() + numel(&b.axes) * Dim::from(reduce.len() as i64);
                     }
-                    Phase::Row { store } => walk.work(&[outer, &[columns.clone()]].concat(), [], store),
+                    Phase::Row { store } => walk.work(&[outer, std::slice::from_ref(columns)].concat(), [], store),
                 }
             }
             walk.cost()
@@ -54,12 +54,27 @@ pub fn estimate(kernel: &Kernel) -> Cost {
             walk.flops = walk.flops.clone() + two.clone() * numel(&axes) * depth;
             // Of rows that overlap, each brings a stride of new elements.
             for (operand, free) in [(&b.a, &b.m), (&b.b, &b.n)] {
-                let outer = b.batch.iter().zip(&operand.batch).chain([(&b.k_outer, &operand.k_outer)]);
-                let outer: Dim = outer.filter(|(_, stride)| !stride.is_zero()).map(|(extent, _)| extent.clone()).product();
+                let outer = b
+                    .batch
+                    .iter()
+                    .zip(&operand.batch)
+                    .chain([(&b.k_outer, &operand.k_outer)]);
+                let outer: Dim = outer
+                    .filter(|(_, stride)| !stride.is_zero())
+                    .map(|(extent, _)| extent.clone())
+                    .product();
                 let overlap = operand.k.is_one()
-                    && operand.free.as_const().zip(b.k.as_const()).is_some_and(|(stride, k)| stride < k);
+                    && operand
+                        .free
+                        .as_const()
+                        .zip(b.k.as_const())
+                        .is_some_and(|(stride, k)| stride < k);
                 let row = if overlap { operand.free.clone() } else { b.k.clone() };
-                let elements = if operand.free.is_zero() { outer * row } else { outer * free.clone() * row };
+                let elements = if operand.free.is_zero() {
+                    outer * row
+                } else {
+                    outer * free.clone() * row
+                };
                 walk.bytes = walk.bytes.clone() + elements * walk.width(operand.slot);
             }
             walk.cost()
@@ -71,13 +86,19 @@ pub fn estimate(kernel: &Kernel) -> Cost {
             let moved = s.rows.clone() * s.count.clone() * s.width.clone();
             let out = s.rows.clone() * s.into.clone() * s.width.clone();
             let index = s.rows.clone() * s.count.clone() * Dim::from(4);
-            Cost { flops: moved.clone(), bytes: (moved + out) * width + index }
+            Cost {
+                flops: moved.clone(),
+                bytes: (moved + out) * width + index,
+            }
         }
         Body::Ctc(c) => {
             let cells = c.batch.clone() * c.time.clone() * (two.clone() * c.labels.clone() + Dim::from(1));
             // Two sums of three exponentials and one posterior.
             let flops = cells * Dim::from(9 * TRANSCENDENTAL);
-            Cost { flops, bytes: Dim::from(8) * c.batch.clone() * c.time.clone() * c.vocab.clone() }
+            Cost {
+                flops,
+                bytes: Dim::from(8) * c.batch.clone() * c.time.clone() * c.vocab.clone(),
+            }
         }
     }
 }
@@ -87,7 +108,10 @@ fn attention(a: &Attention, products: i64, tensors: i64) -> Cost {
     let heads = a.batch.clone() * Dim::from(a.heads);
     let scores = heads.clone() * a.time.clone() * a.time.clone();
     let flops = scores * Dim::from(2 * products * a.head_dim + TRANSCENDENTAL);
-    Cost { flops, bytes: heads * a.time.clone() * Dim::from(a.head_dim * tensors * 4) }
+    Cost {
+        flops,
+        bytes: heads * a.time.clone() * Dim::from(a.head_dim * tensors * 4),
+    }
 }
 
 /// Adds up expressions and the elements they touch.
@@ -103,7 +127,14 @@ struct Walk<'k> {
 impl<'k> Walk<'k> {
     fn new(kernel: &'k Kernel, values: &'k [Value]) -> Self {
         let (flops, bytes) = Default::default();
-        Walk { kernel, values, seen: BTreeSet::new(), touched: vec![], flops, bytes }
+        Walk {
+            kernel,
+            values,
+            seen: BTreeSet::new(),
+            touched: vec![],
+            flops,
+            bytes,
+        }
     }
 
     fn width(&self, slot: Slot) -> Dim {
@@ -128,7 +159,12 @@ impl<'k> Walk<'k> {
     /// Values and stores over a space; what was counted before is not counted again.
     fn work(&mut self, space: &[Dim], values: impl IntoIterator<Item = ValId>, stores: &'k [Store]) {
         let extent = |axes: &BTreeSet<usize>| -> Dim {
-            space.iter().enumerate().filter(|(i, _)| axes.contains(i)).map(|(_, d)| d.clone()).product()
+            space
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| axes.contains(i))
+                .map(|(_, d)| d.clone())
+                .product()
         };
         let mut todo: Vec<ValId> = values.into_iter().chain(stores.iter().map(|s| s.value)).collect();
         while let Some(v) = todo.pop() {
@@ -162,7 +198,10 @@ impl<'k> Walk<'k> {
     }
 
     fn cost(self) -> Cost {
-        Cost { flops: self.flops, bytes: self.bytes }
+        Cost {
+            flops: self.flops,
+            bytes: self.bytes,
+        }
     }
 }
 
@@ -189,10 +228,20 @@ mod tests {
         let x = b.load(0, strides("0", &["C", "1"]));
         let g = b.load(1, strides("0", &["0", "1"]));
         let y = b.binary(Binary::Mul, x, g);
-        let phase = Phase::Columns { reduce: vec![], store: vec![store(2, strides("0", &["C", "1"]), y)] };
-        let row = RowKernel { axes: vec![d("R"), d("C")], values: b.values, phases: vec![phase] };
+        let phase = Phase::Columns {
+            reduce: vec![],
+            store: vec![store(2, strides("0", &["C", "1"]), y)],
+        };
+        let row = RowKernel {
+            axes: vec![d("R"), d("C")],
+            values: b.values,
+            phases: vec![phase],
+        };
         let slots = slots(&[DType::F32, DType::F32], &[DType::F32]);
-        let cost = estimate(&Kernel { slots, body: ir::kernel::Body::Row(row) });
+        let cost = estimate(&Kernel {
+            slots,
+            body: ir::kernel::Body::Row(row),
+        });
         assert_eq!(cost.flops, d("R*C"));
         assert_eq!(cost.bytes, d("8*R*C + 4*C"));
     }

@@ -28,7 +28,11 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Ctc) -> Result<Emit
     e.finish();
     // ext (i32, in f64 cells), jump, after, posterior, and a row of alpha per frame and one before the first.
     let scratch = row * (body.time.clone() + Dim::from(5)) * Dim::from(8);
-    Ok(Emitted { entries: vec![(name.into(), body.batch.clone())], scratch, ..Default::default() })
+    Ok(Emitted {
+        entries: vec![(name.into(), body.batch.clone())],
+        scratch,
+        ..Default::default()
+    })
 }
 
 struct Utterance<'a, 'u, 'c> {
@@ -85,7 +89,9 @@ impl<'a, 'u, 'c> Utterance<'a, 'u, 'c> {
         let e = self.e;
         let zero = e.f32(0.0);
         let all = e.imul(self.time, self.vocab);
-        e.for_vectors(e.i64(0), all, |i, mask| e.store_vector(F32, e.at(F32, self.grad, i), zero, mask));
+        e.for_vectors(e.i64(0), all, |i, mask| {
+            e.store_vector(F32, e.at(F32, self.grad, i), zero, mask)
+        });
         let positions = self.extend();
         let total = self.forward(positions);
         let impossible = e.fcmp(FloatPredicate::OEQ, total, self.infinity());
@@ -123,7 +129,11 @@ impl<'a, 'u, 'c> Utterance<'a, 'u, 'c> {
         self.set(self.jump, even, self.infinity());
         // A repeated label needs the blank between.
         let repeated = e.icmp(IntPredicate::EQ, label, last);
-        self.set(self.jump, odd, e.select(repeated, self.infinity(), e.constant(F64, 0.0)));
+        self.set(
+            self.jump,
+            odd,
+            e.select(repeated, self.infinity(), e.constant(F64, 0.0)),
+        );
         let next = e.add(count, e.resize(e.truth(real), 64));
         let count = e.close_loop(l, one, &[next, label])[0].into_int_value();
         let end = e.imul(count, two);

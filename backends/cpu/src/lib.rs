@@ -15,13 +15,16 @@
 //! | module | role |
 //! |-|-|
 //! | `target` | instruction sets and vector width |
-//! | `entry` | one entry function being written: operands, sizes, arithmetic, loops |
+//! | `entry` | one entry function being written: operands, sizes |
+//! | `arith`, `flow` | its arithmetic; its loops and conditions |
 //! | `memory` | loads and stores of vectors, masks, gathers |
-//! | `math` | exp, log, erf, tanh as vector code |
-//! | `value` | scalar values of kernel IR as vector code |
+//! | `function`, `math`, `random` | scalar functions; exp, log, erf, tanh; random numbers |
+//! | `value`, `reduce` | scalar values of kernel IR as vector code; reductions of them |
 //! | `row`, `column`, `contract`, `gemm`, `attention`, `scatter`, `ctc` | the bodies |
-//! | `link` | object file to flat image |
+//! | `cost` | estimates of work |
+//! | `build`, `link` | kernels to object files; these to a flat image |
 
+mod arith;
 mod attention;
 mod build;
 mod column;
@@ -29,10 +32,13 @@ mod contract;
 mod cost;
 mod ctc;
 mod entry;
+mod flow;
+mod function;
 mod gemm;
 pub mod link;
 mod math;
 mod memory;
+mod random;
 mod reduce;
 mod row;
 mod scatter;

@@ -134,3 +134,65 @@ fn relocate<'d>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Target;
+    use inkwell::context::Context;
+    use inkwell::memory_buffer::MemoryBuffer;
+    use inkwell::targets::FileType;
+
+    /// The object file of LLVM IR.
+    fn object(ir: &str) -> Vec<u8> {
+        let ctx = Context::create();
+        let text = MemoryBuffer::create_from_memory_range_copy(format!("{ir}\0").as_bytes(), "test");
+        let module = ctx.create_module_from_ir(text).expect("valid IR");
+        let machine = Target::parse("x86-64-v3")
+            .and_then(|t| t.machine())
+            .expect("LLVM knows x86-64");
+        module.set_triple(&machine.get_triple());
+        machine
+            .write_to_memory_buffer(&module, FileType::Object)
+            .expect("an object")
+            .as_slice()
+            .to_vec()
+    }
+
+    fn error(ir: &str) -> String {
+        flatten([object(ir).as_slice()].into_iter())
+            .err()
+            .expect("it cannot stand alone")
+            .to_string()
+    }
+
+    #[test]
+    fn images_stand_alone() {
+        let calls = error(
+            "declare float @expf(float) define float @f(float %x) { %y = call float @expf(float %x) ret float %y }",
+        );
+        assert_eq!(calls, "generated code: it refers to `expf`, which is not part of it");
+        let writes = error("@g = global i32 3 define void @f() { store i32 4, ptr @g ret void }");
+        assert!(writes.contains("writable data"), "{writes}");
+    }
+
+    /// A function of one object calls one of another, and reads a constant.
+    #[test]
+    fn objects_are_joined() {
+        let f = object(
+            "declare i64 @g(i64) define i64 @f(i64 %x) { %y = call i64 @g(i64 %x) %z = add i64 %y, 1 ret i64 %z }",
+        );
+        let g = object(
+            "@t = private constant [3 x i64] [i64 7, i64 8, i64 9] define i64 @g(i64 %i) {
+               %p = getelementptr i64, ptr @t, i64 %i %v = load i64, ptr %p ret i64 %v }",
+        );
+        let image = flatten([f.as_slice(), g.as_slice()].into_iter()).expect("it links");
+        let mut map = memmap2::MmapMut::map_anon(image.bytes.len()).expect("memory");
+        map.copy_from_slice(&image.bytes);
+        let map = map.make_exec().expect("executable memory");
+        // SAFETY: `f` takes and gives an i64 and reads nothing but the image.
+        let f: extern "C" fn(i64) -> i64 =
+            unsafe { std::mem::transmute(map.as_ptr().add(image.function("f").expect("it is there"))) };
+        assert_eq!([f(0), f(1), f(2)], [8, 9, 10]);
+    }
+}

@@ -116,7 +116,7 @@ impl<'c> Entry<'_, 'c> {
     }
 
     /// Combines all lanes of vectors pairwise, halves first: the order depends on nothing but the number of lanes.
-    pub fn fold_lanes_of(&self, v: &[V<'c>], combine: &dyn Fn(&[V<'c>], &[V<'c>]) -> Vec<V<'c>>) -> Vec<V<'c>> {
+    pub fn fold_lanes_of(&self, v: &[V<'c>], combine: impl Fn(&[V<'c>], &[V<'c>]) -> Vec<V<'c>>) -> Vec<V<'c>> {
         let mut v = v.to_vec();
         let mut lanes = self.lanes_of(v[0]);
         while lanes > 1 {
@@ -129,7 +129,7 @@ impl<'c> Entry<'_, 'c> {
 
     /// [`Entry::fold_lanes_of`] for one vector.
     pub fn fold_lanes(&self, v: V<'c>, combine: &dyn Fn(V<'c>, V<'c>) -> V<'c>) -> V<'c> {
-        self.fold_lanes_of(&[v], &|x, y| vec![combine(x[0], y[0])])[0]
+        self.fold_lanes_of(&[v], |x, y| vec![combine(x[0], y[0])])[0]
     }
 
     /// Lanes `from..from + count`; a scalar where `count` is 1.

@@ -19,7 +19,11 @@ impl Accumulator {
     /// Of values of `dtype`. With `long`, f32 values are summed in f64.
     pub fn new(kind: Reduction, dtype: DType, long: bool) -> Accumulator {
         let wide = long && kind == Reduction::Sum && dtype == DType::F32;
-        Accumulator { kind, dtype, inner: if wide { DType::F64 } else { dtype } }
+        Accumulator {
+            kind,
+            dtype,
+            inner: if wide { DType::F64 } else { dtype },
+        }
     }
 
     /// What changes no result.
@@ -33,7 +37,11 @@ impl Accumulator {
 
     /// The type of the result.
     pub fn dtype(&self) -> DType {
-        if self.kind == Reduction::ArgMax { DType::I32 } else { self.dtype }
+        if self.kind == Reduction::ArgMax {
+            DType::I32
+        } else {
+            self.dtype
+        }
     }
 
     /// Vectors of state.
@@ -44,7 +52,11 @@ impl Accumulator {
     /// The state before the first value. Lane i of an arg-max starts at column i, its first one.
     pub fn start<'c>(&self, e: &Entry<'_, 'c>) -> Vec<V<'c>> {
         let first = e.splat(self.identity(e), e.lanes);
-        if self.kind == Reduction::ArgMax { vec![first, e.iota(false)] } else { vec![first] }
+        if self.kind == Reduction::ArgMax {
+            vec![first, e.iota(false)]
+        } else {
+            vec![first]
+        }
     }
 
     /// Takes one value per lane; `position` is its column.
@@ -69,17 +81,25 @@ impl Accumulator {
     }
 
     fn sum<'c>(&self, e: &Entry<'_, 'c>, x: V<'c>, y: V<'c>) -> V<'c> {
-        if self.inner.is_float() { e.fadd(x, y) } else { e.add(x, y) }
+        if self.inner.is_float() {
+            e.fadd(x, y)
+        } else {
+            e.add(x, y)
+        }
     }
 
     /// Whether `x` replaces `y` as a maximum whose position is wanted; NaN never does.
     fn beats<'c>(&self, e: &Entry<'_, 'c>, x: V<'c>, y: V<'c>) -> V<'c> {
-        if self.dtype.is_float() { e.fcmp(FloatPredicate::OGT, x, y) } else { e.icmp(IntPredicate::SGT, x, y) }
+        if self.dtype.is_float() {
+            e.fcmp(FloatPredicate::OGT, x, y)
+        } else {
+            e.icmp(IntPredicate::SGT, x, y)
+        }
     }
 
     /// The result over all lanes, a scalar.
     pub fn finish<'c>(&self, e: &Entry<'_, 'c>, state: &[V<'c>]) -> V<'c> {
-        let folded = e.fold_lanes_of(state, &|x, y| match self.kind {
+        let folded = e.fold_lanes_of(state, |x, y| match self.kind {
             Reduction::Sum => vec![self.sum(e, x[0], y[0])],
             Reduction::Max => vec![e.max(x[0], y[0])],
             Reduction::ArgMax => {

@@ -21,7 +21,11 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &RowKernel) -> Resul
     let reductions: Vec<(Reduction, ValId)> = body.phases.iter().flat_map(reductions_of).copied().collect();
     let values = Values::new(&e, &body.values, body.axes.len(), reductions.len());
     let cut = matches!(body.phases.as_slice(), [Phase::Columns { reduce, .. }] if reduce.is_empty());
-    let blocks = if cut { (columns.clone() + Dim::from(BLOCK - 1)).floor_div(BLOCK) } else { Dim::from(1) };
+    let blocks = if cut {
+        (columns.clone() + Dim::from(BLOCK - 1)).floor_div(BLOCK)
+    } else {
+        Dim::from(1)
+    };
     let extents: Vec<Dim> = outer.iter().cloned().chain([blocks]).collect();
 
     let items = e.open_loop(e.begin, e.end, &[]);
@@ -38,7 +42,14 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &RowKernel) -> Resul
     for (axis, at) in at.into_iter().enumerate() {
         row.axes[axis] = Some(at);
     }
-    let walk = Walk { e: &e, values: &values, first, last, columns, reductions: &reductions };
+    let walk = Walk {
+        e: &e,
+        values: &values,
+        first,
+        last,
+        columns,
+        reductions: &reductions,
+    };
     let mut done = 0;
     for phase in &body.phases {
         match phase {
@@ -54,7 +65,10 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &RowKernel) -> Resul
     }
     e.close_loop(items, e.i64(1), &[]);
     e.finish();
-    Ok(Emitted { entries: vec![(name.into(), extents.into_iter().product())], ..Default::default() })
+    Ok(Emitted {
+        entries: vec![(name.into(), extents.into_iter().product())],
+        ..Default::default()
+    })
 }
 
 fn reductions_of(phase: &Phase) -> &[(Reduction, ValId)] {
@@ -85,7 +99,8 @@ impl<'c> Walk<'_, '_, 'c> {
             .iter()
             .map(|(kind, v)| Accumulator::new(*kind, self.values.dtype(*v, self.reductions), long))
             .collect();
-        self.values.hoist(row, reduce.iter().map(|(_, v)| *v).chain(roots(store)));
+        self.values
+            .hoist(row, reduce.iter().map(|(_, v)| *v).chain(roots(store)));
 
         let lanes = e.i64(e.lanes as i64);
         let count = e.isub(self.last, self.first);
@@ -101,7 +116,11 @@ impl<'c> Walk<'_, '_, 'c> {
             if never {
                 continue;
             }
-            let (from, to) = if masked { (whole, self.last) } else { (self.first, whole) };
+            let (from, to) = if masked {
+                (whole, self.last)
+            } else {
+                (self.first, whole)
+            };
             let l = e.open_loop(from, to, &state);
             let mut p = row.clone();
             p.axes[self.values.column()] = Some(l.index);
@@ -110,7 +129,10 @@ impl<'c> Walk<'_, '_, 'c> {
             state = e.close_loop(l, lanes, &next);
         }
         let mut state = state.as_slice();
-        accumulators.iter().map(|a| a.finish(e, take(&mut state, a.len()))).collect()
+        accumulators
+            .iter()
+            .map(|a| a.finish(e, take(&mut state, a.len())))
+            .collect()
     }
 
     /// One vector of columns.

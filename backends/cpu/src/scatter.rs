@@ -27,11 +27,15 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Scatter) -> Result<
     let out = e.at(dtype, e.slot(body.out), e.imul(row, e.imul(into, width)));
     let from = e.at(dtype, e.slot(body.from), e.imul(row, e.imul(count, width)));
     if body.width.is_one() {
-        e.for_vectors(e.i64(0), into, |i, mask| e.store_vector(dtype, e.at(dtype, out, i), zero, mask));
+        e.for_vectors(e.i64(0), into, |i, mask| {
+            e.store_vector(dtype, e.at(dtype, out, i), zero, mask)
+        });
     } else {
         let l = e.open_loop(e.i64(0), into, &[]);
         let target = e.at(dtype, out, e.imul(l.index, width));
-        e.for_vectors(first, last, |c, mask| e.store_vector(dtype, e.at(dtype, target, c), zero, mask));
+        e.for_vectors(first, last, |c, mask| {
+            e.store_vector(dtype, e.at(dtype, target, c), zero, mask)
+        });
         e.close_loop(l, e.i64(1), &[]);
     }
     let l = e.open_loop(e.i64(0), count, &[]);
@@ -51,7 +55,10 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Scatter) -> Result<
     e.close_loop(l, e.i64(1), &[]);
     e.close_loop(items, e.i64(1), &[]);
     e.finish();
-    Ok(Emitted { entries: vec![(name.into(), extents.into_iter().product())], ..Default::default() })
+    Ok(Emitted {
+        entries: vec![(name.into(), extents.into_iter().product())],
+        ..Default::default()
+    })
 }
 
 fn sum<'c>(e: &Entry<'_, 'c>, dtype: DType, x: V<'c>, y: V<'c>) -> V<'c> {
@@ -68,7 +75,12 @@ fn add<'c>(
     mask: Option<VectorValue<'c>>,
 ) {
     let (source, target) = (e.at(dtype, source, column), e.at(dtype, target, column));
-    let total = sum(e, dtype, e.load_vector(dtype, target, mask), e.load_vector(dtype, source, mask));
+    let total = sum(
+        e,
+        dtype,
+        e.load_vector(dtype, target, mask),
+        e.load_vector(dtype, source, mask),
+    );
     e.store_vector(dtype, target, total, mask);
 }
 

@@ -60,9 +60,15 @@ pub fn d(s: &str) -> Dim {
 impl Program {
     /// Compiles for this machine; `sizes` may use the given symbols and `layer`.
     pub fn new(kernel: &Kernel, symbols: &[&str]) -> Program {
+        Program::for_vectors(kernel, symbols, None)
+    }
+
+    /// [`Program::new`] with vectors of so many bits, which the processor need not have: LLVM then divides them.
+    pub fn for_vectors(kernel: &Kernel, symbols: &[&str], vector_bits: Option<u32>) -> Program {
         let layer = (!symbols.contains(&"layer")).then_some("layer");
         let symbols: Vec<Arc<str>> = symbols.iter().copied().chain(layer).map(Arc::from).collect();
-        let target = Target::host().unwrap_or_else(|e| panic!("{e}"));
+        let mut target = Target::host().unwrap_or_else(|e| panic!("{e}"));
+        target.vector_bits = vector_bits.unwrap_or(target.vector_bits);
         let compiled = compile(&[("test".into(), kernel.clone())], &symbols, &target).unwrap_or_else(|e| panic!("{e}"));
         let mut map = memmap2::MmapMut::map_anon(compiled.code.len()).expect("memory for the image");
         map.copy_from_slice(&compiled.code);
@@ -122,7 +128,11 @@ impl Body {
         self.values.len() - 1
     }
     pub fn load(&mut self, slot: usize, index: Index) -> ValId {
-        self.push(Value::Load { slot, index, guard: None })
+        self.push(Value::Load {
+            slot,
+            index,
+            guard: None,
+        })
     }
     pub fn constant(&mut self, v: f64) -> ValId {
         self.push(Value::constant(DType::F32, v))
@@ -137,20 +147,37 @@ impl Body {
 
 /// An index over axes, one stride per axis.
 pub fn strides(base: &str, strides: &[&str]) -> Index {
-    Index { base: d(base), terms: strides.iter().enumerate().map(|(a, s)| (d(s), Coord::Axis(a))).collect() }
+    Index {
+        base: d(base),
+        terms: strides
+            .iter()
+            .enumerate()
+            .map(|(a, s)| (d(s), Coord::Axis(a)))
+            .collect(),
+    }
 }
 
 pub fn store(slot: usize, index: Index, value: ValId) -> Store {
-    Store { slot, index, value, accumulate: false }
+    Store {
+        slot,
+        index,
+        value,
+        accumulate: false,
+    }
 }
 
 /// Slots of these types that are read, then slots that are updated.
 pub fn slots(read: &[DType], update: &[DType]) -> Vec<SlotDecl> {
     let decl = |access| move |dtype: &DType| SlotDecl { dtype: *dtype, access };
-    read.iter().map(decl(Access::Read)).chain(update.iter().map(decl(Access::Update))).collect()
+    read.iter()
+        .map(decl(Access::Read))
+        .chain(update.iter().map(decl(Access::Update)))
+        .collect()
 }
 
 /// Reproducible numbers in [-1, 1).
 pub fn noise(n: usize, seed: u32) -> Vec<f32> {
-    (0..n).map(|i| ir::rng::uniform([seed, 17], i as u32) * 2.0 - 1.0).collect()
+    (0..n)
+        .map(|i| ir::rng::uniform([seed, 17], i as u32) * 2.0 - 1.0)
+        .collect()
 }

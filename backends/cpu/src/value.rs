@@ -2,11 +2,11 @@
 //! everything that does not depend on it stays scalar.
 
 use crate::entry::{Entry, V};
+use inkwell::IntPredicate;
 use inkwell::values::{IntValue, VectorValue};
-use inkwell::{FloatPredicate, IntPredicate};
 use ir::dim::Dim;
 use ir::kernel::{Coord, Index, Reduction, Store, ValId, Value};
-use ir::scalar::{Binary, DType, Unary};
+use ir::scalar::{DType, Unary};
 
 /// Where values are computed: coordinates and inputs known so far, and what has been computed from them. A clone is a
 /// point further in: set more coordinates on it, and what the outer point computed is reused.
@@ -193,11 +193,11 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
             Value::Load { slot, index, guard } => self.load(*slot, index, *guard, p),
             Value::Unary(f, x) => {
                 let x = self.eval(*x, p);
-                self.unary(*f, x)
+                e.unary(*f, x)
             }
             Value::Binary(f, x, y) => {
                 let (x, y) = (self.eval(*x, p), self.eval(*y, p));
-                self.binary(*f, x, y)
+                e.binary(*f, x, y)
             }
             Value::Select { cond, then, other } => {
                 let cond = self.condition(*cond, p);
@@ -415,55 +415,6 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
             (v, _) => v,
         }
     }
-
-    fn unary(&self, f: Unary, x: V<'c>) -> V<'c> {
-        let e = self.e;
-        let float = e.scalar_type(x).is_float_type();
-        match f {
-            Unary::Neg if float => e.fneg(x),
-            Unary::Neg => e.sub(e.i32(0), x),
-            Unary::Abs if float => e.intrinsic("llvm.fabs", &[x]),
-            Unary::Abs => e.select(e.icmp(IntPredicate::SLT, x, e.i32(0)), e.sub(e.i32(0), x), x),
-            Unary::Exp => e.exp(x),
-            Unary::Log => e.log(x),
-            Unary::Sqrt => e.intrinsic("llvm.sqrt", &[x]),
-            Unary::Rsqrt => e.fdiv(e.float_like(x, 1.0), e.intrinsic("llvm.sqrt", &[x])),
-            Unary::Erf => e.erf(x),
-            Unary::Tanh => e.tanh(x),
-            Unary::Not => e.truth(e.icmp(IntPredicate::EQ, x, e.i32(0))),
-        }
-    }
-
-    fn binary(&self, f: Binary, x: V<'c>, y: V<'c>) -> V<'c> {
-        let e = self.e;
-        let float = e.scalar_type(x).is_float_type();
-        let compare = |fp, ip| e.truth(if float { e.fcmp(fp, x, y) } else { e.icmp(ip, x, y) });
-        let set = |v| e.icmp(IntPredicate::NE, v, e.i32(0));
-        match f {
-            Binary::Add if float => e.fadd(x, y),
-            Binary::Add => e.add(x, y),
-            Binary::Sub if float => e.fsub(x, y),
-            Binary::Sub => e.sub(x, y),
-            Binary::Mul if float => e.fmul(x, y),
-            Binary::Mul => e.mul(x, y),
-            Binary::Div => e.fdiv(x, y),
-            Binary::FloorDiv => {
-                // Exact in f64 for all i32, and no lane can trap. The divisor of lanes that do not exist may be 0.
-                let y = e.select(e.icmp(IntPredicate::SGT, y, e.i32(1)), y, e.i32(1));
-                let q = e.fdiv(e.cast(x, DType::F64), e.cast(y, DType::F64));
-                e.cast(e.intrinsic("llvm.floor", &[q]), DType::I32)
-            }
-            Binary::Max if float => e.fmax(x, y),
-            Binary::Max => e.select(e.icmp(IntPredicate::SGT, x, y), x, y),
-            Binary::Min if float => e.fmin(x, y),
-            Binary::Min => e.select(e.icmp(IntPredicate::SLT, x, y), x, y),
-            Binary::Less => compare(FloatPredicate::OLT, IntPredicate::SLT),
-            Binary::LessEq => compare(FloatPredicate::OLE, IntPredicate::SLE),
-            Binary::Equal => compare(FloatPredicate::OEQ, IntPredicate::EQ),
-            Binary::And => e.truth(e.and(set(x), set(y))),
-            Binary::Or => e.truth(e.or(set(x), set(y))),
-        }
-    }
 }
 
 /// What stores are computed from: their values and the values in their addresses.
@@ -473,44 +424,4 @@ pub fn roots(stores: &[Store]) -> Vec<ValId> {
         Coord::Axis(_) => None,
     });
     stores.iter().map(|s| s.value).chain(indices).collect()
-}
-
-/// Counter-based random numbers, bit for bit those of `ir::rng`.
-impl<'c> Entry<'_, 'c> {
-    /// The two keys (i32) of a stream, computed once per call: seeds are elements 0 and 1 of an i32 slot.
-    pub fn random_keys(&self, seed: usize, site: u32) -> [IntValue<'c>; 2] {
-        if let Some(keys) = self.random_keys.borrow().get(&(seed, site)) {
-            return *keys;
-        }
-        let layer = self.symbol("layer");
-        let keys = self.in_head(|| {
-            let element = |i| self.load(DType::I32, self.at(DType::I32, self.slot(seed), self.i64(i)));
-            let word = |v: u32| self.i32(v as i32);
-            let site = ir::rng::mix(site.wrapping_mul(0x9e37_79b9) ^ 0x85eb_ca6b);
-            let a = self.mix(self.xor(element(0), word(site)));
-            let layer = self.mul(self.resize(layer.into(), 32), word(0xc2b2_ae35));
-            let b = self.mix(self.xor(element(1), self.mix(self.xor(layer, a))));
-            [a.into_int_value(), b.into_int_value()]
-        });
-        self.random_keys.borrow_mut().insert((seed, site), keys);
-        keys
-    }
-
-    fn mix(&self, x: V<'c>) -> V<'c> {
-        let word = |v: u32| self.i32(v as i32);
-        let x = self.xor(x, self.lshr(x, 16));
-        let x = self.mul(x, word(0x7feb_352d));
-        let x = self.xor(x, self.lshr(x, 15));
-        let x = self.mul(x, word(0x846c_a68b));
-        self.xor(x, self.lshr(x, 16))
-    }
-
-    /// f32 uniforms in [0, 1) for i32 counters.
-    pub fn uniform(&self, keys: [IntValue<'c>; 2], counter: V<'c>) -> V<'c> {
-        let inner = self.mix(self.xor(counter, keys[0].into()));
-        let bits = self.mix(self.add(inner, keys[1].into()));
-        // 24 bits: the signed conversion is exact.
-        let top = self.cast(self.lshr(bits, 8), DType::F32);
-        self.fmul(top, self.f32(1.0 / 16_777_216.0))
-    }
 }

@@ -171,26 +171,24 @@ fn loops_run_kept_layers_in_order() {
 #[test]
 fn lives_that_are_too_short_are_found() {
     let right = poisoned(&program(), one_after_the_other).unwrap();
-    // Counts as live to the end of the second loop, and from the start of the first: still right.
+    for (buffer, live, step) in [(SAVED, (1, 5), 6), (TEMP, (3, 4), 2), (STATE, (1, 7), 0)] {
+        let mut p = program();
+        p.buffers[buffer].live = live;
+        assert_eq!(
+            poisoned(&p, one_after_the_other),
+            Err(Error::NotLive { buffer, step, live })
+        );
+    }
+    // An end inside a loop that does not hold the whole life is that of the loop: lives to its last step.
     let mut p = program();
-    p.buffers[SAVED].live = (1, 5);
-    let saved_too_short = poisoned(&p, one_after_the_other);
-    assert_eq!(
-        saved_too_short,
-        Err(Error::NotLive {
-            buffer: SAVED,
-            step: 6,
-            live: (1, 5)
-        })
-    );
-    // Born again in every turn, so the second loop would read NaN of skipped and earlier layers.
-    p.buffers[STATE].live = (1, 7);
+    p.buffers[STATE].live = (0, 3);
+    let live = (0, 4);
     assert_eq!(
         poisoned(&p, one_after_the_other),
         Err(Error::NotLive {
             buffer: STATE,
-            step: 0,
-            live: (1, 7)
+            step: 6,
+            live
         })
     );
     // A step that reads what it never wrote sees NaN.

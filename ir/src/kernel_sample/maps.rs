@@ -4,7 +4,7 @@ use super::exprs::{Exprs, Known};
 use super::{Draw, EPS, Extent, Sample, dims};
 use crate::dim::Dim;
 use crate::kernel::*;
-use crate::scalar::DType;
+use crate::scalar::{Binary, DType, Unary};
 
 const ROWS: &[i64] = &[1, 2, 3, 5];
 const COLUMNS: &[i64] = &[1, 2, 3, 7, 8, 9, 16, 17, 31, 64, 65, 130];
@@ -71,9 +71,7 @@ fn in_place(d: &mut Draw, exprs: &mut Exprs, of: &[usize]) -> Store {
     };
     let there = exprs.push(load, before);
     let factor = exprs.constant(DType::F32, 0.5);
-    exprs
-        .values
-        .push(Value::Binary(crate::scalar::Binary::Mul, there.id, factor.id));
+    exprs.values.push(Value::Binary(Binary::Mul, there.id, factor.id));
     let value = exprs.values.len() - 1;
     // Other uses of what was there would depend on when they happen.
     exprs.pool.retain(|k| k.id != there.id);
@@ -148,6 +146,9 @@ pub fn row(seed: u32) -> Sample {
     let mut d = Draw::new(seed);
     let mut axes = d.extents(2, ROWS);
     axes.push(d.extent(COLUMNS));
+    if d.rand.int(0, 15) == 0 {
+        return softmax(d, axes);
+    }
     let (columns, count) = (axes.len() - 1, axes.len());
     let mut exprs = Exprs::new(axes.clone());
     let (mut phases, mut number): (Vec<Phase>, usize) = (vec![], 0);
@@ -215,6 +216,71 @@ pub fn row(seed: u32) -> Sample {
         phases,
     };
     d.sample(Body::Row(body))
+}
+
+/// Softmax over the first columns of each row, masked by minus infinity; the first column always counts.
+fn softmax(mut d: Draw, axes: Vec<Extent>) -> Sample {
+    let columns = axes.len() - 1;
+    let (rows, everywhere): (Vec<usize>, Vec<usize>) = ((0..columns).collect(), (0..=columns).collect());
+    let exprs = Exprs::new(axes.clone());
+    let (index, len) = exprs.layout(&mut d, &everywhere, false);
+    let x = d.floats(Access::Read, len);
+    let (lasts, count) = exprs.layout(&mut d, &rows, true);
+    let most = axes[columns].size - 1;
+    let last = d.slot(DType::I32, Access::Read, count, |r| r.int(0, most) as f64);
+    let (place, len) = exprs.layout(&mut d, &everywhere, true);
+    let out = d.floats(Access::Write, len);
+    d.operands[out].tolerance = 32.0 * EPS;
+    let at = |slot, index: &Index| Value::Load {
+        slot,
+        index: index.clone(),
+        guard: None,
+    };
+    let store = |value| {
+        vec![Store {
+            slot: out,
+            index: place.clone(),
+            value,
+            accumulate: false,
+        }]
+    };
+    let values = vec![
+        at(x, &index),
+        at(last, &lasts),
+        Value::Axis(columns),
+        Value::Binary(Binary::LessEq, 2, 1),
+        Value::constant(DType::F32, f64::NEG_INFINITY),
+        Value::Select {
+            cond: 3,
+            then: 0,
+            other: 4,
+        },
+        Value::Reduced(0),
+        Value::Binary(Binary::Sub, 5, 6),
+        Value::Unary(Unary::Exp, 7),
+        Value::Reduced(1),
+        at(out, &place),
+        Value::Binary(Binary::Div, 10, 9),
+    ];
+    let phases = vec![
+        Phase::Columns {
+            reduce: vec![(Reduction::Max, 5)],
+            store: vec![],
+        },
+        Phase::Columns {
+            reduce: vec![(Reduction::Sum, 8)],
+            store: store(8),
+        },
+        Phase::Columns {
+            reduce: vec![],
+            store: store(11),
+        },
+    ];
+    d.sample(Body::Row(RowKernel {
+        axes: dims(&axes),
+        values,
+        phases,
+    }))
 }
 
 /// A column kernel that stores its reductions and functions of them.

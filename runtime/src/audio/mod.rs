@@ -224,4 +224,76 @@ mod tests {
             .to_string();
         assert!(gone.contains("gone.wav") && gone.contains("check the path"), "{gone}");
     }
+
+    #[test]
+    fn other_formats_go_through_the_other_decoder() {
+        let dir = tempfile::tempdir().unwrap();
+        let wave: Vec<i16> = (0..8_000)
+            .map(|i| (16_000.0 * (TAU * 440.0 * i as f64 / 8_000.0).sin()) as i16)
+            .collect();
+        let near = |path: &Path, tolerance: f32| {
+            assert_eq!(probe(path).unwrap(), 16_000);
+            let heard = Reader::default().read(path).unwrap();
+            assert_eq!(heard.len(), 16_000);
+            for (i, w) in wave.iter().enumerate().skip(500).take(7_000) {
+                let want = *w as f32 / 32_768.0;
+                assert!(
+                    (heard[2 * i] - want).abs() < tolerance,
+                    "{}: {i}: {} {want}",
+                    path.display(),
+                    heard[2 * i]
+                );
+            }
+        };
+        // AIFF: big-endian, the rate 8000 as an 80-bit float.
+        let mut aiff = b"FORM\0\0\0\0AIFFCOMM\0\0\0\x12\0\x01".to_vec();
+        aiff.extend((wave.len() as u32).to_be_bytes());
+        aiff.extend([0, 16, 0x40, 0x0b, 0xfa, 0, 0, 0, 0, 0, 0, 0]);
+        aiff.extend(b"SSND");
+        aiff.extend((2 * wave.len() as u32 + 8).to_be_bytes());
+        aiff.extend([0; 8]);
+        wave.iter().for_each(|s| aiff.extend(s.to_be_bytes()));
+        let size = (aiff.len() as u32 - 8).to_be_bytes();
+        aiff[4..8].copy_from_slice(&size);
+        let path = dir.path().join("a.aiff");
+        std::fs::write(&path, &aiff).unwrap();
+        near(&path, 0.002);
+        // WAV with 8-bit mu-law, which hound does not know.
+        let mut wav = b"RIFF\0\0\0\0WAVEfmt \x12\0\0\0\x07\0\x01\0".to_vec();
+        wav.extend(b"\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0\0\0data");
+        wav.extend((wave.len() as u32).to_le_bytes());
+        wav.extend(wave.iter().map(|s| mu_law(*s)));
+        let size = (wav.len() as u32 - 8).to_le_bytes();
+        wav[4..8].copy_from_slice(&size);
+        let path = dir.path().join("mu.wav");
+        std::fs::write(&path, &wav).unwrap();
+        near(&path, 0.03);
+    }
+
+    /// G.711.
+    fn mu_law(sample: i16) -> u8 {
+        let magnitude = (sample as i32).abs().min(32_635) + 132;
+        let exponent = 24 - magnitude.leading_zeros() as i32;
+        let fraction = (magnitude >> (exponent + 3)) & 15;
+        !(((sample < 0) as u8) << 7 | (exponent << 4) as u8 | fraction as u8)
+    }
+
+    #[test]
+    fn one_sample_is_a_clip() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("one.wav");
+        for sample_rate in [8_000, 16_000, 44_100, 96_000] {
+            let spec = WavSpec {
+                channels: 1,
+                sample_rate,
+                bits_per_sample: 16,
+                sample_format: SampleFormat::Int,
+            };
+            let mut w = WavWriter::create(&path, spec).unwrap();
+            w.write_sample(1000i16).unwrap();
+            w.finalize().unwrap();
+            let heard = Reader::default().read(&path).unwrap();
+            assert_eq!(heard.len(), probe(&path).unwrap(), "{sample_rate}");
+        }
+    }
 }

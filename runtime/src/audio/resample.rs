@@ -22,7 +22,12 @@ impl Resampler {
         const REMEDY: &str = "convert it to 16 kHz first, for example by `ffmpeg -i FILE -ar 16000 OUT.wav`";
         let failed = |e: &dyn std::fmt::Display| bad(path, format!("it cannot be resampled ({e})"), REMEDY);
         if let std::collections::btree_map::Entry::Vacant(place) = self.by_rate.entry(raw.rate) {
-            let made = Fft::new(raw.rate as usize, RATE as usize, 1024, 1, FixedSync::Both).map_err(|e| failed(&e))?;
+            // Whole periods of the two rates, and an even number of them: half a block is the filter's delay, which is
+            // cut off in whole samples.
+            let period = raw.rate as usize / gcd(raw.rate, RATE) as usize;
+            let block = period * 1024usize.div_ceil(period).next_multiple_of(2);
+            let made = Fft::new(raw.rate as usize, RATE as usize, block, 1, FixedSync::Both);
+            let made = made.map_err(|e| failed(&e))?;
             place.insert(made);
         }
         let frames = raw.samples.len();
@@ -36,4 +41,8 @@ impl Resampler {
         out.resize(want, 0.0);
         Ok(out)
     }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -32,6 +32,8 @@ pub struct Task {
     pub seed: u64,
     /// Clips found shorter than this, whatever a manifest said, are skipped.
     pub min_samples: usize,
+    /// A batch has no more samples than this, padding included, whatever a manifest said.
+    pub max_tokens: usize,
     /// All clips of a batch to the length of the shortest.
     pub equal: bool,
     /// Zero mean and unit variance, over the whole clip before it is cropped.
@@ -137,6 +139,25 @@ fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task:
             clip.wave = clip.wave[start..start + crop].to_vec();
         }
     }
+    // Lengths that a manifest understates must not make a batch that does not fit.
+    let (mut count, mut longest) = (0, 0);
+    clips.retain(|clip: &Clip| {
+        let width = longest.max(clip.wave.len());
+        let fits = (count + 1) * width <= task.max_tokens;
+        if fits {
+            (count, longest) = (count + 1, width);
+        } else {
+            skipped.push(Skipped {
+                path: clip.path.clone(),
+                reason: format!(
+                    "with its {} samples the batch exceeds max_tokens = {}; correct the manifest or raise the setting",
+                    clip.wave.len(),
+                    task.max_tokens
+                ),
+            });
+        }
+        fits
+    });
     Loaded {
         position: plan.position,
         next,
@@ -187,6 +208,7 @@ mod tests {
         let task = Task {
             seed: 7,
             min_samples: 0,
+            max_tokens: 1_200,
             equal: true,
             normalize: false,
         };

@@ -12,7 +12,9 @@ struct Line([u64; 8]);
 
 impl Arena {
     pub fn new(bytes: usize) -> Arena {
-        Arena { words: vec![Line::default(); bytes.div_ceil(64)] }
+        Arena {
+            words: vec![Line::default(); bytes.div_ceil(64)],
+        }
     }
     pub fn len(&self) -> usize {
         self.words.len() * 64

@@ -27,7 +27,8 @@ pub struct Bundle {
 /// # Errors
 /// Where the artifact cannot be serialised.
 pub fn append(runner: &[u8], artifact: &Artifact, code: &[u8]) -> Result<Vec<u8>, Error> {
-    let bytes = postcard::to_stdvec(artifact).map_err(|e| Error::Usage(format!("the artifact has no binary form: {e}")))?;
+    let bytes =
+        postcard::to_stdvec(artifact).map_err(|e| Error::Usage(format!("the artifact has no binary form: {e}")))?;
     let mut out = runner.to_vec();
     let artifact_offset = out.len();
     out.extend_from_slice(&bytes);
@@ -49,7 +50,8 @@ impl Bundle {
     pub fn read(path: &Path) -> Result<Bundle, Error> {
         let mut file = File::open(path).map_err(Error::io("open", path))?;
         let mut footer = [0; FOOTER];
-        file.seek(SeekFrom::End(-(FOOTER as i64))).map_err(Error::io("read", path))?;
+        file.seek(SeekFrom::End(-(FOOTER as i64)))
+            .map_err(Error::io("read", path))?;
         file.read_exact(&mut footer).map_err(Error::io("read", path))?;
         if footer[32..] != MAGIC[..] {
             let what = "carries no compiled model; make one with `w2vc compile FILE.ron --target cpu`";
@@ -61,6 +63,11 @@ impl Bundle {
         file.read_exact(&mut bytes).map_err(Error::io("read", path))?;
         let damaged = |e| Error::Usage(format!("`{}` is damaged ({e}); compile it again", path.display()));
         let artifact = postcard::from_bytes(&bytes).map_err(damaged)?;
-        Ok(Bundle { artifact, path: path.into(), code_offset: number(2), code_len: number(3) as usize })
+        Ok(Bundle {
+            artifact,
+            path: path.into(),
+            code_offset: number(2),
+            code_len: number(3) as usize,
+        })
     }
 }

@@ -31,11 +31,19 @@ impl Native {
     pub fn open(path: &Path) -> Result<Native, Error> {
         let bundle = Bundle::read(path)?;
         if let Some(f) = bundle.artifact.cpu_features.iter().find(|f| !has(f)) {
-            let why = format!("`{}` was compiled for processors with {f}, which this one lacks", path.display());
-            return Err(Error::Usage(format!("{why}; compile it here, or with `--cpu x86-64-v3`")));
+            let why = format!(
+                "`{}` was compiled for processors with {f}, which this one lacks",
+                path.display()
+            );
+            return Err(Error::Usage(format!(
+                "{why}; compile it here, or with `--cpu x86-64-v3`"
+            )));
         }
         let image = Arc::new(Image::load(&bundle)?);
-        Ok(Native { artifact: Arc::new(bundle.artifact), image })
+        Ok(Native {
+            artifact: Arc::new(bundle.artifact),
+            image,
+        })
     }
 
     /// Memory for parameters and threads to compute with; 0 threads: one per core.
@@ -43,7 +51,11 @@ impl Native {
     /// # Errors
     /// Where threads cannot be started.
     pub fn machine(&self, threads: usize) -> Result<Machine, Error> {
-        let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, |n| n.get()) } else { threads };
+        let threads = if threads == 0 {
+            std::thread::available_parallelism().map_or(1, |n| n.get())
+        } else {
+            threads
+        };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|e| Error::Usage(format!("cannot start {threads} threads: {e}")))?;
         let artifact = self.artifact.clone();
@@ -51,7 +63,17 @@ impl Native {
         let scratch = (0..threads).map(|_| Arena::default()).collect();
         let (grads, moments) = (Arena::default(), [Arena::default(), Arena::default()]);
         let resolved = HashMap::new();
-        Ok(Machine { artifact, image: self.image.clone(), pool, params, grads, moments, temp: Arena::default(), scratch, resolved })
+        Ok(Machine {
+            artifact,
+            image: self.image.clone(),
+            pool,
+            params,
+            grads,
+            moments,
+            temp: Arena::default(),
+            scratch,
+            resolved,
+        })
     }
 }
 
@@ -106,7 +128,11 @@ pub struct Machine {
 }
 
 fn find<'a>(artifact: &'a Artifact, name: &str) -> Result<&'a Program, Error> {
-    artifact.programs.iter().find(|p| p.name == name).ok_or_else(|| Error::program(name, "is not in this executable"))
+    artifact
+        .programs
+        .iter()
+        .find(|p| p.name == name)
+        .ok_or_else(|| Error::program(name, "is not in this executable"))
 }
 
 /// The run-time sizes that the inputs' shapes give.
@@ -119,7 +145,12 @@ fn sizes(artifact: &Artifact, program: &Program, inputs: &[(&str, &Tensor)]) -> 
             return fail(format!("has no value for its input `{}`", port.name));
         };
         if t.shape.len() != port.shape.len() {
-            return fail(format!("input `{}` must have shape {}, got {:?}", port.name, ir::types::shape_text(&port.shape), t.shape));
+            return fail(format!(
+                "input `{}` must have shape {}, got {:?}",
+                port.name,
+                ir::types::shape_text(&port.shape),
+                t.shape
+            ));
         }
         bound.push((port, *t));
     }
@@ -128,7 +159,10 @@ fn sizes(artifact: &Artifact, program: &Program, inputs: &[(&str, &Tensor)]) -> 
             if let Some(s) = symbol(d) {
                 let n = *n as i64;
                 if *env.entry(s.clone()).or_insert(n) != n {
-                    return fail(format!("input `{}` has {n} for size {s}, another input {}", port.name, env[&s]));
+                    return fail(format!(
+                        "input `{}` has {n} for size {s}, another input {}",
+                        port.name, env[&s]
+                    ));
                 }
             }
         }
@@ -137,7 +171,11 @@ fn sizes(artifact: &Artifact, program: &Program, inputs: &[(&str, &Tensor)]) -> 
         for (d, n) in port.shape.iter().zip(&t.shape) {
             let want = d.eval(&env).map_err(|e| Error::program(&program.name, e.to_string()))?;
             if want != *n as i64 {
-                let name = artifact.dims.iter().find(|(_, def)| def == d).map_or(d.to_string(), |(n, _)| n.clone());
+                let name = artifact
+                    .dims
+                    .iter()
+                    .find(|(_, def)| def == d)
+                    .map_or(d.to_string(), |(n, _)| n.clone());
                 return fail(format!("input `{}` has {n} where its size {name} is {want}", port.name));
             }
         }
@@ -186,16 +224,27 @@ impl Machine {
         self.scratch.iter_mut().for_each(|s| s.grow(r.scratch_bytes));
         let n = artifact.param_elements * 4;
         let touches = |kind| program.buffers.iter().any(|b| b.kind == kind);
-        if touches(ir::artifact::BufferKind::Grads) && !program.trains.is_empty() || name == "adam" || name == "grad_norm" {
+        if touches(ir::artifact::BufferKind::Grads) && !program.trains.is_empty()
+            || name == "adam"
+            || name == "grad_norm"
+        {
             self.grads.grow(n);
         }
         if touches(ir::artifact::BufferKind::Moment1) {
             self.moments.iter_mut().for_each(|m| m.grow(n));
         }
-        let mut outputs = program.outputs.iter().map(|p| output(program, p, env)).collect::<Result<Vec<_>, _>>()?;
+        let mut outputs = program
+            .outputs
+            .iter()
+            .map(|p| output(program, p, env))
+            .collect::<Result<Vec<_>, _>>()?;
         let scratch: Vec<usize> = self.scratch.iter_mut().map(|s| s.address() as usize).collect();
         let bases = Bases {
-            inputs: program.inputs.iter().map(|p| input_address(program, p, inputs)).collect::<Result<_, _>>()?,
+            inputs: program
+                .inputs
+                .iter()
+                .map(|p| input_address(program, p, inputs))
+                .collect::<Result<_, _>>()?,
             outputs: outputs.iter_mut().map(|(_, t)| address_of(t)).collect(),
             temp: self.temp.address(),
             params: self.params.address(),
@@ -205,7 +254,11 @@ impl Machine {
             image: &self.image,
             pool: &self.pool,
         };
-        let mut values: Vec<i64> = artifact.symbols.iter().map(|s| env.get(s).copied().unwrap_or(0)).collect();
+        let mut values: Vec<i64> = artifact
+            .symbols
+            .iter()
+            .map(|s| env.get(s).copied().unwrap_or(0))
+            .collect();
         let layer = artifact.symbols.iter().position(|s| &**s == "layer");
         walk(&r.actions, &bases, &mut values, layer, 0);
         Ok(outputs)
@@ -213,8 +266,12 @@ impl Machine {
 
     /// Contiguous ranges of the arena that a program trains, as (start, length).
     fn ranges(&self, program: &str) -> Result<Vec<(usize, usize)>, Error> {
-        let mut spans: Vec<(usize, usize)> =
-            find(&self.artifact, program)?.trains.iter().map(|i| &self.artifact.params[*i]).map(|p| (p.offset, p.len())).collect();
+        let mut spans: Vec<(usize, usize)> = find(&self.artifact, program)?
+            .trains
+            .iter()
+            .map(|i| &self.artifact.params[*i])
+            .map(|p| (p.offset, p.len()))
+            .collect();
         spans.sort();
         let mut out: Vec<(usize, usize)> = vec![];
         for (start, len) in spans {
@@ -228,13 +285,22 @@ impl Machine {
 }
 
 fn output(program: &Program, port: &Port, env: &Env) -> Result<(String, Tensor), Error> {
-    let size = |d: &Dim| d.eval(env).map(|n| n.max(0) as usize).map_err(|e| Error::program(&program.name, e.to_string()));
+    let size = |d: &Dim| {
+        d.eval(env)
+            .map(|n| n.max(0) as usize)
+            .map_err(|e| Error::program(&program.name, e.to_string()))
+    };
     let shape = port.shape.iter().map(size).collect::<Result<Vec<_>, _>>()?;
     let n = shape.iter().product();
     let data = match port.dtype {
         DType::F32 => Data::F32(vec![0.0; n]),
         DType::I32 => Data::I32(vec![0; n]),
-        DType::F64 => return Err(Error::program(&program.name, format!("output `{}` is f64; cast it to f32", port.name))),
+        DType::F64 => {
+            return Err(Error::program(
+                &program.name,
+                format!("output `{}` is f64; cast it to f32", port.name),
+            ));
+        }
     };
     Ok((port.name.clone(), Tensor { shape, data }))
 }
@@ -252,7 +318,10 @@ fn input_address(program: &Program, port: &Port, inputs: &[(&str, &Tensor)]) -> 
     match (t.map(|t| &t.data), port.dtype) {
         (Some(Data::F32(v)), DType::F32) => Ok(v.as_ptr().cast_mut().cast()),
         (Some(Data::I32(v)), DType::I32) => Ok(v.as_ptr().cast_mut().cast()),
-        _ => Err(Error::program(&program.name, format!("input `{}` must be {}", port.name, port.dtype.name()))),
+        _ => Err(Error::program(
+            &program.name,
+            format!("input `{}` must be {}", port.name, port.dtype.name()),
+        )),
     }
 }
 
@@ -309,7 +378,12 @@ struct Shared<'a> {
 fn launch(run: &Run, bases: &Bases, values: &[i64], layer: i64) {
     let slots = run.operands.iter().map(|o| locate(o, bases, layer) as usize).collect();
     let workspace = bases.temp.wrapping_add(run.workspace) as usize;
-    let shared = Shared { slots, values, workspace, scratch: bases.scratch };
+    let shared = Shared {
+        slots,
+        values,
+        workspace,
+        scratch: bases.scratch,
+    };
     let threads = bases.scratch.len() as i64;
     for (code, items) in &run.entries {
         let f = bases.image.entry(*code);
@@ -339,7 +413,16 @@ fn call(f: EntryFn, s: &Shared, begin: i64, end: i64, thread: usize) {
     // SAFETY: the kernel was compiled for these operands. The plan gave each a place inside its memory that nothing else
     // alive uses; inputs, outputs, arenas and scratch are borrowed by `execute` for the whole run; every item is done by
     // one thread, and kernels write disjoint memory for distinct items.
-    unsafe { f(s.slots.as_ptr().cast(), s.values.as_ptr(), begin, end, s.workspace as *mut u8, s.scratch[thread] as *mut u8) }
+    unsafe {
+        f(
+            s.slots.as_ptr().cast(),
+            s.values.as_ptr(),
+            begin,
+            end,
+            s.workspace as *mut u8,
+            s.scratch[thread] as *mut u8,
+        )
+    }
 }
 
 impl Session for Machine {
@@ -385,7 +468,17 @@ impl Session for Machine {
         let (b1, b2, t) = (a.beta1 as f64, a.beta2 as f64, a.step as i32);
         let step_size = a.lr as f64 * (1.0 - b2.powi(t)).sqrt() / (1.0 - b1.powi(t));
         let decay = a.lr as f64 * a.weight_decay as f64;
-        let scalars = [a.scale as f64, b1, 1.0 - b1, b2, 1.0 - b2, a.eps as f64, decay, step_size].map(|x| x as f32);
+        let scalars = [
+            a.scale as f64,
+            b1,
+            1.0 - b1,
+            b2,
+            1.0 - b2,
+            a.eps as f64,
+            decay,
+            step_size,
+        ]
+        .map(|x| x as f32);
         let scalars = Tensor::f32(&[8], scalars.to_vec());
         for (start, len) in self.ranges(program)? {
             let env = Env::from([("range_start".into(), start as i64), ("range_len".into(), len as i64)]);

@@ -7,7 +7,11 @@ const CHAINS: usize = 12;
 
 /// GFLOP/s of all threads together; the best of a few tries, since other work only slows them.
 pub fn gflops(threads: usize) -> f64 {
-    let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, |n| n.get()) } else { threads };
+    let threads = if threads == 0 {
+        std::thread::available_parallelism().map_or(1, |n| n.get())
+    } else {
+        threads
+    };
     let once = || {
         let start = Instant::now();
         let flops: f64 = std::thread::scope(|s| {
@@ -35,7 +39,10 @@ fn chains() -> f64 {
 #[target_feature(enable = "avx512f")]
 fn wide() -> f64 {
     use std::arch::x86_64::*;
-    let (m, a) = (_mm512_set1_ps(std::hint::black_box(0.5)), _mm512_set1_ps(std::hint::black_box(1.0)));
+    let (m, a) = (
+        _mm512_set1_ps(std::hint::black_box(0.5)),
+        _mm512_set1_ps(std::hint::black_box(1.0)),
+    );
     let mut x = [a; CHAINS];
     for _ in 0..STEPS {
         for v in &mut x {
@@ -49,7 +56,10 @@ fn wide() -> f64 {
 #[target_feature(enable = "avx2,fma")]
 fn narrow() -> f64 {
     use std::arch::x86_64::*;
-    let (m, a) = (_mm256_set1_ps(std::hint::black_box(0.5)), _mm256_set1_ps(std::hint::black_box(1.0)));
+    let (m, a) = (
+        _mm256_set1_ps(std::hint::black_box(0.5)),
+        _mm256_set1_ps(std::hint::black_box(1.0)),
+    );
     let mut x = [a; CHAINS];
     for _ in 0..STEPS {
         for v in &mut x {

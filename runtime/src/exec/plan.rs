@@ -28,7 +28,11 @@ pub fn layout(requests: &[Request]) -> Layout {
     for i in order {
         let r = requests[i];
         let overlaps = |j: &&usize| requests[**j].first <= r.last && r.first <= requests[**j].last;
-        let mut taken: Vec<(usize, usize)> = placed.iter().filter(overlaps).map(|j| (offsets[*j], offsets[*j] + requests[*j].bytes)).collect();
+        let mut taken: Vec<(usize, usize)> = placed
+            .iter()
+            .filter(overlaps)
+            .map(|j| (offsets[*j], offsets[*j] + requests[*j].bytes))
+            .collect();
         taken.sort();
         let mut at = 0;
         for (start, end) in taken {
@@ -50,7 +54,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn request() -> impl Strategy<Value = Request> {
-        (0usize..2000, 0usize..20, 0usize..10).prop_map(|(bytes, first, len)| Request { bytes, first, last: first + len })
+        (0usize..2000, 0usize..20, 0usize..10).prop_map(|(bytes, first, len)| Request {
+            bytes,
+            first,
+            last: first + len,
+        })
     }
 
     proptest! {
@@ -70,7 +78,11 @@ mod tests {
 
     #[test]
     fn memory_is_used_again() {
-        let r = |first, last| Request { bytes: 640, first, last };
+        let r = |first, last| Request {
+            bytes: 640,
+            first,
+            last,
+        };
         assert_eq!(layout(&[r(0, 1), r(2, 3), r(4, 4)]).bytes, 640);
         assert_eq!(layout(&[r(0, 1), r(1, 3), r(4, 4)]).bytes, 1280);
     }

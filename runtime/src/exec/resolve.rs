@@ -35,7 +35,11 @@ pub struct Run {
 
 pub enum Action {
     Run(Run),
-    Loop { layers: Vec<i64>, keep: Option<Address>, body: Vec<Action> },
+    Loop {
+        layers: Vec<i64>,
+        keep: Option<Address>,
+        body: Vec<Action>,
+    },
 }
 
 pub struct Resolved {
@@ -48,11 +52,30 @@ pub struct Resolved {
 pub fn resolve(artifact: &Artifact, program: &Program, env: &Env) -> Result<Resolved, Error> {
     let mut env = env.clone();
     env.entry("layer".into()).or_insert(0);
-    let mut r = Resolver { artifact, program, env: &env, requests: vec![], workspaces: vec![], scratch: 0, flops: 0.0, step: 0, times: 1.0 };
+    let mut r = Resolver {
+        artifact,
+        program,
+        env: &env,
+        requests: vec![],
+        workspaces: vec![],
+        scratch: 0,
+        flops: 0.0,
+        step: 0,
+        times: 1.0,
+    };
     let mut owners = vec![];
-    for (i, b) in program.buffers.iter().enumerate().filter(|(_, b)| b.kind == BufferKind::Temp) {
+    for (i, b) in program
+        .buffers
+        .iter()
+        .enumerate()
+        .filter(|(_, b)| b.kind == BufferKind::Temp)
+    {
         let bytes = r.size(&b.elements)? * b.dtype.bytes();
-        r.requests.push(Request { bytes, first: b.live.0, last: b.live.1 });
+        r.requests.push(Request {
+            bytes,
+            first: b.live.0,
+            last: b.live.1,
+        });
         owners.push(i);
     }
     r.measure(&program.steps)?;
@@ -65,7 +88,12 @@ pub fn resolve(artifact: &Artifact, program: &Program, env: &Env) -> Result<Reso
     let (scratch_bytes, flops) = (r.scratch, r.flops);
     let mut next = 0;
     let actions = actions(artifact, program, &env, &program.steps, &offsets, &spaces, &mut next)?;
-    Ok(Resolved { actions, temp_bytes: placed.bytes, scratch_bytes, flops })
+    Ok(Resolved {
+        actions,
+        temp_bytes: placed.bytes,
+        scratch_bytes,
+        flops,
+    })
 }
 
 fn value(program: &Program, env: &Env, d: &Dim) -> Result<i64, Error> {
@@ -98,7 +126,11 @@ impl Resolver<'_> {
                     let info = &self.artifact.kernels[l.kernel];
                     let bytes = self.size(&info.workspace)?;
                     self.workspaces.push(bytes);
-                    self.requests.push(Request { bytes, first: number, last: number });
+                    self.requests.push(Request {
+                        bytes,
+                        first: number,
+                        last: number,
+                    });
                     self.scratch = self.scratch.max(self.size(&info.scratch)?);
                     self.flops += self.times * self.size(&info.flops)? as f64;
                 }
@@ -131,8 +163,17 @@ fn actions(
                 *next += 1;
                 Action::Run(run(artifact, program, env, l, offsets, workspace)?)
             }
-            Step::Loop { count, reverse, keep, body } => {
-                let layers = if *reverse { (0..*count).rev().collect() } else { (0..*count).collect() };
+            Step::Loop {
+                count,
+                reverse,
+                keep,
+                body,
+            } => {
+                let layers = if *reverse {
+                    (0..*count).rev().collect()
+                } else {
+                    (0..*count).collect()
+                };
                 let keep = keep.as_ref().map(|o| address(program, env, o, offsets)).transpose()?;
                 let body = actions(artifact, program, env, body, offsets, workspaces, next)?;
                 Action::Loop { layers, keep, body }
@@ -142,11 +183,30 @@ fn actions(
     Ok(out)
 }
 
-fn run(artifact: &Artifact, program: &Program, env: &Env, l: &Launch, offsets: &[usize], workspace: usize) -> Result<Run, Error> {
+fn run(
+    artifact: &Artifact,
+    program: &Program,
+    env: &Env,
+    l: &Launch,
+    offsets: &[usize],
+    workspace: usize,
+) -> Result<Run, Error> {
     let info = &artifact.kernels[l.kernel];
-    let entries = info.entries.iter().map(|e| Ok((e.code, value(program, env, &e.items)?))).collect::<Result<_, Error>>()?;
-    let operands = l.operands.iter().map(|o| address(program, env, o, offsets)).collect::<Result<_, Error>>()?;
-    Ok(Run { entries, operands, workspace })
+    let entries = info
+        .entries
+        .iter()
+        .map(|e| Ok((e.code, value(program, env, &e.items)?)))
+        .collect::<Result<_, Error>>()?;
+    let operands = l
+        .operands
+        .iter()
+        .map(|o| address(program, env, o, offsets))
+        .collect::<Result<_, Error>>()?;
+    Ok(Run {
+        entries,
+        operands,
+        workspace,
+    })
 }
 
 fn address(program: &Program, env: &Env, o: &Operand, offsets: &[usize]) -> Result<Address, Error> {
@@ -164,5 +224,9 @@ fn address(program: &Program, env: &Env, o: &Operand, offsets: &[usize]) -> Resu
         BufferKind::Output => Memory::Output(port(&program.outputs).ok_or_else(missing)?),
     };
     let byte = value(program, env, &o.offset)? * width + offsets[o.buffer] as i64;
-    Ok(Address { memory, byte, layer_bytes: value(program, env, &o.layer_stride)? * width })
+    Ok(Address {
+        memory,
+        byte,
+        layer_bytes: value(program, env, &o.layer_stride)? * width,
+    })
 }

@@ -175,8 +175,8 @@ impl Objective for Finetuning {
         self.schedule.at(update)
     }
 
-    fn temperature(&self, _: u64) -> f64 {
-        1.0
+    fn temperature(&self, _: u64) -> Option<f64> {
+        None
     }
 
     fn labels(&self, clip: &Clip, frames: usize) -> Result<Vec<i32>, String> {

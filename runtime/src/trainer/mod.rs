@@ -26,6 +26,8 @@ use crate::settings::Settings;
 use crate::weights::export_model;
 use ir::artifact::{Artifact, Program};
 use objective::{Objective, Totals};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -47,7 +49,8 @@ struct Trainer<'a> {
     limits: Limits,
     task: Task,
     guard: Guard,
-    skipped: u64,
+    /// Clips that could not be used, each told once.
+    skipped: BTreeSet<PathBuf>,
 }
 
 /// Sums of the updates since the last report.
@@ -146,14 +149,15 @@ impl Trainer<'_> {
 
     fn skip(&mut self, clips: Vec<Skipped>) -> Result<(), Error> {
         for clip in clips {
-            self.skipped += 1;
             let message = format!(
-                "{} ({} skipped so far): {}",
+                "{} ({} so far): {}",
                 clip.path.display(),
-                self.skipped,
+                self.skipped.len() + 1,
                 clip.reason
             );
-            self.log.event(self.state.update, "clip skipped", &message)?;
+            if self.skipped.insert(clip.path) {
+                self.log.event(self.state.update, "clip skipped", &message)?;
+            }
         }
         Ok(())
     }
@@ -203,7 +207,10 @@ impl Trainer<'_> {
                 // A whole epoch without a usable clip would go on for ever.
                 let since = *barren_since.get_or_insert(loaded.position);
                 if loaded.position.epoch > since.epoch + 1 {
-                    let what = format!("no clip of the last epoch could be used ({} skipped)", self.skipped);
+                    let what = format!(
+                        "no clip of the last epoch could be used ({} skipped)",
+                        self.skipped.len()
+                    );
                     return Err(Error::Training {
                         update: self.state.update,
                         what,
@@ -219,7 +226,7 @@ impl Trainer<'_> {
                 minor: micro,
                 masks: true,
                 noise: true,
-                temperature: self.objective.temperature(self.state.update) as f32,
+                temperature: self.objective.temperature(self.state.update).unwrap_or(1.0) as f32,
             };
             let clips = Clips {
                 waves: &waves,
@@ -286,11 +293,13 @@ impl Trainer<'_> {
         let mut fields = self.objective.report(&window.totals);
         let seconds = window.since.elapsed().as_secs_f64();
         fields.push(("grad_norm".into(), window.norm / window.updates.max(1) as f64));
-        fields.push(("lr".into(), self.objective.lr(update.saturating_sub(1))));
+        let last = update.saturating_sub(1);
+        fields.push(("lr".into(), self.objective.lr(last)));
+        fields.extend(self.objective.temperature(last).map(|t| ("temperature".into(), t)));
         fields.push(("samples_per_second".into(), window.samples as f64 / seconds.max(1e-9)));
         fields.push(("epoch".into(), self.state.position.epoch as f64));
-        if self.skipped > 0 {
-            fields.push(("skipped_clips".into(), self.skipped as f64));
+        if !self.skipped.is_empty() {
+            fields.push(("skipped_clips".into(), self.skipped.len() as f64));
         }
         self.log.report(update, "train", &fields)?;
         for (name, message) in self.objective.warnings(&window.totals) {

@@ -66,8 +66,8 @@ pub trait Objective {
 
     fn lr(&self, update: u64) -> f64;
 
-    /// Of the Gumbel-softmax; 1 where there is none.
-    fn temperature(&self, update: u64) -> f64;
+    /// Of the Gumbel-softmax, where there is one.
+    fn temperature(&self, update: u64) -> Option<f64>;
 
     /// The labels of a clip (none in pretraining), or why it cannot be used.
     fn labels(&self, clip: &Clip, frames: usize) -> Result<Vec<i32>, String>;

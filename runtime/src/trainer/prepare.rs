@@ -184,6 +184,7 @@ pub(super) fn train(
     let task = Task {
         seed: settings.count("seed", 0)?,
         min_samples: settings.count("min_samples", 0)? as usize,
+        max_tokens: limits.max_tokens,
         equal: limits.crop_to_shortest,
         normalize,
     };
@@ -201,7 +202,7 @@ pub(super) fn train(
         limits,
         task,
         guard: Guard::default(),
-        skipped: 0,
+        skipped: Default::default(),
     };
     trainer.skip(corpora.skipped)?;
     trainer.train()

@@ -80,9 +80,9 @@ impl Objective for Pretraining {
         schedule::linear(self.peak, self.warmup, self.updates, update)
     }
 
-    fn temperature(&self, update: u64) -> f64 {
+    fn temperature(&self, update: u64) -> Option<f64> {
         let [start, decay, floor] = self.temperature;
-        schedule::temperature(start, decay, floor, update)
+        Some(schedule::temperature(start, decay, floor, update))
     }
 
     fn labels(&self, _: &Clip, _: usize) -> Result<Vec<i32>, String> {

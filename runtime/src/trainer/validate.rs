@@ -68,7 +68,7 @@ impl Trainer<'_> {
                 minor: 0,
                 masks: self.objective.masks_in_validation(),
                 noise: false,
-                temperature: self.objective.temperature(self.state.update) as f32,
+                temperature: self.objective.temperature(self.state.update).unwrap_or(1.0) as f32,
             };
             let batch = build(
                 &program,

@@ -2,6 +2,7 @@
 
 use crate::random::{Purpose, Stream, hash};
 use ir::artifact::{Artifact, Init, Param};
+use rayon::prelude::*;
 
 /// Fills `params` (the whole arena) for those names that `wanted` accepts.
 ///
@@ -13,29 +14,51 @@ pub fn initialize(artifact: &Artifact, params: &mut [f32], seed: u64, wanted: &d
         .iter()
         .filter(|p| wanted(&p.name))
         .partition(|p| matches!(p.init, Init::NormOf { .. }));
+    draw_all(others, params, seed);
     // Norms are of values that must be there first.
-    for param in others.into_iter().chain(gains) {
-        let values = first_values(artifact, params, param, seed);
-        params[param.offset..param.offset + param.len()].copy_from_slice(&values);
+    for gain in gains {
+        let Init::NormOf { param, axis } = &gain.init else {
+            continue;
+        };
+        let of = artifact
+            .params
+            .iter()
+            .find(|p| p.name == *param)
+            .expect("the compiler resolves names");
+        let values = norms(&params[of.offset..of.offset + of.len()], &of.shape, *axis);
+        params[gain.offset..gain.offset + gain.len()].copy_from_slice(&values);
     }
 }
 
-fn first_values(artifact: &Artifact, params: &[f32], param: &Param, seed: u64) -> Vec<f32> {
+/// Draws parameters on all threads; each has its own numbers, so the threads change nothing.
+fn draw_all(mut wanted: Vec<&Param>, params: &mut [f32], seed: u64) {
+    wanted.sort_by_key(|p| p.offset);
+    let (mut places, mut rest, mut at) = (vec![], params, 0);
+    for param in wanted {
+        let (_, from) = rest.split_at_mut(param.offset - at);
+        let (own, after) = from.split_at_mut(param.len());
+        (rest, at) = (after, param.offset + param.len());
+        places.push((param, own));
+    }
+    places
+        .into_par_iter()
+        .for_each(|(param, place)| draw(param, place, seed));
+}
+
+fn draw(param: &Param, place: &mut [f32], seed: u64) {
     let mut stream = Stream::new(seed, Purpose::Init, hash(&param.name), 0);
     match &param.init {
-        Init::Zeros => vec![0.0; param.len()],
-        Init::Ones => vec![1.0; param.len()],
-        Init::Normal { std } => (0..param.len()).map(|_| (std * stream.normal()) as f32).collect(),
-        Init::Uniform { low, high } => (0..param.len())
-            .map(|_| (low + (high - low) * stream.open_uniform()) as f32)
-            .collect(),
-        Init::NormOf { param: of, axis } => {
-            let of = artifact
-                .params
-                .iter()
-                .find(|p| p.name == *of)
-                .expect("the compiler resolves names");
-            norms(&params[of.offset..of.offset + of.len()], &of.shape, *axis)
+        Init::Zeros | Init::NormOf { .. } => place.fill(0.0),
+        Init::Ones => place.fill(1.0),
+        Init::Normal { std } => {
+            for pair in place.chunks_mut(2) {
+                pair.iter_mut()
+                    .zip(stream.normals())
+                    .for_each(|(x, n)| *x = (std * n) as f32);
+            }
+        }
+        Init::Uniform { low, high } => {
+            place.fill_with(|| (low + (high - low) * stream.open_uniform()) as f32);
         }
     }
 }

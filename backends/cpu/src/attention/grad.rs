@@ -5,11 +5,10 @@
 //!
 //! dv = (f p)^T d_out,  ds = scale * p (f (d_out v^T) - D),  dq = ds k,  dk = ds^T q
 
-use super::{Product, Setting};
+use super::setting::{Head, Product, Setting};
 use crate::Error;
 use crate::entry::{Emitted, Unit};
-use crate::gemm::code::Code;
-use crate::gemm::{Layout, Tile};
+use crate::gemm::Layout;
 use inkwell::values::{IntValue, PointerValue};
 use ir::dim::Dim;
 use ir::kernel::{AttentionGrad, Kernel};
@@ -18,13 +17,7 @@ use ir::scalar::DType;
 /// Writes the entry function of the gradients of attention.
 pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &AttentionGrad) -> Result<Emitted, Error> {
     let e = unit.entry(name, &kernel.slots);
-    let tile = Tile::for_lanes(unit.target.lanes());
-    let s = Setting {
-        e: &e,
-        code: Code::of(&e),
-        tile,
-        a: &body.forward,
-    };
+    let s = Setting::new(&e, &body.forward);
     let parts = Parts::sizes(&s);
     s.write_backward(body, &parts);
     let (items, scratch) = (
@@ -175,7 +168,7 @@ impl<'c> Setting<'_, '_, 'c> {
     fn write_score_grads(
         &self,
         g: &AttentionGrad,
-        head: super::Head<'c>,
+        head: Head<'c>,
         query: IntValue<'c>,
         scores: PointerValue<'c>,
         ds: PointerValue<'c>,

@@ -105,7 +105,7 @@ impl Shape {
     }
 }
 
-fn compile(body: Body) -> Program {
+fn compile(body: Body, vector_bits: Option<u32>) -> Program {
     let slot = |i| {
         let access = match (&body, i) {
             (Body::Attention(_), OUT | LSE) | (_, DQ..) => Access::Write,
@@ -120,12 +120,13 @@ fn compile(body: Body) -> Program {
             access,
         }
     };
-    Program::new(
+    Program::for_vectors(
         &Kernel {
             slots: (0..SLOTS).map(slot).collect(),
             body,
         },
         &["B", "T"],
+        vector_bits,
     )
 }
 
@@ -349,8 +350,12 @@ fn sizes() -> impl Strategy<Value = (i64, i64, Vec<i32>)> {
 }
 
 fn check_shape(shape: Shape) {
-    let forward = compile(Body::Attention(shape.forward()));
-    let backward = compile(Body::AttentionGrad(shape.grad()));
+    check_vectors(shape, None);
+}
+
+fn check_vectors(shape: Shape, vector_bits: Option<u32>) {
+    let forward = compile(Body::Attention(shape.forward()), vector_bits);
+    let backward = compile(Body::AttentionGrad(shape.grad()), vector_bits);
     let check = |(batch, time, lengths): (i64, i64, Vec<i32>)| {
         let mut case = Case::new(shape, batch, time, lengths.clone());
         case.run(&forward, 1);
@@ -437,4 +442,16 @@ fn heads_of_odd_width() {
         packed: false,
         dropout: false,
     });
+}
+
+/// The vectors of AVX-512 on any processor.
+#[test]
+fn heads_in_wide_vectors() {
+    let shape = Shape {
+        heads: 2,
+        width: 24,
+        packed: true,
+        dropout: true,
+    };
+    check_vectors(shape, Some(512));
 }

@@ -23,7 +23,12 @@ fn moments() -> Kernel {
             values: b.values,
             reduce: vec![(Reduction::Sum, x), (Reduction::Sum, y), (Reduction::Max, x)],
             store: vec![
-                Store { slot: 3, index: to.clone(), value: r[0], accumulate: true },
+                Store {
+                    slot: 3,
+                    index: to.clone(),
+                    value: r[0],
+                    accumulate: true,
+                },
                 store(4, to.clone(), scaled),
                 store(5, to, r[2]),
             ],
@@ -45,10 +50,10 @@ proptest! {
             .into_iter().map(Data::F32).collect();
         PROGRAM.with(|p| p.run(&mut data, &[a as i64, i as i64, k as i64, j as i64], pieces));
         let n = (i * k) as f64;
-        for o in 0..a * j {
+        for (o, old) in old.iter().enumerate() {
             let (a, j0) = (o / j, o % j);
             let terms = || (0..i * k).map(|p| (x[(a * i * k + p) * j + j0] as f64, s[p] as f64));
-            let first: f64 = old[o] as f64 + terms().map(|t| t.0).sum::<f64>();
+            let first: f64 = *old as f64 + terms().map(|t| t.0).sum::<f64>();
             let second: f64 = terms().map(|t| t.0 * t.1).sum::<f64>() * g[j0] as f64;
             let max = terms().map(|t| t.0).fold(f64::NEG_INFINITY, f64::max);
             // 64 terms of size 1 are summed in f32.

@@ -272,7 +272,11 @@ fn check(program: &Program, case: &Case, a: Unit, b: Unit, epilogue: Epilogue) -
 }
 
 fn check_kernel(a: Unit, b: Unit, epilogue: Epilogue) {
-    let program = Program::new(&kernel(a, b, epilogue), &SYMBOLS);
+    check_vectors(a, b, epilogue, None);
+}
+
+fn check_vectors(a: Unit, b: Unit, epilogue: Epilogue, vector_bits: Option<u32>) {
+    let program = Program::for_vectors(&kernel(a, b, epilogue), &SYMBOLS, vector_bits);
     let mut runner = TestRunner::new(Config {
         cases: 40,
         failure_persistence: None,
@@ -300,6 +304,13 @@ fn transposed_a_is_exact_enough() {
 #[test]
 fn any_strides_of_a_are_exact_enough() {
     check_kernel(Unit::None, Unit::Free, Epilogue::Rows);
+}
+
+/// The tiles of AVX-512 on any processor.
+#[test]
+fn wide_tiles_are_exact_enough() {
+    check_vectors(Unit::Depth, Unit::Depth, Epilogue::Rows, Some(512));
+    check_vectors(Unit::Free, Unit::Free, Epilogue::Rows, Some(512));
 }
 
 #[test]

@@ -14,7 +14,12 @@ fn enumerate(p: &[f32], frames: usize, vocab: usize, labels: &[i32]) -> Option<(
         if !collapsed.iter().map(|s| *s as i32).eq(labels.iter().copied()) {
             continue;
         }
-        let probability = path.iter().enumerate().map(|(t, s)| p[t * vocab + s] as f64).sum::<f64>().exp();
+        let probability = path
+            .iter()
+            .enumerate()
+            .map(|(t, s)| p[t * vocab + s] as f64)
+            .sum::<f64>()
+            .exp();
         total += probability;
         for (t, s) in path.iter().enumerate() {
             weight[t * vocab + s] += probability;
@@ -36,7 +41,13 @@ fn program() -> Program {
         grad: 4,
     };
     let slots = slots(&[DType::F32, DType::I32, DType::I32], &[DType::F32, DType::F32]);
-    Program::new(&Kernel { slots, body: Body::Ctc(body) }, &["B", "T", "V", "L"])
+    Program::new(
+        &Kernel {
+            slots,
+            body: Body::Ctc(body),
+        },
+        &["B", "T", "V", "L"],
+    )
 }
 
 fn log_probs(rows: usize, vocab: usize, seed: u32) -> Vec<f32> {
@@ -95,7 +106,7 @@ fn long_utterances() {
         Data::F32(vec![0.0; time * vocab]),
     ];
     program().run(&mut data, &[1, time as i64, vocab as i64, labels as i64], 1);
-    let symbol = |s: usize| if s % 2 == 0 { 0 } else { ids[s / 2] as usize };
+    let symbol = |s: usize| if s.is_multiple_of(2) { 0 } else { ids[s / 2] as usize };
     let mut alpha = vec![0f64; 2 * labels + 1];
     // Probabilities, rescaled at every frame.
     let mut scale = 0.0;
@@ -107,7 +118,11 @@ fn long_utterances() {
                 sum = (s < 2) as u8 as f64;
             } else {
                 sum += if s > 0 { old[s - 1] } else { 0.0 };
-                sum += if s > 1 && s % 2 == 1 && symbol(s) != symbol(s - 2) { old[s - 2] } else { 0.0 };
+                sum += if s > 1 && s % 2 == 1 && symbol(s) != symbol(s - 2) {
+                    old[s - 2]
+                } else {
+                    0.0
+                };
             }
             alpha[s] = sum * (p[t * vocab + symbol(s)] as f64).exp();
         }
@@ -116,7 +131,11 @@ fn long_utterances() {
         scale += norm.ln();
     }
     let want = -(scale + (alpha[2 * labels] + alpha[2 * labels - 1]).ln());
-    assert!((data[3].f32()[0] as f64 - want).abs() < 1e-6 * want, "{} is not {want}", data[3].f32()[0]);
+    assert!(
+        (data[3].f32()[0] as f64 - want).abs() < 1e-6 * want,
+        "{} is not {want}",
+        data[3].f32()[0]
+    );
     for frame in data[4].f32().chunks(vocab) {
         let sum: f64 = frame.iter().map(|v| *v as f64).sum();
         assert!((sum + 1.0).abs() < 1e-5, "posteriors sum to {}", -sum);

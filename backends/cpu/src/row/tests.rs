@@ -1,5 +1,7 @@
 use crate::testing::*;
-use ir::kernel::{Access, Body as KernelBody, Coord, Index, Kernel, Phase, Reduction, RowKernel, SlotDecl, Store, Value};
+use ir::kernel::{
+    Access, Body as KernelBody, Coord, Index, Kernel, Phase, Reduction, RowKernel, SlotDecl, Store, Value,
+};
 use ir::scalar::{Binary, DType, Unary};
 use proptest::prelude::*;
 
@@ -7,7 +9,10 @@ const SIZES: [usize; 7] = [1, 7, 8, 9, 17, 64, 100];
 
 fn kernel(slots: Vec<SlotDecl>, axes: &[&str], values: Vec<Value>, phases: Vec<Phase>) -> Kernel {
     let axes = axes.iter().map(|a| d(a)).collect();
-    Kernel { slots, body: KernelBody::Row(RowKernel { axes, values, phases }) }
+    Kernel {
+        slots,
+        body: KernelBody::Row(RowKernel { axes, values, phases }),
+    }
 }
 
 /// Errors below `tolerance` relative to the larger of the wanted value and `floor`.
@@ -15,7 +20,13 @@ fn close(got: &[f32], want: &[f64], tolerance: f64, floor: f64) -> Result<(), Te
     prop_assert_eq!(got.len(), want.len());
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         let same = *g as f64 == *w || (g.is_nan() && w.is_nan());
-        prop_assert!(same || (*g as f64 - w).abs() <= tolerance * w.abs().max(floor), "element {}: {} is not {}", i, g, w);
+        prop_assert!(
+            same || (*g as f64 - w).abs() <= tolerance * w.abs().max(floor),
+            "element {}: {} is not {}",
+            i,
+            g,
+            w
+        );
     }
     Ok(())
 }
@@ -26,9 +37,17 @@ fn softmax() -> Kernel {
     let length = b.load(1, strides("0", &["1"]));
     let column = b.push(Value::Axis(1));
     let inside = b.binary(Binary::Less, column, length);
-    let x = b.push(Value::Load { slot: 0, index: strides("0", &["C", "1"]), guard: Some(inside) });
+    let x = b.push(Value::Load {
+        slot: 0,
+        index: strides("0", &["C", "1"]),
+        guard: Some(inside),
+    });
     let low = b.constant(f64::NEG_INFINITY);
-    let masked = b.push(Value::Select { cond: inside, then: x, other: low });
+    let masked = b.push(Value::Select {
+        cond: inside,
+        then: x,
+        other: low,
+    });
     let max = b.push(Value::Reduced(0));
     let x = b.binary(Binary::Sub, masked, max);
     let e = b.unary(Unary::Exp, x);
@@ -40,10 +59,21 @@ fn softmax() -> Kernel {
         &["R", "C"],
         b.values,
         vec![
-            Phase::Columns { reduce: vec![(Reduction::Max, masked)], store: vec![] },
-            Phase::Columns { reduce: vec![(Reduction::Sum, e)], store: vec![] },
-            Phase::Columns { reduce: vec![], store: vec![store(2, strides("0", &["C", "1"]), y)] },
-            Phase::Row { store: vec![store(3, strides("0", &["1"]), log)] },
+            Phase::Columns {
+                reduce: vec![(Reduction::Max, masked)],
+                store: vec![],
+            },
+            Phase::Columns {
+                reduce: vec![(Reduction::Sum, e)],
+                store: vec![],
+            },
+            Phase::Columns {
+                reduce: vec![],
+                store: vec![store(2, strides("0", &["C", "1"]), y)],
+            },
+            Phase::Row {
+                store: vec![store(3, strides("0", &["1"]), log)],
+            },
         ],
     )
 }
@@ -114,16 +144,35 @@ fn gathers_strides_and_random_numbers() {
     let index = b.load(0, strides("0", &["C", "1"]));
     let zero = b.push(Value::constant(DType::I32, 0.0));
     let known = b.binary(Binary::LessEq, zero, index);
-    let at = Index { base: d("1"), terms: vec![(d("2"), Coord::Value(index))] };
-    let entry = b.push(Value::Load { slot: 1, index: at, guard: Some(known) });
-    let u = b.push(Value::Uniform { seed: 2, site: 77, index: strides("5", &["C", "1"]) });
+    let at = Index {
+        base: d("1"),
+        terms: vec![(d("2"), Coord::Value(index))],
+    };
+    let entry = b.push(Value::Load {
+        slot: 1,
+        index: at,
+        guard: Some(known),
+    });
+    let u = b.push(Value::Uniform {
+        seed: 2,
+        site: 77,
+        index: strides("5", &["C", "1"]),
+    });
     let y = b.binary(Binary::Add, entry, u);
-    let to = Store { slot: 3, index: strides("0", &["1", "R"]), value: y, accumulate: true };
+    let to = Store {
+        slot: 3,
+        index: strides("0", &["1", "R"]),
+        value: y,
+        accumulate: true,
+    };
     let k = kernel(
         slots(&[DType::I32, DType::F32, DType::I32], &[DType::F32]),
         &["R", "C"],
         b.values,
-        vec![Phase::Columns { reduce: vec![], store: vec![to] }],
+        vec![Phase::Columns {
+            reduce: vec![],
+            store: vec![to],
+        }],
     );
     let program = Program::new(&k, &["R", "C"]);
     for c in SIZES {
@@ -140,7 +189,12 @@ fn gathers_strides_and_random_numbers() {
                 old[flat] + (v + ir::rng::uniform(keys, (5 + i * c + j) as u32))
             })
             .collect();
-        let mut data = [Data::I32(index), Data::F32(table), Data::I32(vec![11, 22]), Data::F32(old)];
+        let mut data = [
+            Data::I32(index),
+            Data::F32(table),
+            Data::I32(vec![11, 22]),
+            Data::F32(old),
+        ];
         program.run(&mut data, &[r as i64, c as i64], 2);
         assert_eq!(data[3].f32(), want, "{c} columns");
     }
@@ -156,8 +210,14 @@ fn long_rows_are_cut() {
     let v = b.binary(Binary::Sub, n, j);
     let q = b.binary(Binary::FloorDiv, v, by);
     let y = b.push(Value::Cast(DType::F64, q));
-    let phase = Phase::Columns { reduce: vec![], store: vec![store(1, strides("0", &["1"]), y)] };
-    let program = Program::new(&kernel(slots(&[DType::I32], &[DType::F64]), &["N"], b.values, vec![phase]), &["N"]);
+    let phase = Phase::Columns {
+        reduce: vec![],
+        store: vec![store(1, strides("0", &["1"]), y)],
+    };
+    let program = Program::new(
+        &kernel(slots(&[DType::I32], &[DType::F64]), &["N"], b.values, vec![phase]),
+        &["N"],
+    );
     for n in [1i64, 4096, 4097, 9001] {
         let mut data = [Data::I32(vec![7]), Data::F64(vec![0.5; n as usize])];
         program.run(&mut data, &[n], 3);
@@ -179,14 +239,36 @@ fn stores_are_seen_and_collisions_add_up() {
     let column = b.push(Value::Axis(1));
     let three = b.push(Value::constant(DType::I32, 3.0));
     let group = b.binary(Binary::FloorDiv, column, three);
-    let add = |index, value| Store { slot: 2, index, value, accumulate: true };
-    let grouped = Index { base: d("1"), terms: vec![(d("1"), Coord::Value(group))] };
+    let add = |index, value| Store {
+        slot: 2,
+        index,
+        value,
+        accumulate: true,
+    };
+    let grouped = Index {
+        base: d("1"),
+        terms: vec![(d("1"), Coord::Value(group))],
+    };
     let phases = vec![
-        Phase::Columns { reduce: vec![], store: vec![store(1, here.clone(), double)] },
-        Phase::Columns { reduce: vec![], store: vec![store(1, here, more)] },
-        Phase::Columns { reduce: vec![], store: vec![add(strides("0", &[]), again), add(grouped, again)] },
+        Phase::Columns {
+            reduce: vec![],
+            store: vec![store(1, here.clone(), double)],
+        },
+        Phase::Columns {
+            reduce: vec![],
+            store: vec![store(1, here, more)],
+        },
+        Phase::Columns {
+            reduce: vec![],
+            store: vec![add(strides("0", &[]), again), add(grouped, again)],
+        },
     ];
-    let k = kernel(slots(&[DType::F32], &[DType::F32, DType::F32]), &["R", "C"], b.values, phases);
+    let k = kernel(
+        slots(&[DType::F32], &[DType::F32, DType::F32]),
+        &["R", "C"],
+        b.values,
+        phases,
+    );
     let program = Program::new(&k, &["R", "C"]);
     for c in SIZES {
         // Small whole numbers: sums are exact in any order.
@@ -197,7 +279,11 @@ fn stores_are_seen_and_collisions_add_up() {
             sums[0] += v;
             sums[1 + i % c / 3] += v;
         }
-        let mut data = [Data::F32(x), Data::F32(vec![0.0; 2 * c]), Data::F32(vec![0.0; sums.len()])];
+        let mut data = [
+            Data::F32(x),
+            Data::F32(vec![0.0; 2 * c]),
+            Data::F32(vec![0.0; sums.len()]),
+        ];
         program.run(&mut data, &[2, c as i64], 1);
         assert_eq!(data[1].f32(), y);
         assert_eq!(data[2].f32(), sums, "{c} columns");
@@ -208,10 +294,22 @@ fn stores_are_seen_and_collisions_add_up() {
 fn unknown_sizes_are_named() {
     let mut b = Body::default();
     let x = b.load(0, strides("0", &["1"]));
-    let phase = Phase::Columns { reduce: vec![], store: vec![store(1, strides("Q", &["1"]), x)] };
-    let slots = vec![SlotDecl { dtype: DType::F32, access: Access::Read }; 2];
+    let phase = Phase::Columns {
+        reduce: vec![],
+        store: vec![store(1, strides("Q", &["1"]), x)],
+    };
+    let slots = vec![
+        SlotDecl {
+            dtype: DType::F32,
+            access: Access::Read
+        };
+        2
+    ];
     let k = kernel(slots, &["N"], b.values, vec![phase]);
     let target = crate::Target::parse("x86-64-v3").unwrap();
     let error = crate::compile(&[("copy_3".into(), k)], &["N".into()], &target).unwrap_err();
-    assert_eq!(error.to_string(), "kernel `copy_3` uses the size `Q`, which is not among the program's sizes");
+    assert_eq!(
+        error.to_string(),
+        "kernel `copy_3` uses the size `Q`, which is not among the program's sizes"
+    );
 }

@@ -3,8 +3,19 @@ use ir::kernel::{Body, Kernel, Scatter};
 use ir::scalar::DType;
 
 fn check(width: &str, widths: &[usize]) {
-    let body = Scatter { rows: d("R"), count: d("C"), into: d("I"), width: d(width), from: 0, index: 1, out: 2 };
-    let kernel = Kernel { slots: slots(&[DType::F32, DType::I32], &[DType::F32]), body: Body::Scatter(body) };
+    let body = Scatter {
+        rows: d("R"),
+        count: d("C"),
+        into: d("I"),
+        width: d(width),
+        from: 0,
+        index: 1,
+        out: 2,
+    };
+    let kernel = Kernel {
+        slots: slots(&[DType::F32, DType::I32], &[DType::F32]),
+        body: Body::Scatter(body),
+    };
     let program = Program::new(&kernel, &["R", "C", "I", "W"]);
     for &w in widths {
         let (r, c, i) = (3usize, 11usize, 9usize);

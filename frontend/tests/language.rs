@@ -1,0 +1,134 @@
+//! What statements mean, by what their graphs compute.
+
+use frontend::{Model, load};
+use ir::dim::Env;
+use ir::eval::evaluate;
+use ir::scalar::DType;
+use ir::tensor::Tensor;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A model of one program that reads x f32[3] and n i32[2].
+fn model(body: &str, returns: &[&str]) -> Model {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.ron");
+    let text = format!(
+        r#"(
+            constants: {{ "two": 2, "half": "1 / two", "four": "two * two" }},
+            blocks: {{
+                "apply": (args: ["x"], dims: ["f"], body: "y = f(x)", returns: ["y"]),
+                "both": (args: ["a", "b"], body: "s = a + b; d = a - b", returns: ["s", "d"]),
+                "scaled": (args: ["x"], params: {{ "gain": (shape: [3], init: Ones) }}, body: "y = x * gain", returns: ["y"]),
+                "nested": (args: ["x"], body: "y = scaled(x) as inner", returns: ["y"]),
+            }},
+            programs: {{ "p": (inputs: {{ "x": "f32[3]", "n": "i32[2]" }}, body: "{body}", outputs: {returns:?}) }},
+        )"#
+    );
+    std::fs::write(&path, text).unwrap();
+    load(&path, &[]).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn value(body: &str) -> Vec<f64> {
+    let m = model(body, &["y"]);
+    let mut bound = BTreeMap::from([
+        ("x".to_string(), Tensor::new(DType::F32, vec![3], vec![1.0, -2.0, 4.0])),
+        ("n".to_string(), Tensor::new(DType::I32, vec![2], vec![7.0, 9.0])),
+    ]);
+    for p in &m.params {
+        let shape: Vec<usize> = p.count.iter().chain(&p.shape).map(|d| *d as usize).collect();
+        let mut i = 0.0;
+        bound.insert(
+            p.name.clone(),
+            Tensor::build(DType::F32, shape, |_| {
+                i += 1.0;
+                i
+            }),
+        );
+    }
+    evaluate(&m.program("p").unwrap().graph, &Env::new(), &bound)
+        .remove(0)
+        .1
+        .data
+}
+
+#[test]
+fn arithmetic_binds_as_usual_and_constants_fold() {
+    assert_eq!(value("y = x * 2 + 1"), [3.0, -3.0, 9.0]);
+    assert_eq!(value("y = x + 6 / four * 2"), [4.0, 1.0, 7.0]);
+    assert_eq!(value("y = -(x - half) * 2"), [-1.0, 5.0, -7.0]);
+    assert_eq!(value("y = floor_div(n - 1, 2) + floor_div(7, two)"), [6.0, 7.0]);
+    assert_eq!(value("y = x * sqrt(16) - max(1, 3)"), [1.0, -11.0, 13.0]);
+    assert_eq!(
+        value("y = (x // lines go on inside brackets\n + 1)\n\n ; y = y * 2"),
+        [4.0, -2.0, 10.0]
+    );
+}
+
+#[test]
+fn numbers_take_the_element_type_beside_them() {
+    assert_eq!(value("y = select(less(0, n - 8), n, -1)"), [-1.0, 9.0]);
+    assert_eq!(value("y = select(less(x, 0), 0, x)"), [1.0, 0.0, 4.0]);
+    assert_eq!(value("y = max(x, -inf)"), [1.0, -2.0, 4.0]);
+}
+
+#[test]
+fn blocks_give_several_values_and_take_ops_and_blocks() {
+    assert_eq!(value("(s, d) = both(x, x * 2)\n y = s - d"), [4.0, -8.0, 16.0]);
+    assert_eq!(value("(_, y) = both(x, x)"), [0.0; 3]);
+    assert_eq!(value("y = apply(x, f: abs)"), [1.0, 2.0, 4.0]);
+    assert_eq!(value("y = apply(x, f: scaled)"), [1.0, -4.0, 12.0]);
+}
+
+#[test]
+fn parameters_have_the_names_of_the_calls_around_them() {
+    let m = model("y = nested(nested(x) as a) as b.c\n z = nested(x) as a", &["y", "z"]);
+    let names: Vec<&str> = m.params.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["a.inner.gain", "b.c.inner.gain"], "one name is one parameter");
+}
+
+#[test]
+fn a_repeat_stacks_its_parameters_and_skips_layers_that_are_not_kept() {
+    // Layer l multiplies by l * 3 + [1, 2, 3].
+    assert_eq!(value("y = repeat(2) nested(x) as l.{i}"), [4.0, -20.0, 72.0]);
+    assert_eq!(
+        value(
+            "keep = reshape(cast(slice(n, axis: 0, start: 0, len: 2) - 7, dtype: f32), shape: [2])\n y = repeat(2, keep: keep) nested(x) as l.{i}"
+        ),
+        [4.0, -10.0, 24.0]
+    );
+    let m = model("y = repeat(two) nested(x) as l.{i}", &["y"]);
+    assert_eq!(
+        (m.params[0].name.as_str(), m.params[0].count, m.params[0].elements()),
+        ("l.{i}.inner.gain", Some(2), 6)
+    );
+}
+
+/// A network of another kind, in RON alone.
+#[test]
+fn a_classifier_is_built_and_computes() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/classifier.ron");
+    let m = load(&path, &[]).unwrap_or_else(|e| panic!("{e}"));
+    let train = m.program("train").unwrap();
+    assert_eq!(train.trains.len(), 8);
+    let env = Env::from([("B".into(), 2), ("N".into(), 10)]);
+    let fill = |shape: Vec<usize>, step: f64| {
+        let mut i = 0.0;
+        Tensor::build(DType::F32, shape, |_| {
+            i += step;
+            f64::sin(i)
+        })
+    };
+    let mut bound = BTreeMap::from([
+        ("x".to_string(), fill(vec![2, 10, 6], 0.7)),
+        ("label".to_string(), Tensor::new(DType::I32, vec![2], vec![3.0, 0.0])),
+    ]);
+    for (i, p) in m.params.iter().enumerate() {
+        let shape: Vec<usize> = p.count.iter().chain(&p.shape).map(|d| *d as usize).collect();
+        bound.insert(p.name.clone(), fill(shape, 0.3 + i as f64));
+    }
+    let out: BTreeMap<String, Tensor> = evaluate(&train.graph, &env, &bound).into_iter().collect();
+    let row = |i: usize| &out["logits"].data[i * 5..][..5];
+    let cross = |row: &[f64], label: usize| row.iter().map(|v| v.exp()).sum::<f64>().ln() - row[label];
+    let want = cross(row(0), 3) + cross(row(1), 0);
+    assert!((out["loss"].data[0] - want).abs() < 1e-9);
+}
