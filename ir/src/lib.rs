@@ -16,4 +16,5 @@ pub mod rng;
 pub mod sample;
 pub mod scalar;
 pub mod tensor;
+pub mod text;
 pub mod types;

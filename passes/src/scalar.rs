@@ -89,7 +89,7 @@ pub fn element(
             let inner = reshape::coordinates(from, to, at).expect("fuse keeps operands of merging reshapes in memory");
             element(g, out, how, node.args[0], &inner, guard)
         }
-        _ => panic!("`{}` is not an element op and was not resolved", node.op.name()),
+        _ => panic!("value {v:?} (`{}`) is not an element op and has no place", node.op.name()),
     }
 }
 

@@ -158,7 +158,7 @@ impl Fuser<'_> {
         let mut best = None;
         for i in candidates {
             let Some(at) = coordinates_in(self.g, &self.groups[i].space, v) else { continue };
-            let accesses = self.accesses(v, &at);
+            let accesses = self.accesses_within(v, &at);
             let roots: BTreeSet<ValueId> = accesses.iter().map(|a| a.0).collect();
             let deps = self.groups_of(&roots);
             let related = deps.contains(&i) || self.reads[i].intersection(&roots).next().is_some();
@@ -174,7 +174,7 @@ impl Fuser<'_> {
             None => {
                 let shape = self.g.shape(v).to_vec();
                 let at: Vec<Index> = (0..shape.len()).map(Index::axis).collect();
-                let roots: BTreeSet<ValueId> = self.accesses(v, &at).iter().map(|a| a.0).collect();
+                let roots: BTreeSet<ValueId> = self.accesses_within(v, &at).iter().map(|a| a.0).collect();
                 let deps = self.groups_of(&roots);
                 self.new_group(v, Space::Row(shape), deps, roots);
             }
@@ -225,8 +225,18 @@ impl Fuser<'_> {
         self.accesses(v, &at).into_iter().map(|a| a.0).collect()
     }
 
+    /// What reading an element of `v` reads.
     fn accesses(&self, v: ValueId, at: &[Index]) -> Accesses {
-        let mut record = Record { g: self.g, in_memory: &self.in_memory, accesses: vec![] };
+        self.record(v, at, None)
+    }
+
+    /// What computing an element of `v` reads, though `v` itself has a place.
+    fn accesses_within(&self, v: ValueId, at: &[Index]) -> Accesses {
+        self.record(v, at, Some(v))
+    }
+
+    fn record(&self, v: ValueId, at: &[Index], open: Option<ValueId>) -> Accesses {
+        let mut record = Record { g: self.g, in_memory: &self.in_memory, open, accesses: vec![] };
         element(self.g, &mut Values::default(), &mut record, v, at, None);
         record.accesses
     }
@@ -270,13 +280,14 @@ pub fn same_position(shape: &[Dim], a: &[Index], b: &[Index]) -> bool {
 struct Record<'a> {
     g: &'a Graph,
     in_memory: &'a [bool],
+    open: Option<ValueId>,
     accesses: Accesses,
 }
 
 impl Resolve for Record<'_> {
     fn resolve(&mut self, out: &mut Values, v: ValueId, at: &[Index], _: Option<ValId>) -> Option<ValId> {
         let w = root(self.g, v);
-        if !self.in_memory[w.0] {
+        if !self.in_memory[w.0] || self.open == Some(w) {
             return None;
         }
         self.accesses.push((w, at.to_vec(), v));

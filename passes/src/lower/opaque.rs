@@ -7,7 +7,7 @@ use crate::fuse::{root, strided};
 use ir::artifact::Step;
 use ir::dim::{Dim, numel};
 use ir::graph::ValueId;
-use ir::kernel::{self, Body, HeadView};
+use ir::kernel::{self, Access, Body, HeadView};
 use ir::ops::{self, Op};
 
 pub fn emit(region: &Region, b: &mut Builder, v: ValueId) -> Result<Step, LowerError> {
@@ -28,15 +28,10 @@ pub fn emit(region: &Region, b: &mut Builder, v: ValueId) -> Result<Step, LowerE
     }
 }
 
-/// The place of result `i` of a node: every result that is read has a `get`; the others get a buffer here.
+/// The slot of result `i` of a node.
 fn result(k: &mut KernelBuilder, v: ValueId, i: usize) -> kernel::Slot {
-    let g = k.region.g;
-    if g.node(v).types.len() == 1 {
-        return k.write(v);
-    }
-    let is_get = |n: &ir::graph::Node| n.args == [v] && matches!(&n.op, Op::Get(get) if get.index == i);
-    let get = g.nodes.iter().position(is_get).expect("results of kernels are read through `get`");
-    k.write(ValueId(get))
+    let place = k.region.result_place(v, i).clone();
+    k.slot(&place, k.region.g.node(v).types[i].dtype, Access::Write)
 }
 
 /// A [B, T, H, d] view, `part` of a packed one or the whole.

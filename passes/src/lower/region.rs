@@ -17,12 +17,14 @@ pub struct Region<'g> {
     pub places: BTreeMap<ValueId, Place>,
     /// Further places that roots are written to.
     extra: BTreeMap<ValueId, Vec<Dest>>,
+    /// Places of results that nothing reads, but kernels write: node and index of the result.
+    unread: BTreeMap<(ValueId, usize), Place>,
 }
 
 impl<'g> Region<'g> {
     /// `given` are the places of leaves.
     pub fn new(g: &'g Graph, given: BTreeMap<ValueId, Place>) -> Self {
-        Region { g, fused: fuse(g), places: given, extra: BTreeMap::new() }
+        Region { g, fused: fuse(g), places: given, extra: BTreeMap::new(), unread: BTreeMap::new() }
     }
 
     pub fn place(&self, v: ValueId) -> &Place {
@@ -92,7 +94,31 @@ impl<'g> Region<'g> {
                 self.places.insert(v, Place::whole(buffer));
             }
         }
+        self.place_unread(b);
         copies
+    }
+
+    fn place_unread(&mut self, b: &mut Builder) {
+        for (i, node) in self.g.nodes.iter().enumerate().filter(|(_, n)| n.types.len() > 1) {
+            let v = ValueId(i);
+            if matches!(node.op, Op::Repeat(_)) {
+                continue;
+            }
+            for (index, ty) in node.types.iter().enumerate() {
+                if result_value(self.g, v, index).is_none() {
+                    let buffer = b.buffer(BufferKind::Temp, ty.dtype, numel(&ty.shape));
+                    self.unread.insert((v, index), Place::whole(buffer));
+                }
+            }
+        }
+    }
+
+    /// Where a kernel of several results writes result `index`.
+    pub fn result_place(&self, v: ValueId, index: usize) -> &Place {
+        match result_value(self.g, v, index) {
+            Some(r) => self.place(r),
+            None => &self.unread[&(v, index)],
+        }
     }
 
     /// Whether another group reads the value from memory.
@@ -123,4 +149,13 @@ impl<'g> Region<'g> {
         let phases = vec![Phase::Columns { reduce: vec![], store: vec![store] }];
         k.launch(b, "copy", |values| Body::Row(RowKernel { axes, values, phases }))
     }
+}
+
+/// The node that stands for a result: the node itself if it has one, else its `get`.
+pub fn result_value(g: &Graph, v: ValueId, index: usize) -> Option<ValueId> {
+    if g.node(v).types.len() == 1 {
+        return (index == 0).then_some(v);
+    }
+    let is_get = |n: &ir::graph::Node| n.args == [v] && matches!(&n.op, Op::Get(get) if get.index == index);
+    g.nodes.iter().position(is_get).map(ValueId)
 }

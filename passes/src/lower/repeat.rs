@@ -1,12 +1,12 @@
 //! A repeat becomes a loop over its body's steps.
 
-use super::region::Region;
+use super::region::{Region, result_value};
 use super::{Builder, Dest, LowerError, Place};
 use crate::fuse::root;
 use ir::artifact::{BufferKind, Step};
 use ir::dim::{Dim, numel};
 use ir::graph::ValueId;
-use ir::ops::{Op, Repeat};
+use ir::ops::Repeat;
 use std::collections::BTreeMap;
 
 pub fn emit(region: &Region, b: &mut Builder, v: ValueId, r: &Repeat) -> Result<Vec<Step>, LowerError> {
@@ -36,7 +36,7 @@ pub fn emit(region: &Region, b: &mut Builder, v: ValueId, r: &Repeat) -> Result<
         }
     }
     for (i, (_, out)) in r.body.outputs.iter().enumerate().skip(r.carries) {
-        let Some(result) = result_value(region, v, i) else { continue };
+        let Some(result) = result_value(g, v, i) else { continue };
         let slice = numel(r.body.shape(*out));
         for dest in region.dests(result) {
             let place = Place { layer_stride: slice.clone(), ..dest.place };
@@ -60,19 +60,9 @@ fn hand_over(b: &mut Builder, r: &Repeat, input: ValueId, from: Place, to: Place
     region.copy(b, x, &Dest { place: to, accumulate: false })
 }
 
-/// The node that stands for result `i`: the repeat itself, or its `get`.
-fn result_value(region: &Region, v: ValueId, i: usize) -> Option<ValueId> {
-    let g = region.g;
-    if g.node(v).types.len() == 1 {
-        return (i == 0).then_some(v);
-    }
-    let is_get = |n: &ir::graph::Node| n.args == [v] && matches!(&n.op, Op::Get(get) if get.index == i);
-    g.nodes.iter().position(is_get).map(ValueId)
-}
-
 /// Where a carry lives: the place of the result if there is one.
 fn carry_place(region: &Region, b: &mut Builder, v: ValueId, i: usize) -> Place {
-    if let Some(p) = result_value(region, v, i).and_then(|r| region.places.get(&r)) {
+    if let Some(p) = result_value(region.g, v, i).and_then(|r| region.places.get(&r)) {
         return p.clone();
     }
     let ty = &region.g.node(v).types[i];

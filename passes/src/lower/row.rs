@@ -22,7 +22,7 @@ struct Member {
 }
 
 pub fn emit(region: &Region, b: &mut Builder, group: usize, axes: &[Dim], members: &[ValueId]) -> Vec<Step> {
-    let members = order(region, axes, members);
+    let members = order(region, group, axes, members);
     let phases = members.iter().map(|m| m.level + m.reduction.is_some() as usize).max().unwrap_or(0) + 1;
     let mut k = KernelBuilder::new(region, Some(group));
     let identity: Vec<Index> = (0..axes.len()).map(Index::axis).collect();
@@ -75,7 +75,7 @@ fn store_member(k: &mut KernelBuilder, space: &Space, m: &Member) -> Vec<Store> 
     k.stores(m.v, &at, value)
 }
 
-fn order(region: &Region, axes: &[Dim], members: &[ValueId]) -> Vec<Member> {
+fn order(region: &Region, group: usize, axes: &[Dim], members: &[ValueId]) -> Vec<Member> {
     let g = region.g;
     let space = Space::Row(axes.to_vec());
     let mut out: Vec<Member> = vec![];
@@ -86,7 +86,7 @@ fn order(region: &Region, axes: &[Dim], members: &[ValueId]) -> Vec<Member> {
             _ => (None, *v, coordinates_in(g, &space, *v).expect("members have a place in their group's space")),
         };
         let known: BTreeMap<ValueId, usize> = out.iter().filter(|m| m.reduction.is_some()).map(|m| (m.v, m.level)).collect();
-        let mut seen = Needs { region, known: &known, found: BTreeSet::new() };
+        let mut seen = Needs { region, group, known: &known, found: BTreeSet::new() };
         element(g, &mut Values::default(), &mut seen, what, &at, None);
         let level = seen.found.iter().map(|w| known[w] + 1).max().unwrap_or(0);
         let own_row = crate::fuse::is_row_valued(axes, g.shape(*v));
@@ -98,6 +98,7 @@ fn order(region: &Region, axes: &[Dim], members: &[ValueId]) -> Vec<Member> {
 /// Finds the group's reductions that an element is computed from.
 struct Needs<'a, 'g> {
     region: &'a Region<'g>,
+    group: usize,
     known: &'a BTreeMap<ValueId, usize>,
     found: BTreeSet<ValueId>,
 }
@@ -109,7 +110,8 @@ impl Resolve for Needs<'_, '_> {
         if hit {
             self.found.insert(w);
         }
-        let elsewhere = self.region.places.contains_key(&w) && !matches!(self.region.g.node(w).op.lower(), Lower::Element(_));
+        let own = self.region.fused.group_of.get(&crate::fuse::producer(self.region.g, w)) == Some(&self.group);
+        let elsewhere = self.region.places.contains_key(&w) && !own;
         let dtype = self.region.g.ty(v).dtype;
         (hit || elsewhere).then(|| out.push(Value::constant(dtype, v.0 as f64)))
     }

@@ -10,3 +10,4 @@ mod resolve;
 
 pub use bundle::{Bundle, append};
 pub use machine::{Machine, Native};
+pub use resolve::temporaries;

@@ -230,3 +230,11 @@ fn address(program: &Program, env: &Env, o: &Operand, offsets: &[usize]) -> Resu
         layer_bytes: value(program, env, &o.layer_stride)? * width,
     })
 }
+
+/// Bytes of temporaries a program needs at these sizes.
+///
+/// # Errors
+/// Where a size has no value.
+pub fn temporaries(artifact: &Artifact, program: &Program, env: &Env) -> Result<usize, Error> {
+    Ok(resolve(artifact, program, env)?.temp_bytes)
+}

@@ -1,0 +1,5 @@
+//! A model file to an artifact with machine code: the passes and the backend, driven in order.
+
+pub mod compile;
+pub mod explain;
+pub mod layout;
