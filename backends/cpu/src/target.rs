@@ -18,14 +18,15 @@ pub struct Target {
 }
 
 /// The part of x86-64-v3 that generated code leans on.
-const V3: [&str; 7] = ["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "lzcnt"];
+const V3: [&str; 9] = ["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "lzcnt", "movbe", "popcnt"];
 /// What x86-64-v4 adds.
 const V4: [&str; 5] = ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"];
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 impl Target {
-    /// The processor this runs on.
+    /// The newest of our levels that this processor has. Levels, not the processor's own list of features: hot loops are
+    /// written out in vectors, so rarer instructions would win nothing and tie the executable to one machine.
     ///
     /// # Errors
     /// If it lacks AVX2 or FMA.
@@ -38,19 +39,7 @@ impl Target {
                 return Err(Error::MissingFeature(format!("this processor ({cpu})"), needed));
             }
         }
-        // Whatever LLVM may use of this processor, the program must find again where it runs.
-        let mut required: Vec<String> = DETECTABLE
-            .iter()
-            .filter(|f| has(llvm_name(f)))
-            .map(|f| f.to_string())
-            .collect();
-        required.sort();
-        Ok(Target {
-            vector_bits: if has("avx512f") { 512 } else { 256 },
-            cpu,
-            features,
-            required,
-        })
+        Target::parse(if V4.iter().all(|f| has(f)) { "x86-64-v4" } else { "x86-64-v3" })
     }
 
     /// `native`, `x86-64-v3` (AVX2) or `x86-64-v4` (AVX-512).
@@ -97,41 +86,5 @@ impl Target {
                 CodeModel::Small,
             )
             .ok_or_else(|| Error::Llvm(format!("no code generator for {} {}", self.cpu, self.features)))
-    }
-}
-
-/// Features LLVM may use on a `native` target and the standard library can detect, by the latter's name.
-const DETECTABLE: [&str; 25] = [
-    "adx",
-    "avx",
-    "avx2",
-    "avx512bf16",
-    "avx512bitalg",
-    "avx512bw",
-    "avx512cd",
-    "avx512dq",
-    "avx512f",
-    "avx512fp16",
-    "avx512ifma",
-    "avx512vbmi",
-    "avx512vbmi2",
-    "avx512vl",
-    "avx512vnni",
-    "avx512vpopcntdq",
-    "bmi1",
-    "bmi2",
-    "f16c",
-    "fma",
-    "lzcnt",
-    "movbe",
-    "popcnt",
-    "sse4.1",
-    "sse4.2",
-];
-
-fn llvm_name(detected: &str) -> &str {
-    match detected {
-        "bmi1" => "bmi",
-        other => other,
     }
 }

@@ -79,6 +79,7 @@ impl Native {
 
 fn has(feature: &str) -> bool {
     match feature {
+        "avx" => std::arch::is_x86_feature_detected!("avx"),
         "avx2" => std::arch::is_x86_feature_detected!("avx2"),
         "fma" => std::arch::is_x86_feature_detected!("fma"),
         "bmi1" => std::arch::is_x86_feature_detected!("bmi1"),
