@@ -12,6 +12,8 @@ use tests::interpret::lower;
 use tests::ops::{case, with_loss};
 
 const SEEDS: u32 = 12;
+/// Elements of an operand that central differences are taken at.
+const CHECKED: usize = 12;
 
 fn env() -> Env {
     Env::from([("layer".into(), 0)])
@@ -47,8 +49,11 @@ fn gradients_are_derivatives() {
             for (output, grad) in evaluate(&all, &env(), &c.bound) {
                 let Some(param) = output.strip_prefix("grad:") else { continue };
                 let x = c.bound[param].clone();
-                let mut numeric = Tensor::zeros(DType::F32, x.shape.clone());
-                for i in 0..x.data.len() {
+                // A spread of positions: each costs two evaluations.
+                let positions: Vec<usize> = (0..x.data.len()).step_by(x.data.len().div_ceil(CHECKED)).collect();
+                let mut numeric = Tensor::zeros(DType::F32, vec![positions.len()]);
+                let picked = Tensor::new(DType::F32, numeric.shape.clone(), positions.iter().map(|i| grad.data[*i]).collect());
+                for (n, i) in positions.into_iter().enumerate() {
                     let mut at = |step: f64| {
                         let mut moved = x.clone();
                         moved.data[i] += step;
@@ -56,11 +61,11 @@ fn gradients_are_derivatives() {
                         evaluate(&g, &env(), &c.bound)[0].1.data[0]
                     };
                     let h = 1e-5;
-                    numeric.data[i] = (at(h) - at(-h)) / (2.0 * h);
+                    numeric.data[n] = (at(h) - at(-h)) / (2.0 * h);
                 }
                 c.bound.insert(param.into(), x);
-                let d = distance(&grad, &numeric, 1e-4);
-                assert!(d < 1e-5, "{name}, seed {seed}, {param}: {d}\ngot {grad:?}\nwant {numeric:?}");
+                let d = distance(&picked, &numeric, 1e-4);
+                assert!(d < 1e-5, "{name}, seed {seed}, {param}: {d}\ngot {picked:?}\nwant {numeric:?}");
             }
         }
     }
@@ -80,7 +85,9 @@ fn gradient_kernels_compute_what_the_evaluator_says() {
             let want = evaluate(&all, &env(), &c.bound);
             let got = lower(&all).interpret(&env(), &c.bound);
             for (output, w) in want {
-                let d = distance(&got[&output], &w, 1e-5);
+                // The loss is a sum of terms of about 1, which may cancel.
+                let floor = if output == "loss" { 1.0 } else { 1e-5 };
+                let d = distance(&got[&output], &w, floor);
                 assert!(d < 2e-5, "{name}, seed {seed}, {output}: {d}\ngot {:?}\nwant {w:?}", got[&output]);
             }
         }
