@@ -22,17 +22,29 @@ pub fn explain(o: &Output, env: &Env) -> String {
     let _ = writeln!(text, "Figures for {}.", sizes.join(", "));
     for p in &o.artifact.programs {
         if p.name != "adam" && p.name != "grad_norm" {
+            let _ = writeln!(text, "\nprogram {}", p.name);
+            rules(o, &p.name, &mut text);
             program(o, p, env, &mut text);
         }
     }
     text
 }
 
+/// Rules that fired, with what the graph would take more without each, at the rewriter's example sizes.
+fn rules(o: &Output, name: &str, text: &mut String) {
+    let Some((_, stages)) = o.stages.iter().find(|(n, _)| n == name) else { return };
+    let _ = writeln!(text, "  {:<32} {:>6} {:>14} {:>12}", "rule", "fired", "saved MFLOP", "saved MB");
+    for f in &stages.fired {
+        let (flops, bytes) = (f.saved_flops / 1e6, f.saved_bytes / 1e6);
+        let _ = writeln!(text, "  {:<32} {:>6} {:>14.3} {:>12.3}", f.rule, f.times, flops, bytes);
+    }
+}
+
 fn program(o: &Output, p: &Program, env: &Env, text: &mut String) {
     let value = |d: &ir::dim::Dim| d.eval(env).unwrap_or(0) as f64;
     let mut all = vec![];
     launches(&p.steps, 1, &mut all);
-    let _ = writeln!(text, "\nprogram {}: {} launches", p.name, all.iter().map(|(_, n)| n).sum::<i64>());
+    let _ = writeln!(text, "  {} launches", all.iter().map(|(_, n)| n).sum::<i64>());
     let _ = writeln!(text, "  {:<24} {:>6} {:>12} {:>12}", "kernel", "times", "MFLOP", "MB");
     let (mut flops, mut bytes) = (0.0, 0.0);
     for (l, times) in all {

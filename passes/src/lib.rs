@@ -6,6 +6,6 @@ pub mod fuse;
 pub mod lower;
 pub mod optimizer;
 pub mod pipeline;
-pub mod rewrite;
 mod reshape;
+pub mod rewrite;
 mod scalar;

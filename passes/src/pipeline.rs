@@ -3,6 +3,7 @@
 use crate::decompose::decompose;
 use crate::differentiate::{DifferentiateError, differentiate};
 use crate::lower::{Kernels, LowerError, ParamOffsets, lower};
+use crate::rewrite::{Fired, rewrite};
 use ir::artifact::Program;
 use ir::graph::Graph;
 
@@ -26,18 +27,21 @@ pub struct Source<'a> {
 
 /// Graph after each step, for `--emit` and `explain`.
 pub struct Stages {
+    /// The rewrite rules that fired.
+    pub fired: Vec<Fired>,
     pub differentiated: Graph,
     pub decomposed: Graph,
 }
 
 /// The tensor-IR half.
 pub fn to_primitive(source: &Source) -> Result<Stages, CompileError> {
+    let rewritten = rewrite(source.graph);
     let differentiated = match source.loss {
-        Some(loss) => differentiate(source.graph, loss, source.trains)?,
-        None => source.graph.prune(),
+        Some(loss) => differentiate(&rewritten.graph, loss, source.trains)?,
+        None => rewritten.graph.prune(),
     };
     let decomposed = decompose(&differentiated);
-    Ok(Stages { differentiated, decomposed })
+    Ok(Stages { fired: rewritten.report, differentiated, decomposed })
 }
 
 /// The kernel-IR half.

@@ -2,4 +2,6 @@
 
 pub mod close;
 pub mod interpret;
+pub mod native;
 pub mod ops;
+pub mod programs;

@@ -3,7 +3,9 @@
 use ir::graph::{Graph, ValueId};
 use ir::ops::Op;
 use ir::sample::{Rand, Sample};
+use ir::scalar::DType;
 use ir::tensor::Tensor;
+use ir::types::Type;
 use std::collections::BTreeMap;
 
 /// A graph of one sampled op, its operands as parameters where they are floats and inputs where not.
@@ -41,9 +43,10 @@ pub fn with_loss(g: &Graph, r: &mut Rand, bound: &mut BTreeMap<String, Tensor>) 
     let mut g = g.clone();
     let y: ValueId = g.outputs[0].1;
     let ty = g.ty(y).clone();
-    let weights = g.input("weights", ty.clone());
+    let weights = g.input("weights", Type::f32(ty.shape.clone()));
     let shape: Vec<usize> = ty.shape.iter().map(|d| d.as_const().expect("samples have constant sizes") as usize).collect();
-    bound.insert("weights".into(), Tensor::build(ty.dtype, shape, |_| r.float(-1.0, 1.0) as f32 as f64));
+    bound.insert("weights".into(), Tensor::build(DType::F32, shape, |_| r.float(-1.0, 1.0) as f32 as f64));
+    let weights = g.cast(weights, ty.dtype);
     let product = g.mul(y, weights);
     let axes: Vec<usize> = (0..ty.rank()).collect();
     let sum = g.sum(product, &axes);

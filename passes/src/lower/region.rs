@@ -68,13 +68,13 @@ impl<'g> Region<'g> {
         let mut copies = vec![];
         for (v, dest) in outputs {
             let r = root(self.g, v);
-            let by_repeat = matches!(&self.g.node(producer(self.g, r)).op, Op::Repeat(_));
+            let by_loop = is_stacked_result(self.g, r);
             let by_opaque = matches!(self.space_of(r), Some(Space::Opaque(_)));
             if self.space_of(r).is_none() {
                 copies.push((v, dest));
             } else if !dest.accumulate && !self.places.contains_key(&r) {
                 self.places.insert(r, dest.place);
-            } else if by_opaque && !by_repeat {
+            } else if by_opaque && !by_loop {
                 copies.push((v, dest));
             } else {
                 self.extra.entry(r).or_default().push(dest);
@@ -149,6 +149,16 @@ impl<'g> Region<'g> {
         let phases = vec![Phase::Columns { reduce: vec![], store: vec![store] }];
         k.launch(b, "copy", |values| Body::Row(RowKernel { axes, values, phases }))
     }
+}
+
+/// Whether a value is what the layers of a repeat give one slice each, which they can write to several places. What they
+/// hand on is in one place.
+fn is_stacked_result(g: &Graph, v: ValueId) -> bool {
+    let index = match &g.node(v).op {
+        Op::Get(get) => get.index,
+        _ => 0,
+    };
+    matches!(&g.node(producer(g, v)).op, Op::Repeat(r) if index >= r.carries)
 }
 
 /// The node that stands for a result: the node itself if it has one, else its `get`.

@@ -70,7 +70,11 @@ fn store_member(k: &mut KernelBuilder, space: &Space, m: &Member) -> Vec<Store> 
     if k.region.dests(m.v).is_empty() {
         return vec![];
     }
-    let at = coordinates_in(k.region.g, space, m.v).expect("members have a place in their group's space");
+    let mut at = coordinates_in(k.region.g, space, m.v).expect("members have a place in their group's space");
+    // Where rows have one column, that of a row's own value is no position along the columns.
+    if let (Some(_), Some(last)) = (m.reduction, at.last_mut()) {
+        *last = Index::zero();
+    }
     let value = k.element(m.v, &at);
     k.stores(m.v, &at, value)
 }

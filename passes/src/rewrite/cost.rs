@@ -1,6 +1,6 @@
 //! What a term costs: a roofline without overlap over the kernels it roughly becomes.
 //!
-//! Element-wise work usually runs inside another kernel, so it pays for half of its result and for no launch.
+//! Element-wise work with one reader runs inside that reader's kernel, so its result is not written; with more it may be.
 
 use ir::dim::{Atom, Dim};
 use ir::ops::{Einsum, Op};
@@ -13,6 +13,8 @@ pub struct Work {
     pub flops: f64,
     pub bytes: f64,
     pub launches: f64,
+    /// Bytes of a result that is only written if several kernels read it.
+    pub shared_bytes: f64,
 }
 
 /// Of one machine of the kind we compile for; only ratios matter.
@@ -29,14 +31,21 @@ impl Work {
             + self.launches * SECONDS_PER_LAUNCH
             + SECONDS_PER_TERM
     }
+    fn with_bytes(self, bytes: f64) -> Work {
+        Work { bytes, ..self }
+    }
+    /// This work where `readers` terms read the result.
+    pub fn read_by(self, readers: usize) -> Work {
+        let shared = if readers > 1 { self.shared_bytes } else { 0.0 };
+        Work { bytes: self.bytes + shared, shared_bytes: 0.0, ..self }
+    }
     pub fn plus(self, o: Work) -> Work {
-        Work { flops: self.flops + o.flops, bytes: self.bytes + o.bytes, launches: self.launches + o.launches }
-    }
-    pub fn minus(self, o: Work) -> Work {
-        self.plus(o.times(-1.0))
-    }
-    pub fn times(self, n: f64) -> Work {
-        Work { flops: self.flops * n, bytes: self.bytes * n, launches: self.launches * n }
+        Work {
+            flops: self.flops + o.flops,
+            bytes: self.bytes + o.bytes,
+            launches: self.launches + o.launches,
+            shared_bytes: self.shared_bytes + o.shared_bytes,
+        }
     }
 }
 
@@ -64,21 +73,25 @@ fn bytes(ty: &Type) -> f64 {
     elements(ty) * ty.dtype.bytes() as f64
 }
 
+/// Whether the op only shows its operand in another way.
+pub fn is_view(op: &Op) -> bool {
+    matches!(op, Op::Reshape(_) | Op::Broadcast(_) | Op::Get(_))
+}
+
 pub fn work(op: &Op, args: &[&Type], results: &[Type]) -> Work {
     let out = &results[0];
     let n = elements(out);
     let moved: f64 = args.iter().copied().chain(results).map(bytes).sum();
-    let kernel = |flops: f64| Work { flops, bytes: moved, launches: 1.0 };
-    let element = |flops: f64| Work { flops: n * flops, bytes: bytes(out) / 2.0, launches: 0.0 };
+    let kernel = |flops: f64| Work { flops, bytes: moved, launches: 1.0, shared_bytes: 0.0 };
+    let element = |flops: f64| Work { flops: n * flops, shared_bytes: bytes(out), ..Work::default() };
     // Reads its operand `reads` times.
     let rows = |flops: f64, reads: f64| {
         let x = args[0];
-        Work { flops: elements(x) * flops, bytes: reads * bytes(x) + bytes(out), launches: 1.0 }
+        kernel(elements(x) * flops).with_bytes(reads * bytes(x) + bytes(out))
     };
     let work = match op {
-        Op::Input(_) | Op::Param(_) | Op::Constant(_) | Op::Get(_) | Op::Reshape(_) | Op::Broadcast(_) | Op::Iota(_) => {
-            Work::default()
-        }
+        Op::Input(_) | Op::Param(_) | Op::Constant(_) | Op::Iota(_) => Work::default(),
+        op if is_view(op) => Work::default(),
         Op::UnaryOp(o) => element(match o.function {
             Unary::Neg | Unary::Abs | Unary::Not => 1.0,
             Unary::Sqrt | Unary::Rsqrt => 5.0,
@@ -106,7 +119,7 @@ pub fn work(op: &Op, args: &[&Type], results: &[Type]) -> Work {
         }
         // Kernels of their own that no rule touches.
         Op::Scatter(_) | Op::Conv1dInputGrad(_) | Op::AttentionGrad(_) | Op::CtcLoss(_) | Op::OneHotStraightThrough(_)
-        | Op::Repeat(_) => kernel(n),
+        | Op::Repeat(_) | Op::Get(_) | Op::Reshape(_) | Op::Broadcast(_) => kernel(n),
     };
     // Half as many numbers fit into a vector.
     if out.dtype == DType::F64 { Work { flops: 2.0 * work.flops, ..work } } else { work }

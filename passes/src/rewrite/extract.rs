@@ -4,7 +4,7 @@
 //! against the cost of the graph itself, where a value counts once: first all results of a rule together, because they may
 //! only pay jointly (they share what each alone would have to bear), then one by one.
 
-use super::cost::{Work, work};
+use super::cost::{Work, is_view, work};
 use super::language::{Classes, Term};
 use egg::Id;
 use std::collections::BTreeMap;
@@ -44,10 +44,11 @@ impl Menu {
         }
     }
 
-    /// The choice whose trees are cheapest where a term costs `price`, which must be positive. It has no cycles.
-    pub fn cheapest_trees(&self, mut price: impl FnMut(&Term, &Work) -> f64) -> Choice {
-        let prices: BTreeMap<Id, Vec<f64>> =
-            self.terms.iter().map(|(class, all)| (*class, all.iter().map(|(t, w)| price(t, w)).collect())).collect();
+    /// The choice whose trees are cheapest where a term costs `price`, a positive function of its work and of how many
+    /// terms its class has. It has no cycles.
+    pub fn cheapest_trees(&self, mut price: impl FnMut(&Work, usize) -> f64) -> Choice {
+        let mut price_all = |all: &[(Term, Work)]| all.iter().map(|(_, work)| price(work, all.len())).collect();
+        let prices: BTreeMap<Id, Vec<f64>> = self.terms.iter().map(|(class, all)| (*class, price_all(all))).collect();
         let mut best: BTreeMap<Id, (f64, usize)> = BTreeMap::new();
         loop {
             let mut changed = false;
@@ -96,20 +97,37 @@ impl Menu {
         Some(order)
     }
 
-    /// Work of the graph that a choice makes, every value once.
+    /// Work of every term of the graph that a choice makes, each value once; `None` if it runs in a circle.
+    fn works(&self, choice: &Choice) -> Option<Vec<Work>> {
+        let reached = self.reached(choice)?;
+        let mut readers: BTreeMap<Id, usize> = BTreeMap::new();
+        for root in &self.roots {
+            *readers.entry(*root).or_default() += 1;
+        }
+        for class in reached.iter().rev() {
+            let term = &choice[class];
+            // Who reads a view reads what it shows.
+            let n = if is_view(&term.op) { readers[class] } else { 1 };
+            for a in &term.args {
+                *readers.entry(*a).or_default() += n;
+            }
+        }
+        let of = |class: &Id| self.work_of(*class, &choice[class]).read_by(readers[class]);
+        Some(reached.iter().map(of).collect())
+    }
+
+    /// Work of the graph that a choice makes.
     pub fn total(&self, choice: &Choice) -> Option<Work> {
-        let of = |class: &Id| self.work_of(*class, &choice[class]);
-        Some(self.reached(choice)?.iter().map(of).fold(Work::default(), Work::plus))
+        Some(self.works(choice)?.into_iter().fold(Work::default(), Work::plus))
+    }
+
+    fn seconds(&self, choice: &Choice) -> Option<f64> {
+        Some(self.works(choice)?.iter().map(Work::seconds).sum())
     }
 
     fn work_of(&self, class: Id, term: &Term) -> Work {
         let found = self.terms[&class].iter().find(|(t, _)| t == term);
         found.expect("choices are made from the menu").1
-    }
-
-    fn seconds(&self, choice: &Choice) -> Option<f64> {
-        let reached = self.reached(choice)?;
-        Some(reached.iter().map(|class| self.work_of(*class, &choice[class]).seconds()).sum())
     }
 
     /// Improves a choice until no group and no single term makes its graph cheaper.

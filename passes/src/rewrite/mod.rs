@@ -9,6 +9,8 @@ mod language;
 mod rule;
 mod rules;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 use cost::Work;
@@ -74,8 +76,9 @@ pub fn rewrite_with(g: &Graph, names: &[&str]) -> Rewritten {
     let (choice, work) = space.extract();
     for (i, times) in space.fired.iter().enumerate().filter(|(_, n)| **n > 0) {
         let others: Vec<&Rule> = rules.iter().copied().filter(|r| r.name != rules[i].name).collect();
-        let saved = Space::explore(&g, &others).extract().1.minus(work);
-        add(&mut report, i, Fired { rule: rules[i].name, times: *times, saved_flops: saved.flops, saved_bytes: saved.bytes });
+        let without = Space::explore(&g, &others).extract().1;
+        let (saved_flops, saved_bytes) = (without.flops - work.flops, without.bytes - work.bytes);
+        add(&mut report, i, Fired { rule: rules[i].name, times: *times, saved_flops, saved_bytes });
     }
     Rewritten { graph: space.build(&g, &choice), report: report.into_values().collect() }
 }
@@ -124,6 +127,7 @@ impl Space {
             of_node.push(classes.add(term.clone()));
             terms.push(term);
         }
+        classes.rebuild();
         let outputs = g.outputs.iter().map(|(_, v)| of_node[v.0]).collect();
         let mut space =
             Space { classes, of_node, terms, outputs, fired: vec![0; rules.len()], made: vec![vec![]; rules.len()] };
@@ -164,7 +168,7 @@ impl Space {
     /// The cheapest choice found, and its work.
     fn extract(&self) -> (Choice, Work) {
         let menu = Menu::new(&self.classes, &self.outputs);
-        let trees = menu.cheapest_trees(|_, work| work.seconds());
+        let trees = menu.cheapest_trees(|work, _| work.seconds());
         let mut as_written = trees.clone();
         as_written.extend(self.of_node.iter().zip(&self.terms).filter_map(|(id, t)| menu.term(&self.classes, *id, t)));
         let groups: Vec<Group> = self

@@ -8,7 +8,7 @@ use egg::{Id, Language};
 use ir::dim::Dim;
 use ir::ops::{self, Op};
 use ir::scalar::{Binary, DType, Unary};
-use ir::types::Type;
+use ir::types::{Type, broadcast};
 
 /// A directed equality.
 pub struct Rule {
@@ -63,13 +63,20 @@ impl Terms<'_> {
     pub fn reshaped(&self, value: Id) -> Option<Id> {
         self.find(value, |op, args| matches!(op, Op::Reshape(_)).then(|| args[0]))
     }
-    /// x and c where the value is x times the number c, also under a reshape.
+    /// x and c where the value is x times the number c, and no smaller than x.
     pub fn scaled(&self, value: Id) -> Option<(Id, f64)> {
-        let number = |c: Id| self.constant(c).filter(|c| c.is_finite());
-        let shaped = |x: Id| self.shape(x) == self.shape(value);
-        self.binary(value, Binary::Mul, |x, c| Some((x, number(c)?)).filter(|_| shaped(x))).or_else(|| {
-            self.binary(value, Binary::Div, |x, c| Some((x, 1.0 / number(c)?)).filter(|_| shaped(x)))
-        })
+        self.find(value, |op, args| self.scaled_operand(op, args))
+    }
+    /// As `scaled` for one term.
+    pub fn scaled_operand(&self, op: &Op, args: &[Id]) -> Option<(Id, f64)> {
+        let times = |x: Id, c: Id| Some((x, c, self.constant(c)?));
+        let (x, c, by) = match op {
+            Op::BinaryOp(o) if o.function == Binary::Mul => either_order(o.function, args, times)?,
+            Op::BinaryOp(o) if o.function == Binary::Div => times(args[0], args[1]).map(|(x, c, by)| (x, c, 1.0 / by))?,
+            _ => return None,
+        };
+        let stretches = broadcast(&[self.shape(x), self.shape(c)]).ok()? != self.shape(x);
+        (by.is_finite() && !stretches && self.ty(x).dtype.is_float()).then_some((x, by))
     }
 
     // ---- building --------------------------------------------------------------------------------------------------

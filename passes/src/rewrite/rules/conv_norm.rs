@@ -104,3 +104,58 @@ fn weighted_sum(t: &mut Terms, weights: Id, values: Id) -> Option<Id> {
     let sums = t.sum_last(products)?;
     t.reshape(sums, [batch, outputs])
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::rewrite::testing::Case;
+    use ir::ops::{Conv1d, GroupNorm, Op};
+
+    #[test]
+    fn statistics_come_from_windows() {
+        for seed in 0..10 {
+            let mut c = Case::new(seed);
+            let [b, channels, outputs, taps, stride] =
+                [c.r.int(1, 3), c.r.int(1, 2), c.r.int(1, 5), c.r.int(1, 4), c.r.int(1, 3)];
+            let steps = c.r.int(3, 9);
+            let samples = (steps - 1) * stride + taps + c.r.int(0, stride - 1);
+            // A mean far from zero, as recordings have.
+            let x = c.param_between("x", &[b, samples, channels], 1.0, 3.0);
+            let w = c.param("w", &[outputs, channels, taps]);
+            let (gamma, beta) = (c.param("gamma", &[outputs]), c.param("beta", &[outputs]));
+            let lengths = c.ints("lengths", &[b], 2, steps);
+            let y = c.g.add_op(Conv1d { stride, padding: 0, groups: 1 }, &[x, w]);
+            let y = c.g.add_op(GroupNorm { eps: 1e-3.into() }, &[y, gamma, beta, lengths]);
+            c.result(y);
+            let equal = crate::rewrite::tests::with_every_choice(&c.g, &["conv-group-norm-folding"], 8);
+            assert!(equal.iter().any(|g| !g.nodes.iter().any(|n| matches!(&n.op, Op::GroupNorm(_)))));
+            for g in equal {
+                c.same(&g);
+            }
+        }
+    }
+
+    /// One channel, ten taps and stride five over a signal whose neighbours are nearly equal: the case that it is for.
+    #[test]
+    fn a_smooth_wave_with_padding() {
+        let mut c = Case::new(3);
+        let (samples, outputs) = (600, 6);
+        let x = c.param("wave", &[2, samples, 1]);
+        let slow = |i: usize| {
+            let t = (i % samples as usize) as f64;
+            (t * 0.01).sin() + 0.3 * (t * 0.037).sin() + 0.2
+        };
+        let wave = c.bound.get_mut("wave").unwrap();
+        (0..wave.data.len()).for_each(|i| wave.data[i] = slow(i) + 1e-3 * wave.data[i]);
+        let w = c.param("w", &[outputs, 1, 10]);
+        let (gamma, beta) = (c.param("gamma", &[outputs]), c.param("beta", &[outputs]));
+        let lengths = c.ints("lengths", &[2], 40, 119);
+        let y = c.g.add_op(Conv1d { stride: 5, padding: 0, groups: 1 }, &[x, w]);
+        let y = c.g.add_op(GroupNorm { eps: 1e-5.into() }, &[y, gamma, beta, lengths]);
+        c.result(y);
+        let equal = crate::rewrite::tests::with_every_choice(&c.g, &["conv-group-norm-folding"], 4);
+        assert!(equal.iter().any(|g| !g.nodes.iter().any(|n| matches!(&n.op, Op::GroupNorm(_)))));
+        for g in equal {
+            c.same(&g);
+        }
+    }
+}

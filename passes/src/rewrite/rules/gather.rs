@@ -61,3 +61,44 @@ fn dot_to_matmul(t: &mut Terms, term: &Term) -> Option<Id> {
     }
     t.reshape(taken, result)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::rewrite::testing::{Case, dims};
+    use ir::ops::{Normalize, Op, Sum, Take};
+
+    #[test]
+    fn rows_are_normalised_once() {
+        for seed in 0..8 {
+            let mut c = Case::new(seed);
+            let [b, r, k, p] = [c.r.int(1, 3), c.r.int(1, 5), c.r.int(7, 9), c.r.int(1, 6)];
+            let x = c.param_between("x", &[b, r, p], 0.1, 2.0);
+            let index = c.ints("index", &[b, k], -1, r - 1);
+            let taken = c.g.add_op(Take { batch: 1 }, &[x, index]);
+            let y = c.g.add_op(Normalize { eps: 1e-8.into() }, &[taken]);
+            let g = c.holds(y, &["normalize-before-gather"]);
+            assert!(matches!(g.node(g.outputs[0].1).op, Op::Take(_)), "{g}");
+        }
+    }
+
+    #[test]
+    fn gathered_dots_become_a_matrix_product() {
+        for seed in 0..8 {
+            let mut c = Case::new(seed);
+            let [b, m, r, k, p] = [c.r.int(1, 3), c.r.int(1, 5), c.r.int(1, 5), c.r.int(30, 40), c.r.int(2, 6)];
+            let (q, x) = (c.param("q", &[b, m, p]), c.param("x", &[b, r, p]));
+            let q = c.g.reshape(q, dims(&[b, m, 1, p]));
+            let index = c.ints("index", &[b, m, k], -1, r - 1);
+            let rows = c.g.add_op(Take { batch: 1 }, &[x, index]);
+            let products = if c.r.flag() { c.g.mul(q, rows) } else { c.g.mul(rows, q) };
+            let keep = c.r.flag();
+            let y = c.g.add_op(Sum { axes: vec![3], keep }, &[products]);
+            c.result(y);
+            let equal = crate::rewrite::tests::with_every_choice(&c.g, &["gathered-dot-to-matmul"], 8);
+            assert!(equal.iter().any(|g| g.nodes.iter().any(|n| matches!(&n.op, Op::Einsum(_)))));
+            for g in equal {
+                c.same(&g);
+            }
+        }
+    }
+}

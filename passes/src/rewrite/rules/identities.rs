@@ -75,3 +75,74 @@ fn same_cast(t: &mut Terms, term: &Term) -> Option<Id> {
 fn zero_dropout(t: &mut Terms, term: &Term) -> Option<Id> {
     t.is_constant(term.args[1], 0.0).then_some(term.args[0])
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::rewrite::testing::{Case, dims};
+    use ir::graph::ValueId;
+    use ir::ops::{Broadcast, Cast, Dropout, Op, Reshape, Transpose};
+    use ir::scalar::DType;
+
+    /// The rule alone makes the value under test the parameter itself, or one op on it.
+    fn vanishes(rule: &str, f: fn(&mut Case, ValueId) -> ValueId) {
+        let mut c = Case::new(1);
+        let x = c.param("x", &[2, 3, 4]);
+        let y = f(&mut c, x);
+        let before = c.g.nodes.len();
+        let g = c.holds(y, &[rule]);
+        let node = g.node(g.outputs[0].1);
+        let direct = node.args.first().is_none_or(|a| matches!(g.node(*a).op, Op::Param(_)));
+        assert!(direct && g.nodes.len() < before + 3, "`{rule}` left\n{g}");
+    }
+
+    #[test]
+    fn steps_that_change_nothing_vanish() {
+        vanishes("mul-by-one", |c, x| c.g.scale(x, 1.0));
+        vanishes("mul-by-one", |c, x| {
+            let one = c.g.constant(1.0);
+            let one = c.g.broadcast_to(one, dims(&[3, 1]));
+            c.g.div(x, one)
+        });
+        vanishes("add-zero", |c, x| {
+            let zero = c.g.constant(0.0);
+            c.g.add(zero, x)
+        });
+        vanishes("add-zero", |c, x| {
+            let zero = c.g.constant(0.0);
+            c.g.sub(x, zero)
+        });
+        vanishes("double-negation", |c, x| {
+            let minus = c.g.neg(x);
+            c.g.neg(minus)
+        });
+        vanishes("same-reshape", |c, x| c.g.add_op(Reshape { shape: dims(&[2, 3, 4]) }, &[x]));
+        vanishes("same-reshape", |c, x| c.g.add_op(Broadcast { shape: dims(&[2, 3, 4]) }, &[x]));
+        vanishes("reshape-of-reshape", |c, x| {
+            let flat = c.g.reshape(x, dims(&[24]));
+            c.g.reshape(flat, dims(&[4, 6]))
+        });
+        vanishes("transpose-of-transpose", |c, x| {
+            let once = c.g.transpose(x, &[1, 2, 0]);
+            c.g.transpose(once, &[0, 2, 1])
+        });
+        vanishes("same-transpose", |c, x| c.g.add_op(Transpose { perm: vec![0, 1, 2] }, &[x]));
+        vanishes("same-cast", |c, x| c.g.add_op(Cast { dtype: DType::F32 }, &[x]));
+        vanishes("zero-dropout", |c, x| {
+            let seed = c.ints("seed", &[2], 0, 9);
+            let zero = c.g.constant(0.0);
+            let rate = c.g.broadcast_to(zero, dims(&[1]));
+            c.g.add_op(Dropout { site: 1 }, &[x, rate, seed])
+        });
+    }
+
+    #[test]
+    fn what_stretches_stays() {
+        let mut c = Case::new(1);
+        let x = c.param("x", &[3, 1]);
+        let one = c.g.constant(1.0);
+        let ones = c.g.broadcast_to(one, dims(&[3, 4]));
+        let y = c.g.mul(x, ones);
+        c.result(y);
+        assert_eq!(crate::rewrite::rewrite_with(&c.g, &["mul-by-one"]).report, vec![]);
+    }
+}

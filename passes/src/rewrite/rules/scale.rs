@@ -1,10 +1,9 @@
 //! Numbers that multiply tensors, moved to where they cost least.
 
 use crate::rewrite::language::Term;
-use crate::rewrite::rule::{Rule, Terms, operands};
+use crate::rewrite::rule::{Rule, Terms};
 use egg::Id;
 use ir::ops::{Attention, Einsum, Linear, Op};
-use ir::scalar::{Binary, DType};
 
 pub const RULES: &[Rule] = &[
     Rule {
@@ -44,18 +43,8 @@ fn into_attention(t: &mut Terms, term: &Term) -> Option<Id> {
     t.op(Attention { scale: (attention.scale.get() * by).into(), ..attention.clone() }, &args)
 }
 
-/// The value and the number of a term that is their product.
-fn product(t: &Terms, term: &Term) -> Option<(Id, f64)> {
-    let number = |c: Id| t.constant(c).filter(|c| c.is_finite());
-    let whole = |x: Id, c: Id| t.shape(c).iter().all(|d| d.is_one()) && t.shape(c).len() <= t.shape(x).len();
-    let times = |x: Id, c: Id| Some((x, number(c)?)).filter(|_| whole(x, c));
-    let over = |x: Id, c: Id| Some((x, 1.0 / number(c)?)).filter(|(_, by)| by.is_finite() && whole(x, c));
-    let found = operands(term, Binary::Mul, times).or_else(|| operands(term, Binary::Div, over))?;
-    t.ty(found.0).dtype.is_float().then_some(found)
-}
-
 fn into_product(t: &mut Terms, term: &Term) -> Option<Id> {
-    let (x, by) = product(t, term)?;
+    let (x, by) = t.scaled_operand(&term.op, &term.args)?;
     let (spec, a, b) = t.find(x, |op, args| match op {
         Op::Einsum(e) => Some((e.spec.clone(), args[0], args[1])),
         _ => None,
@@ -71,11 +60,8 @@ fn into_product(t: &mut Terms, term: &Term) -> Option<Id> {
 }
 
 fn into_linear(t: &mut Terms, term: &Term) -> Option<Id> {
-    let (x, by) = product(t, term)?;
+    let (x, by) = t.scaled_operand(&term.op, &term.args)?;
     let mut args = t.find(x, |op, args| matches!(op, Op::Linear(_)).then(|| args.to_vec()))?;
-    if t.ty(args[0]).dtype != DType::F32 {
-        return None;
-    }
     for part in &mut args[1..] {
         *part = t.scale(*part, by)?;
     }
@@ -87,4 +73,44 @@ fn of_reshape(t: &mut Terms, term: &Term) -> Option<Id> {
     let (x, by) = t.scaled(term.args[0])?;
     let x = t.reshape(x, r.shape.clone())?;
     t.scale(x, by)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::rewrite::testing::{Case, dims};
+    use ir::ops::Linear;
+
+    #[test]
+    fn factors_move_to_small_operands() {
+        for seed in 0..8 {
+            let mut c = Case::new(seed);
+            let (a, b) = (c.param("a", &[40, 3]), c.param("b", &[50, 3]));
+            let product = c.g.einsum("ik,jk->ij", a, b);
+            let y = if c.r.flag() {
+                c.g.scale(product, 0.7)
+            } else {
+                let by = c.g.constant(3.0);
+                c.g.div(product, by)
+            };
+            c.holds(y, &["scale-into-product"]);
+
+            let mut c = Case::new(seed);
+            let (x, w, b) = (c.param("x", &[50, 3]), c.param("w", &[4, 3]), c.param("b", &[4]));
+            let args = if c.r.flag() { vec![x, w, b] } else { vec![x, w] };
+            let y = c.g.add_op(Linear {}, &args);
+            let y = c.g.scale(y, 0.7);
+            c.holds(y, &["scale-into-linear"]);
+        }
+    }
+
+    #[test]
+    fn factors_pass_reshapes() {
+        let mut c = Case::new(0);
+        let (a, b) = (c.param("a", &[40, 3]), c.param("b", &[50, 3]));
+        let product = c.g.einsum("ik,jk->ij", a, b);
+        let y = c.g.scale(product, 0.7);
+        let y = c.g.reshape(y, dims(&[20, 100]));
+        let y = c.g.scale(y, 2.0);
+        c.holds(y, &["scale-of-reshape"]);
+    }
 }

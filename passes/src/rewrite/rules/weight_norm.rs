@@ -26,3 +26,26 @@ fn folding(t: &mut Terms, term: &Term) -> Option<Id> {
     let factor = t.mul(g, inverse)?;
     t.mul(v, factor)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::rewrite::testing::Case;
+    use ir::scalar::{Binary, Unary};
+
+    #[test]
+    fn the_norm_is_folded_into_the_gain() {
+        for seed in 0..4 {
+            let mut c = Case::new(seed);
+            let [a, b, k] = [c.r.int(2, 5), c.r.int(2, 5), c.r.int(1, 5)];
+            let (v, gain) = (c.param("v", &[a, b, k]), c.param("g", &[1, 1, k]));
+            let squares = c.g.mul(v, v);
+            let sum = c.g.sum(squares, &[0, 1]);
+            let norm = c.g.unary(Unary::Sqrt, sum);
+            let scaled = if c.r.flag() { c.g.mul(v, gain) } else { c.g.mul(gain, v) };
+            let y = c.g.div(scaled, norm);
+            let g = c.holds(y, &["weight-norm-folding"]);
+            let divides = |op: &ir::ops::Op| matches!(op, ir::ops::Op::BinaryOp(o) if o.function == Binary::Div);
+            assert!(!g.nodes.iter().any(|n| divides(&n.op)), "{g}");
+        }
+    }
+}

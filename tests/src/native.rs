@@ -1,0 +1,30 @@
+//! Compiled code, loaded into this process as an executable loads its own.
+
+use cpu::Target;
+use frontend::Model;
+use ir::artifact::Artifact;
+use runtime::exec::{Native, append};
+use std::path::Path;
+
+/// Resolves a model file, seen from the repository's root.
+pub fn model(file: &str, sets: &[(&str, &str)]) -> Model {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+    let sets: Vec<(String, String)> = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+    frontend::load(&path, &sets).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Compiles every program of a model for this machine.
+pub fn compile(model: &Model) -> Native {
+    let target = Target::host().unwrap_or_else(|e| panic!("{e}"));
+    let out = compiler::compile::compile(model, &target, false).unwrap_or_else(|e| panic!("{e}"));
+    open(&out.artifact, &out.code)
+}
+
+/// Loads an artifact with its code through a file, as it is when appended to a runner.
+pub fn open(artifact: &Artifact, code: &[u8]) -> Native {
+    let bytes = append(b"", artifact, code).unwrap_or_else(|e| panic!("{e}"));
+    let file = tempfile::NamedTempFile::new().expect("the temporary folder is writable");
+    std::fs::write(file.path(), bytes).expect("the temporary folder is writable");
+    // The file is mapped, so it may lose its name afterwards.
+    Native::open(file.path()).unwrap_or_else(|e| panic!("{e}"))
+}

@@ -1,0 +1,132 @@
+//! Many graphs as the programs of one artifact: compiling them together costs one run of the backend.
+
+use crate::native::open;
+use cpu::Target;
+use ir::artifact::{Artifact, Init, Param};
+use ir::graph::Graph;
+use ir::ops::Op;
+use ir::scalar::DType;
+use ir::tensor::Tensor;
+use passes::lower::{Kernels, ParamOffsets};
+use runtime::exec::{Machine, Native};
+use runtime::session::{Data, Session};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Graphs compiled for this machine. Parameters of program `p` are called `p/NAME`.
+pub struct Programs {
+    native: Native,
+}
+
+/// Layout of the parameters of all graphs, one after the other.
+fn params(graphs: &[(String, Graph)]) -> (Vec<Param>, usize) {
+    let (mut list, mut offset) = (vec![], 0);
+    for (program, g) in graphs {
+        for node in &g.nodes {
+            let Op::Param(p) = &node.op else { continue };
+            let constant = |d: &ir::dim::Dim| d.as_const().expect("parameters have constant shapes");
+            let shape: Vec<i64> = p.ty.shape.iter().map(constant).collect();
+            let elements = shape.iter().product::<i64>() as usize;
+            list.push(Param { name: format!("{program}/{}", p.name), shape, offset, init: Init::Zeros });
+            offset += elements;
+        }
+    }
+    (list, offset)
+}
+
+/// Outputs leave a program as f32 or i32.
+fn narrow(g: &Graph) -> Graph {
+    let mut g = g.clone();
+    for i in 0..g.outputs.len() {
+        let v = g.outputs[i].1;
+        if g.ty(v).dtype == DType::F64 {
+            g.outputs[i].1 = g.cast(v, DType::F32);
+        }
+    }
+    g
+}
+
+/// Lowers and compiles all graphs. `symbols` are the run-time sizes they use.
+pub fn compile(graphs: &[(String, Graph)], symbols: &[&str]) -> Programs {
+    let (params, elements) = params(graphs);
+    let mut kernels = Kernels::default();
+    let mut programs = vec![];
+    for (name, g) in graphs {
+        let prefix = format!("{name}/");
+        let own = |p: &Param| p.name.strip_prefix(&prefix).map(|n| (n.to_string(), p.offset));
+        let offsets: ParamOffsets = params.iter().filter_map(own).collect();
+        let primitive = passes::decompose::decompose(&narrow(g));
+        let lowered = passes::lower::lower(name, &primitive, &offsets, elements, &mut kernels);
+        let mut program = lowered.unwrap_or_else(|e| panic!("{name}: {e}\n{g}"));
+        program.trains = (0..params.len()).filter(|i| params[*i].name.starts_with(&prefix)).collect();
+        programs.push(program);
+    }
+    let symbols: Vec<Arc<str>> = symbols.iter().copied().chain(["layer"]).map(Arc::from).collect();
+    let target = Target::host().unwrap_or_else(|e| panic!("{e}"));
+    let compiled = cpu::compile(&kernels.list, &symbols, &target).unwrap_or_else(|e| panic!("{e}"));
+    let artifact = Artifact {
+        name: "tests".into(),
+        cpu_features: target.required.clone(),
+        constants: BTreeMap::new(),
+        recipes: BTreeMap::new(),
+        export: BTreeMap::new(),
+        params,
+        param_elements: elements,
+        symbols,
+        dims: vec![],
+        kernels: compiled.kernels,
+        programs,
+    };
+    Programs { native: open(&artifact, &compiled.code) }
+}
+
+impl Programs {
+    pub fn machine(&self, threads: usize) -> Machine {
+        self.native.machine(threads).unwrap_or_else(|e| panic!("{e}"))
+    }
+}
+
+/// Outputs of a program by name, and the gradients of its parameters as `grad:NAME`.
+pub fn run(machine: &mut Machine, name: &str, bound: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    let artifact = machine.artifact().clone();
+    let program = artifact.programs.iter().find(|p| p.name == name).expect("the program was compiled");
+    let prefix = format!("{name}/");
+    let own: Vec<(&str, &Param)> = program
+        .trains
+        .iter()
+        .map(|i| &artifact.params[*i])
+        .filter_map(|p| Some((p.name.strip_prefix(&prefix)?, p)))
+        .collect();
+    for (short, p) in &own {
+        for (to, from) in machine.params()[p.offset..p.offset + p.len()].iter_mut().zip(&bound[*short].data) {
+            *to = *from as f32;
+        }
+    }
+    machine.grads().fill(0.0);
+    let inputs: Vec<(String, runtime::session::Tensor)> =
+        program.inputs.iter().map(|port| (port.name.clone(), given(port.dtype, &bound[&port.name]))).collect();
+    let refs: Vec<(&str, &runtime::session::Tensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
+    let outputs = machine.run(name, &refs).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let mut out: BTreeMap<String, Tensor> = outputs.into_iter().map(|(n, t)| (n, taken(t))).collect();
+    for (short, p) in own {
+        let shape = p.shape.iter().map(|d| *d as usize).collect();
+        let data = machine.grads()[p.offset..p.offset + p.len()].iter().map(|v| *v as f64).collect();
+        out.insert(format!("grad:{short}"), Tensor::new(DType::F32, shape, data));
+    }
+    out
+}
+
+fn given(dtype: DType, t: &Tensor) -> runtime::session::Tensor {
+    let data = match dtype {
+        DType::I32 => Data::I32(t.data.iter().map(|v| *v as i32).collect()),
+        _ => Data::F32(t.data.iter().map(|v| *v as f32).collect()),
+    };
+    runtime::session::Tensor { shape: t.shape.clone(), data }
+}
+
+fn taken(t: runtime::session::Tensor) -> Tensor {
+    match t.data {
+        Data::F32(v) => Tensor::new(DType::F32, t.shape, v.into_iter().map(f64::from).collect()),
+        Data::I32(v) => Tensor::new(DType::I32, t.shape, v.into_iter().map(f64::from).collect()),
+    }
+}

@@ -1,0 +1,84 @@
+//! Against transformers: losses, logits and all gradients, by the code paths of `step` and `transcribe`.
+
+use crate::small::{FOLDERS, fixtures, native};
+use runtime::step::{Options, step};
+use runtime::trainer::transcribe_file;
+use runtime::weights::TensorFile;
+use std::path::Path;
+
+const RELATIVE: f64 = 1e-4;
+const OF_ALL_GRADIENTS: f64 = 1e-6;
+
+fn norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|v| v * v).sum::<f64>().sqrt()
+}
+
+fn values(file: &TensorFile, name: &str) -> Vec<f64> {
+    let v = file.floats(name).unwrap().unwrap_or_else(|| panic!("there is no `{name}`"));
+    v.into_iter().map(f64::from).collect()
+}
+
+/// Every expected tensor: ||got - want|| <= 1e-4 ||want||, for gradients + 1e-6 ||all gradients||.
+fn compare(case: &str, got: &Path, want: &Path) {
+    let (got, want) = (TensorFile::open(got).unwrap(), TensorFile::open(want).unwrap());
+    let is_grad = |n: &String| n.starts_with("grad.");
+    let names: Vec<String> = want.names().into_iter().filter(|n| !n.starts_with("check.")).collect();
+    let all = norm(names.iter().filter(|n| is_grad(n)).flat_map(|n| values(&want, n)));
+    for name in &names {
+        let (a, b) = (values(&got, name), values(&want, name));
+        assert_eq!(a.len(), b.len(), "{case}: elements of {name}");
+        let off = norm(a.iter().zip(&b).map(|(a, b)| a - b));
+        let allowed = RELATIVE * norm(b.into_iter()) + if is_grad(name) { OF_ALL_GRADIENTS * all } else { 0.0 };
+        assert!(off <= allowed, "{case}: {name} is off by {off:e}, allowed {allowed:e}");
+    }
+    let extra: Vec<String> = got.names().into_iter().filter(|n| is_grad(n) && !names.contains(n)).collect();
+    assert!(extra.is_empty(), "{case}: gradients of frozen parameters: {extra:?}");
+}
+
+fn steps(cases: &[&str]) {
+    let out = tempfile::tempdir().unwrap();
+    for folder in FOLDERS {
+        for case in cases {
+            let weights = if case.starts_with("pretrain") { "pretrain" } else { "ctc" };
+            let options = Options {
+                weights: fixtures(folder).join(weights),
+                batch: fixtures(folder).join(format!("{case}_batch.safetensors")),
+                out: out.path().join("got.safetensors"),
+                no_dropout: true,
+                ..Options::default()
+            };
+            let mut machine = native(folder).machine(1).unwrap();
+            step(&mut machine, &options).unwrap_or_else(|e| panic!("{folder} {case}: {e}"));
+            let want = fixtures(folder).join(format!("{case}_expected.safetensors"));
+            compare(&format!("{folder} {case}"), &options.out, &want);
+        }
+    }
+}
+
+#[test]
+fn pretraining_is_that_of_transformers() {
+    steps(&["pretrain", "pretrain_gumbel"]);
+}
+
+#[test]
+fn finetuning_is_that_of_transformers() {
+    steps(&["finetune", "finetune_masked"]);
+}
+
+#[test]
+fn transcribing_is_that_of_transformers() {
+    for folder in FOLDERS {
+        let want = TensorFile::open(&fixtures(folder).join("transcribe_expected.safetensors")).unwrap();
+        let mut machine = native(folder).machine(2).unwrap();
+        for clip in ["a", "b", "c"] {
+            let wav = fixtures("clips").join(format!("{clip}.wav"));
+            let heard = transcribe_file(&mut machine, &fixtures(folder).join("ctc"), &wav).unwrap();
+            let name = format!("logits.{clip}");
+            assert_eq!(want.shape(&name), Some(&[heard.frames, heard.classes][..]), "{folder} {clip}");
+            let want = values(&want, &name);
+            let off = norm(heard.logits.iter().zip(&want).map(|(a, b)| *a as f64 - b));
+            let size = norm(want.into_iter());
+            assert!(off <= RELATIVE * size, "{folder} {clip}: off by {off:e} of {size:e}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Every op by its own sampler as CPU code, forward and gradient, against the reference evaluator.
+
+use ir::dim::Env;
+use ir::eval::evaluate;
+use ir::graph::Graph;
+use ir::ops::Op;
+use ir::sample::Rand;
+use ir::tensor::Tensor;
+use passes::differentiate::differentiate;
+use std::collections::BTreeMap;
+use tests::close::distance;
+use tests::ops::{case, with_loss};
+use tests::programs::{compile, run};
+
+/// Samples of each op.
+const SEEDS: u32 = 5;
+
+struct Case {
+    name: String,
+    graph: Graph,
+    bound: BTreeMap<String, Tensor>,
+}
+
+fn forward(name: &str, sampler: fn(&mut Rand) -> ir::sample::Sample<Op>, seed: u32) -> Option<Case> {
+    let mut r = Rand::new(100 + seed);
+    let c = case(sampler(&mut r), &mut r)?;
+    Some(Case { name: format!("{name}.{seed}"), graph: c.graph, bound: c.bound })
+}
+
+fn gradient(name: &str, sampler: fn(&mut Rand) -> ir::sample::Sample<Op>, seed: u32) -> Option<Case> {
+    let mut r = Rand::new(100 + seed);
+    let mut c = case(sampler(&mut r), &mut r)?;
+    if !c.graph.ty(c.graph.outputs[0].1).dtype.is_float() {
+        return None;
+    }
+    let g = with_loss(&c.graph, &mut r, &mut c.bound);
+    let graph = differentiate(&g, "loss", &|_| true).unwrap_or_else(|e| panic!("{name}: {e}"));
+    Some(Case { name: format!("{name}.{seed}"), graph, bound: c.bound })
+}
+
+type Make = fn(&str, fn(&mut Rand) -> ir::sample::Sample<Op>, u32) -> Option<Case>;
+
+fn check(make: Make) {
+    let all = Op::SAMPLERS.iter().flat_map(|(name, sampler)| (0..SEEDS).filter_map(|seed| make(name, *sampler, seed)));
+    let cases: Vec<Case> = all.collect();
+    let graphs: Vec<(String, Graph)> = cases.iter().map(|c| (c.name.clone(), c.graph.clone())).collect();
+    let mut machine = compile(&graphs, &[]).machine(2);
+    let env = Env::from([("layer".into(), 0)]);
+    for c in cases {
+        let got = run(&mut machine, &c.name, &c.bound);
+        for (output, want) in evaluate(&c.graph, &env, &c.bound) {
+            // The loss is a sum of terms of about 1, which may cancel.
+            let floor = if output == "loss" { 1.0 } else { 1e-5 };
+            let d = distance(&got[&output], &want, floor);
+            let about = || format!("{}, {output}: {d}\n{}\ngot {:?}\nwant {want:?}", c.name, c.graph, got[&output]);
+            assert!(d < 3e-5, "{}", about());
+        }
+    }
+}
+
+#[test]
+fn code_computes_what_the_evaluator_says() {
+    check(forward);
+}
+
+#[test]
+fn gradient_code_computes_what_the_evaluator_says() {
+    check(gradient);
+}
