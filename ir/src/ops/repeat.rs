@@ -43,6 +43,10 @@ impl Repeat {
 impl OpDef for Repeat {
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let inputs: Vec<&Type> = self.body.inputs.iter().map(|v| self.body.ty(*v)).collect();
+        if self.carries + self.stacked > inputs.len() {
+            let wanted = format!("{} carries and {} stacked values", self.carries, self.stacked);
+            return type_error(format!("the body takes {} values, too few for {wanted}", inputs.len()));
+        }
         if args.len() != inputs.len() + self.keep as usize {
             return type_error(format!("the body takes {} values, got {}", inputs.len(), args.len()));
         }

@@ -14,7 +14,7 @@ pub fn emit(region: &Region, b: &mut Builder, v: ValueId) -> Result<Step, LowerE
     match &region.g.node(v).op {
         Op::Attention(op) => {
             let mut k = KernelBuilder::new(region, None);
-            let body = attention(&mut k, v, op, &region.g.node(v).args, Some(v))?;
+            let body = attention(&mut k, op, &region.g.node(v).args, Some(v))?;
             Ok(k.launch(b, "attention", |_| Body::Attention(body)))
         }
         Op::AttentionGrad(op) => attention_grad(region, b, v, op),
@@ -65,7 +65,6 @@ fn heads_result(k: &mut KernelBuilder, v: ValueId, i: usize, part: Option<i64>) 
 /// the operands after its own.
 fn attention(
     k: &mut KernelBuilder,
-    v: ValueId,
     op: &ops::Attention,
     args: &[ValueId],
     at: Option<ValueId>,
@@ -86,7 +85,6 @@ fn attention(
         Some(node) => (heads_result(k, node, 0, None), result(k, node, 1)),
         None => (heads(k, args[op.operands()], None)?, k.read(args[op.operands() + 1])),
     };
-    debug_assert!(!g.node(v).types.is_empty());
     Ok(kernel::Attention {
         batch: shape[0].clone(),
         time: shape[1].clone(),
@@ -106,7 +104,7 @@ fn attention(
 fn attention_grad(region: &Region, b: &mut Builder, v: ValueId, op: &ops::AttentionGrad) -> Result<Step, LowerError> {
     let args = region.g.node(v).args.clone();
     let mut k = KernelBuilder::new(region, None);
-    let forward = attention(&mut k, v, &op.forward, &args, None)?;
+    let forward = attention(&mut k, &op.forward, &args, None)?;
     let d_out = heads(&mut k, args[op.forward.operands() + 2], None)?;
     let mut part = |i: usize| match op.forward.packed {
         true => heads_result(&mut k, v, 0, Some(i as i64)),

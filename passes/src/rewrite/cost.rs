@@ -37,7 +37,11 @@ impl Work {
     /// This work where `readers` terms read the result.
     pub fn read_by(self, readers: usize) -> Work {
         let shared = if readers > 1 { self.shared_bytes } else { 0.0 };
-        Work { bytes: self.bytes + shared, shared_bytes: 0.0, ..self }
+        Work {
+            bytes: self.bytes + shared,
+            shared_bytes: 0.0,
+            ..self
+        }
     }
     pub fn plus(self, o: Work) -> Work {
         Work {
@@ -61,7 +65,9 @@ fn example(d: &Dim) -> f64 {
         Atom::Sym(s) => symbol(s),
         Atom::Div(n, by) => (example(n) / *by as f64).floor(),
     };
-    d.terms().map(|(c, factors)| c as f64 * factors.iter().map(atom).product::<f64>()).sum()
+    d.terms()
+        .map(|(c, factors)| c as f64 * factors.iter().map(atom).product::<f64>())
+        .sum()
 }
 
 /// Elements of a tensor at example sizes.
@@ -82,8 +88,17 @@ pub fn work(op: &Op, args: &[&Type], results: &[Type]) -> Work {
     let out = &results[0];
     let n = elements(out);
     let moved: f64 = args.iter().copied().chain(results).map(bytes).sum();
-    let kernel = |flops: f64| Work { flops, bytes: moved, launches: 1.0, shared_bytes: 0.0 };
-    let element = |flops: f64| Work { flops: n * flops, shared_bytes: bytes(out), ..Work::default() };
+    let kernel = |flops: f64| Work {
+        flops,
+        bytes: moved,
+        launches: 1.0,
+        shared_bytes: 0.0,
+    };
+    let element = |flops: f64| Work {
+        flops: n * flops,
+        shared_bytes: bytes(out),
+        ..Work::default()
+    };
     // Reads its operand `reads` times.
     let rows = |flops: f64, reads: f64| {
         let x = args[0];
@@ -99,8 +114,16 @@ pub fn work(op: &Op, args: &[&Type], results: &[Type]) -> Work {
         }),
         Op::BinaryOp(o) => element(if o.function == Binary::Div { 4.0 } else { 1.0 }),
         Op::Gelu(_) | Op::Dropout(_) | Op::Uniform(_) => element(15.0),
-        Op::Select(_) | Op::Cast(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) | Op::Pad(_) | Op::Unfold(_)
-        | Op::Take(_) | Op::StopGradient(_) | Op::GradScale(_) => element(1.0),
+        Op::Select(_)
+        | Op::Cast(_)
+        | Op::Transpose(_)
+        | Op::Slice(_)
+        | Op::Concat(_)
+        | Op::Pad(_)
+        | Op::Unfold(_)
+        | Op::Take(_)
+        | Op::StopGradient(_)
+        | Op::GradScale(_) => element(1.0),
         Op::Sum(_) | Op::MaxReduce(_) | Op::ArgMax(_) => rows(1.0, 0.5),
         Op::Normalize(_) => rows(4.0, 2.0),
         Op::Softmax(_) | Op::LogSoftmax(_) => rows(16.0, 2.0),
@@ -108,25 +131,50 @@ pub fn work(op: &Op, args: &[&Type], results: &[Type]) -> Work {
         Op::GroupNorm(_) => rows(6.0, 3.0),
         Op::Linear(_) => kernel(2.0 * n * example(&args[1].shape[1])),
         Op::Conv1d(_) => {
-            let [.., c, k] = &args[1].shape[..] else { unreachable!("infer checked the rank") };
+            let [.., c, k] = &args[1].shape[..] else {
+                unreachable!("infer checked the rank")
+            };
             kernel(2.0 * n * example(c) * example(k))
         }
         Op::Einsum(e) => kernel(2.0 * n * summed(e, args[0])),
         Op::Attention(a) => {
-            let [b, t, h, d] = &a.heads_type(args[0]).shape[..] else { unreachable!("infer checked the rank") };
+            let [b, t, h, d] = &a.heads_type(args[0]).shape[..] else {
+                unreachable!("infer checked the rank")
+            };
             let pairs = example(b) * example(h) * example(t) * example(t);
             kernel(pairs * (4.0 * example(d) + 16.0))
         }
         // Kernels of their own that no rule touches.
-        Op::Scatter(_) | Op::Conv1dInputGrad(_) | Op::AttentionGrad(_) | Op::CtcLoss(_) | Op::OneHotStraightThrough(_)
-        | Op::Repeat(_) | Op::Get(_) | Op::Reshape(_) | Op::Broadcast(_) => kernel(n),
+        Op::Scatter(_)
+        | Op::Conv1dInputGrad(_)
+        | Op::AttentionGrad(_)
+        | Op::CtcLoss(_)
+        | Op::OneHotStraightThrough(_)
+        | Op::Repeat(_)
+        | Op::Get(_)
+        | Op::Reshape(_)
+        | Op::Broadcast(_) => kernel(n),
     };
     // Half as many numbers fit into a vector.
-    if out.dtype == DType::F64 { Work { flops: 2.0 * work.flops, ..work } } else { work }
+    if out.dtype == DType::F64 {
+        Work {
+            flops: 2.0 * work.flops,
+            ..work
+        }
+    } else {
+        work
+    }
 }
 
 /// Number of products in every element of an einsum.
 fn summed(e: &Einsum, a: &Type) -> f64 {
-    let Some([letters, _, out]) = Einsum::parse(&e.spec) else { return 1.0 };
-    letters.iter().zip(&a.shape).filter(|(c, _)| !out.contains(c)).map(|(_, d)| example(d)).product()
+    let Some([letters, _, out]) = Einsum::parse(&e.spec) else {
+        return 1.0;
+    };
+    letters
+        .iter()
+        .zip(&a.shape)
+        .filter(|(c, _)| !out.contains(c))
+        .map(|(_, d)| example(d))
+        .product()
 }

@@ -25,7 +25,10 @@ const PASSES: usize = 8;
 
 impl Menu {
     pub fn new(classes: &Classes, roots: &[Id]) -> Menu {
-        let canonical = |term: &Term| Term { args: term.args.iter().map(|a| classes.find(*a)).collect(), ..term.clone() };
+        let canonical = |term: &Term| Term {
+            args: term.args.iter().map(|a| classes.find(*a)).collect(),
+            ..term.clone()
+        };
         let priced = |term: &Term, class: Id| {
             let term = canonical(term);
             let args: Vec<_> = term.args.iter().map(|a| &classes[*a].data.types[0]).collect();
@@ -55,7 +58,9 @@ impl Menu {
             for (class, all) in &self.terms {
                 for (i, (term, _)) in all.iter().enumerate() {
                     let args: Option<f64> = term.args.iter().map(|a| best.get(a).map(|(cost, _)| cost)).sum();
-                    let Some(cost) = args.map(|args| args + prices[class][i]) else { continue };
+                    let Some(cost) = args.map(|args| args + prices[class][i]) else {
+                        continue;
+                    };
                     if best.get(class).is_none_or(|(old, _)| cost < *old) {
                         best.insert(*class, (cost, i));
                         changed = true;
@@ -63,7 +68,10 @@ impl Menu {
                 }
             }
             if !changed {
-                return best.iter().map(|(class, (_, i))| (*class, self.terms[class][*i].0.clone())).collect();
+                return best
+                    .iter()
+                    .map(|(class, (_, i))| (*class, self.terms[class][*i].0.clone()))
+                    .collect();
             }
         }
     }
@@ -164,7 +172,10 @@ impl Menu {
 
     /// The best of improving several first choices.
     pub fn best(&self, starts: Vec<Choice>, groups: &[Group]) -> Choice {
-        let improved = starts.into_iter().filter(|c| self.reached(c).is_some()).map(|c| self.improve(c, groups));
+        let improved = starts
+            .into_iter()
+            .filter(|c| self.reached(c).is_some())
+            .map(|c| self.improve(c, groups));
         let seconds = |c: &Choice| self.seconds(c).unwrap_or(f64::INFINITY);
         let best = improved.min_by(|a, b| seconds(a).total_cmp(&seconds(b)));
         best.expect("cheapest trees have no cycles")
@@ -175,6 +186,9 @@ impl Menu {
         let class = classes.find(class);
         let args = term.args.iter().map(|a| classes.find(*a)).collect();
         let term = Term { args, ..term.clone() };
-        self.terms[&class].iter().any(|(t, _)| *t == term).then_some((class, term))
+        self.terms[&class]
+            .iter()
+            .any(|(t, _)| *t == term)
+            .then_some((class, term))
     }
 }

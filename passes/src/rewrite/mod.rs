@@ -59,7 +59,12 @@ fn all_rules() -> impl Iterator<Item = &'static Rule> {
 
 /// Every rule, in order.
 pub fn rules() -> Vec<RuleInfo> {
-    all_rules().map(|r| RuleInfo { name: r.name, doc: r.doc }).collect()
+    all_rules()
+        .map(|r| RuleInfo {
+            name: r.name,
+            doc: r.doc,
+        })
+        .collect()
 }
 
 /// Rewrites with every rule.
@@ -78,9 +83,21 @@ pub fn rewrite_with(g: &Graph, names: &[&str]) -> Rewritten {
         let others: Vec<&Rule> = rules.iter().copied().filter(|r| r.name != rules[i].name).collect();
         let without = Space::explore(&g, &others).extract().1;
         let (saved_flops, saved_bytes) = (without.flops - work.flops, without.bytes - work.bytes);
-        add(&mut report, i, Fired { rule: rules[i].name, times: *times, saved_flops, saved_bytes });
+        add(
+            &mut report,
+            i,
+            Fired {
+                rule: rules[i].name,
+                times: *times,
+                saved_flops,
+                saved_bytes,
+            },
+        );
     }
-    Rewritten { graph: space.build(&g, &choice), report: report.into_values().collect() }
+    Rewritten {
+        graph: space.build(&g, &choice),
+        report: report.into_values().collect(),
+    }
 }
 
 /// The graph with rewritten bodies.
@@ -90,17 +107,37 @@ fn with_bodies(g: &Graph, names: &[&str], rules: &[&Rule], report: &mut BTreeMap
         let Op::Repeat(r) = &node.op else { continue };
         let body = rewrite_with(&r.body, names);
         for fired in body.report {
-            let at = rules.iter().position(|r| r.name == fired.rule).expect("bodies are rewritten with the same rules");
+            let at = rules
+                .iter()
+                .position(|r| r.name == fired.rule)
+                .expect("bodies are rewritten with the same rules");
             let n = r.count as f64;
-            add(report, at, Fired { saved_flops: n * fired.saved_flops, saved_bytes: n * fired.saved_bytes, ..fired });
+            add(
+                report,
+                at,
+                Fired {
+                    saved_flops: n * fired.saved_flops,
+                    saved_bytes: n * fired.saved_bytes,
+                    ..fired
+                },
+            );
         }
-        node.op = Repeat { body: Arc::new(body.graph), ..r.clone() }.into();
+        node.op = Repeat {
+            body: Arc::new(body.graph),
+            ..r.clone()
+        }
+        .into();
     }
     out
 }
 
 fn add(report: &mut BTreeMap<usize, Fired>, at: usize, fired: Fired) {
-    let known = report.entry(at).or_insert(Fired { times: 0, saved_flops: 0.0, saved_bytes: 0.0, ..fired });
+    let known = report.entry(at).or_insert(Fired {
+        times: 0,
+        saved_flops: 0.0,
+        saved_bytes: 0.0,
+        ..fired
+    });
     known.times += fired.times;
     known.saved_flops += fired.saved_flops;
     known.saved_bytes += fired.saved_bytes;
@@ -123,14 +160,23 @@ impl Space {
         let mut classes = Classes::new(Typing);
         let (mut of_node, mut terms) = (Vec::<Id>::new(), vec![]);
         for node in &g.nodes {
-            let term = Term { op: node.op.clone(), args: node.args.iter().map(|a| of_node[a.0]).collect() };
+            let term = Term {
+                op: node.op.clone(),
+                args: node.args.iter().map(|a| of_node[a.0]).collect(),
+            };
             of_node.push(classes.add(term.clone()));
             terms.push(term);
         }
         classes.rebuild();
         let outputs = g.outputs.iter().map(|(_, v)| of_node[v.0]).collect();
-        let mut space =
-            Space { classes, of_node, terms, outputs, fired: vec![0; rules.len()], made: vec![vec![]; rules.len()] };
+        let mut space = Space {
+            classes,
+            of_node,
+            terms,
+            outputs,
+            fired: vec![0; rules.len()],
+            made: vec![vec![]; rules.len()],
+        };
         for _ in 0..ROUNDS {
             let before = (space.classes.total_number_of_nodes(), space.classes.number_of_classes());
             for (i, rule) in rules.iter().enumerate() {
@@ -148,7 +194,11 @@ impl Space {
     fn apply(&mut self, number: usize, rule: &Rule) {
         let mut found = vec![];
         for root in rule.roots {
-            let mut ids: Vec<Id> = self.classes.classes_for_op(root).map(|ids| ids.collect()).unwrap_or_default();
+            let mut ids: Vec<Id> = self
+                .classes
+                .classes_for_op(root)
+                .map(|ids| ids.collect())
+                .unwrap_or_default();
             ids.sort();
             for id in ids {
                 let of_root = self.classes[id].nodes.iter().filter(|t| t.op.name() == *root);
@@ -156,7 +206,14 @@ impl Space {
             }
         }
         for (class, term) in found {
-            let Some(equal) = (rule.apply)(&mut Terms { classes: &mut self.classes }, &term) else { continue };
+            let Some(equal) = (rule.apply)(
+                &mut Terms {
+                    classes: &mut self.classes,
+                },
+                &term,
+            ) else {
+                continue;
+            };
             let made: Vec<Term> = self.classes[equal].nodes.clone();
             if self.classes.union(class, equal) {
                 self.fired[number] += 1;
@@ -170,11 +227,20 @@ impl Space {
         let menu = Menu::new(&self.classes, &self.outputs);
         let trees = menu.cheapest_trees(|work, _| work.seconds());
         let mut as_written = trees.clone();
-        as_written.extend(self.of_node.iter().zip(&self.terms).filter_map(|(id, t)| menu.term(&self.classes, *id, t)));
+        as_written.extend(
+            self.of_node
+                .iter()
+                .zip(&self.terms)
+                .filter_map(|(id, t)| menu.term(&self.classes, *id, t)),
+        );
         let groups: Vec<Group> = self
             .made
             .iter()
-            .map(|made| made.iter().filter_map(|(id, t)| menu.term(&self.classes, *id, t)).collect())
+            .map(|made| {
+                made.iter()
+                    .filter_map(|(id, t)| menu.term(&self.classes, *id, t))
+                    .collect()
+            })
             .collect();
         let choice = menu.best(vec![trees, as_written], &groups);
         let work = menu.total(&choice).expect("the best choice has no cycles");
@@ -195,7 +261,11 @@ impl Space {
         for v in (0..g.nodes.len()).map(ValueId).filter(|v| needed.contains(&class(*v))) {
             add_value(choice, class(v), &mut out, &mut values);
         }
-        out.outputs = g.outputs.iter().map(|(name, v)| (name.clone(), values[&class(*v)])).collect();
+        out.outputs = g
+            .outputs
+            .iter()
+            .map(|(name, v)| (name.clone(), values[&class(*v)]))
+            .collect();
         out
     }
 }

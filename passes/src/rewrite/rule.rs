@@ -29,7 +29,10 @@ pub struct Terms<'a> {
 impl Terms<'_> {
     /// The first of the equal terms of a value for which `f` gives something.
     pub fn find<R>(&self, value: Id, f: impl Fn(&Op, &[Id]) -> Option<R>) -> Option<R> {
-        self.classes[value].nodes.iter().find_map(|term| f(&term.op, term.children()))
+        self.classes[value]
+            .nodes
+            .iter()
+            .find_map(|term| f(&term.op, term.children()))
     }
     pub fn ty(&self, value: Id) -> &Type {
         &self.classes[value].data.types[0]
@@ -51,7 +54,9 @@ impl Terms<'_> {
     // ---- looking ---------------------------------------------------------------------------------------------------
 
     pub fn unary(&self, value: Id, function: Unary) -> Option<Id> {
-        self.find(value, |op, args| matches!(op, Op::UnaryOp(o) if o.function == function).then(|| args[0]))
+        self.find(value, |op, args| {
+            matches!(op, Op::UnaryOp(o) if o.function == function).then(|| args[0])
+        })
     }
     /// Operands for which `f` gives something; those of a commutative function also the other way round.
     pub fn binary<R>(&self, value: Id, function: Binary, f: impl Fn(Id, Id) -> Option<R>) -> Option<R> {
@@ -72,7 +77,9 @@ impl Terms<'_> {
         let times = |x: Id, c: Id| Some((x, c, self.constant(c)?));
         let (x, c, by) = match op {
             Op::BinaryOp(o) if o.function == Binary::Mul => either_order(o.function, args, times)?,
-            Op::BinaryOp(o) if o.function == Binary::Div => times(args[0], args[1]).map(|(x, c, by)| (x, c, 1.0 / by))?,
+            Op::BinaryOp(o) if o.function == Binary::Div => {
+                times(args[0], args[1]).map(|(x, c, by)| (x, c, 1.0 / by))?
+            }
             _ => return None,
         };
         let stretches = broadcast(&[self.shape(x), self.shape(c)]).ok()? != self.shape(x);
@@ -82,7 +89,10 @@ impl Terms<'_> {
     // ---- building --------------------------------------------------------------------------------------------------
 
     pub fn op(&mut self, op: impl Into<Op>, args: &[Id]) -> Option<Id> {
-        let term = Term { op: op.into(), args: args.to_vec() };
+        let term = Term {
+            op: op.into(),
+            args: args.to_vec(),
+        };
         infer(self.classes, &term).ok()?;
         Some(self.classes.add(term))
     }
@@ -109,11 +119,19 @@ impl Terms<'_> {
         self.mul(x, c)
     }
     pub fn cast(&mut self, x: Id, dtype: DType) -> Option<Id> {
-        if self.ty(x).dtype == dtype { Some(x) } else { self.op(ops::Cast { dtype }, &[x]) }
+        if self.ty(x).dtype == dtype {
+            Some(x)
+        } else {
+            self.op(ops::Cast { dtype }, &[x])
+        }
     }
     pub fn reshape(&mut self, x: Id, shape: impl Into<Vec<Dim>>) -> Option<Id> {
         let shape = shape.into();
-        if self.shape(x) == shape { Some(x) } else { self.op(ops::Reshape { shape }, &[x]) }
+        if self.shape(x) == shape {
+            Some(x)
+        } else {
+            self.op(ops::Reshape { shape }, &[x])
+        }
     }
     pub fn transpose(&mut self, x: Id, perm: &[usize]) -> Option<Id> {
         self.op(ops::Transpose { perm: perm.to_vec() }, &[x])
@@ -121,7 +139,13 @@ impl Terms<'_> {
     /// The sum along the last axis, which stays with size 1.
     pub fn sum_last(&mut self, x: Id) -> Option<Id> {
         let last = self.shape(x).len() - 1;
-        self.op(ops::Sum { axes: vec![last], keep: true }, &[x])
+        self.op(
+            ops::Sum {
+                axes: vec![last],
+                keep: true,
+            },
+            &[x],
+        )
     }
     pub fn get(&mut self, value: Id, index: usize) -> Option<Id> {
         self.op(ops::Get { index }, &[value])
@@ -129,7 +153,10 @@ impl Terms<'_> {
 }
 
 fn either_order<R>(function: Binary, args: &[Id], f: impl Fn(Id, Id) -> Option<R>) -> Option<R> {
-    let swaps = matches!(function, Binary::Mul | Binary::Add | Binary::Max | Binary::Min | Binary::And | Binary::Or);
+    let swaps = matches!(
+        function,
+        Binary::Mul | Binary::Add | Binary::Max | Binary::Min | Binary::And | Binary::Or
+    );
     f(args[0], args[1]).or_else(|| if swaps { f(args[1], args[0]) } else { None })
 }
 

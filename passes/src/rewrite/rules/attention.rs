@@ -26,7 +26,10 @@ pub const RULES: &[Rule] = &[
 fn is_spec(spec: &str, want: &str) -> bool {
     let mut names = BTreeMap::new();
     spec.len() == want.len()
-        && spec.chars().zip(want.chars()).all(|(a, b)| a.is_alphabetic() == b.is_alphabetic() && *names.entry(a).or_insert(b) == b)
+        && spec
+            .chars()
+            .zip(want.chars())
+            .all(|(a, b)| a.is_alphabetic() == b.is_alphabetic() && *names.entry(a).or_insert(b) == b)
         && names.values().collect::<std::collections::BTreeSet<_>>().len() == names.len()
 }
 
@@ -49,7 +52,9 @@ fn weights(t: &Terms, value: Id) -> Option<Weights> {
 /// Lengths i32 [B] where the value [B, 1, 1, T] is 1 at the first `lengths` of T keys.
 fn key_lengths(t: &Terms, value: Id) -> Option<Id> {
     let shape = t.shape(value).to_vec();
-    let [batch, one, another, keys] = &shape[..] else { return None };
+    let [batch, one, another, keys] = &shape[..] else {
+        return None;
+    };
     if !one.is_one() || !another.is_one() {
         return None;
     }
@@ -64,7 +69,11 @@ fn key_lengths(t: &Terms, value: Id) -> Option<Id> {
             let lengths = t.reshaped(lengths)?;
             (column && t.shape(steps).last() == Some(keys) && t.shape(lengths) == [batch.clone()]).then_some(lengths)
         };
-        if fits { t.binary(value, Binary::Less, counts) } else { None }
+        if fits {
+            t.binary(value, Binary::Less, counts)
+        } else {
+            None
+        }
     };
     less(value).or_else(|| less(t.reshaped(value)?))
 }
@@ -84,13 +93,19 @@ fn fusion(t: &mut Terms, term: &Term) -> Option<Id> {
     }
     let mut args = vec![q, k, v, lengths];
     args.extend(dropout.iter().flat_map(|(_, rate_and_seed)| rate_and_seed));
-    let op = Attention { scale: scale.into(), packed: false, dropout: dropout.map(|(site, _)| site) };
+    let op = Attention {
+        scale: scale.into(),
+        packed: false,
+        dropout: dropout.map(|(site, _)| site),
+    };
     let attention = t.op(op, &args)?;
     t.get(attention, 0)
 }
 
 fn merging(t: &mut Terms, term: &Term) -> Option<Id> {
-    let Op::Attention(attention) = &term.op else { return None };
+    let Op::Attention(attention) = &term.op else {
+        return None;
+    };
     if attention.packed {
         return None;
     }
@@ -104,7 +119,9 @@ fn merging(t: &mut Terms, term: &Term) -> Option<Id> {
         return None;
     }
     let heads = t.shape(term.args[0]).to_vec();
-    let [batch, time, head, width] = &heads[..] else { return None };
+    let [batch, time, head, width] = &heads[..] else {
+        return None;
+    };
     let mut merged = vec![x];
     for i in 1..parts[0].len() {
         merged.push(t.op(Concat { axis: 0 }, &parts.each_ref().map(|p| p[i]))?);
@@ -114,10 +131,19 @@ fn merging(t: &mut Terms, term: &Term) -> Option<Id> {
         return None;
     }
     let flat = t.op(Linear {}, &merged)?;
-    let packed = t.reshape(flat, [batch.clone(), time.clone(), 3.into(), head.clone(), width.clone()])?;
+    let packed = t.reshape(
+        flat,
+        [batch.clone(), time.clone(), 3.into(), head.clone(), width.clone()],
+    )?;
     let mut args = vec![packed];
     args.extend(&term.args[3..]);
-    t.op(Attention { packed: true, ..attention.clone() }, &args)
+    t.op(
+        Attention {
+            packed: true,
+            ..attention.clone()
+        },
+        &args,
+    )
 }
 
 #[cfg(test)]
@@ -144,7 +170,12 @@ mod tests {
         let lengths = c.ints("lengths", &[b], 1, t);
         let mask = key_mask(c, lengths, b, t);
         let q = if scaling == 1 { c.g.scale(qkv[0], 0.3) } else { qkv[0] };
-        let mut scores = c.g.add_op(Einsum { spec: "bihd,bjhd->bhij".into() }, &[q, qkv[1]]);
+        let mut scores = c.g.add_op(
+            Einsum {
+                spec: "bihd,bjhd->bhij".into(),
+            },
+            &[q, qkv[1]],
+        );
         if scaling == 2 {
             scores = c.g.scale(scores, 0.3);
         }
@@ -156,7 +187,12 @@ mod tests {
             let seed = c.ints("seed", &[2], -99, 99);
             weights = c.g.add_op(Dropout { site: 5 }, &[weights, rate, seed]);
         }
-        c.g.add_op(Einsum { spec: "bhts,bshd->bthd".into() }, &[weights, qkv[2]])
+        c.g.add_op(
+            Einsum {
+                spec: "bhts,bshd->bthd".into(),
+            },
+            &[weights, qkv[2]],
+        )
     }
 
     #[test]
@@ -167,8 +203,11 @@ mod tests {
             let qkv = ["q", "k", "v"].map(|name| c.param(name, &[b, t, h, d]));
             let scaling = c.r.int(0, 2);
             let y = attention(&mut c, qkv, scaling);
-            let rules: &[&str] =
-                if scaling == 1 { &["attention-fusion", "scale-into-attention"] } else { &["attention-fusion"] };
+            let rules: &[&str] = if scaling == 1 {
+                &["attention-fusion", "scale-into-attention"]
+            } else {
+                &["attention-fusion"]
+            };
             let g = c.holds(y, rules);
             let scale = if scaling == 0 { 1.0 } else { 0.3 };
             let fused = |op: &Op| matches!(op, Op::Attention(a) if (a.scale.get() - scale).abs() < 1e-15);
@@ -199,7 +238,13 @@ mod tests {
     fn three_linear_maps_merge() {
         for seed in 0..8 {
             let mut c = Case::new(seed);
-            let [b, t, h, d, i] = [c.r.int(1, 3), c.r.int(2, 6), c.r.int(2, 3), c.r.int(2, 4), c.r.int(2, 9)];
+            let [b, t, h, d, i] = [
+                c.r.int(1, 3),
+                c.r.int(2, 6),
+                c.r.int(2, 3),
+                c.r.int(2, 4),
+                c.r.int(2, 9),
+            ];
             let x = c.param("x", &[b, t, i]);
             let bias = c.r.flag();
             let mut args = vec![];
@@ -212,12 +257,23 @@ mod tests {
                 args.push(c.g.reshape(y, dims(&[b, t, h, d])));
             }
             args.push(c.ints("lengths", &[b], 1, t));
-            let whole = c.g.add_op(Attention { scale: 0.5.into(), packed: false, dropout: None }, &args);
+            let whole = c.g.add_op(
+                Attention {
+                    scale: 0.5.into(),
+                    packed: false,
+                    dropout: None,
+                },
+                &args,
+            );
             let y = c.g.results(whole)[0];
             c.result(y);
             // Too small for the merged map to pay: the rule is tried without asking the price.
             let equal = crate::rewrite::tests::with_every_choice(&c.g, &["qkv-merging"], 8);
-            assert!(equal.iter().any(|g| g.nodes.iter().any(|n| matches!(&n.op, Op::Attention(a) if a.packed))));
+            assert!(
+                equal
+                    .iter()
+                    .any(|g| g.nodes.iter().any(|n| matches!(&n.op, Op::Attention(a) if a.packed)))
+            );
             for g in equal {
                 c.same(&g);
             }

@@ -23,13 +23,17 @@ pub const RULES: &[Rule] = &[Rule {
 const WIDEST: i64 = 32;
 
 fn folding(t: &mut Terms, term: &Term) -> Option<Id> {
-    let (Op::GroupNorm(norm), &[y, gamma, beta, lengths]) = (&term.op, &term.args[..]) else { return None };
+    let (Op::GroupNorm(norm), &[y, gamma, beta, lengths]) = (&term.op, &term.args[..]) else {
+        return None;
+    };
     let (conv, x, w) = t.find(y, |op, args| match op {
         Op::Conv1d(conv) if conv.groups == 1 && conv.padding == 0 => Some((conv.clone(), args[0], args[1])),
         _ => None,
     })?;
     let [outputs, channels, taps]: [Dim; 3] = t.shape(w).to_vec().try_into().ok()?;
-    let width = (channels.clone() * taps.clone()).as_const().filter(|width| *width <= WIDEST)?;
+    let width = (channels.clone() * taps.clone())
+        .as_const()
+        .filter(|width| *width <= WIDEST)?;
     let dtype = t.ty(x).dtype;
 
     let (mean, covariance) = window_statistics(t, x, &conv, width, lengths)?;
@@ -66,7 +70,13 @@ fn folding(t: &mut Terms, term: &Term) -> Option<Id> {
 fn window_statistics(t: &mut Terms, x: Id, conv: &Conv1d, width: i64, lengths: Id) -> Option<(Id, Id)> {
     let [batch, samples, channels]: [Dim; 3] = t.shape(x).to_vec().try_into().ok()?;
     let flat = t.reshape(x, [batch.clone(), samples * channels.clone()])?;
-    let windows = t.op(Unfold { size: width, step: conv.stride * channels.as_const()? }, &[flat])?;
+    let windows = t.op(
+        Unfold {
+            size: width,
+            step: conv.stride * channels.as_const()?,
+        },
+        &[flat],
+    )?;
     let windows = t.cast(windows, DType::F64)?;
     let steps = t.shape(windows)[1].clone();
     // Time last: sums along the last axis are one pass over a row.
@@ -114,8 +124,13 @@ mod tests {
     fn statistics_come_from_windows() {
         for seed in 0..10 {
             let mut c = Case::new(seed);
-            let [b, channels, outputs, taps, stride] =
-                [c.r.int(1, 3), c.r.int(1, 2), c.r.int(1, 5), c.r.int(1, 4), c.r.int(1, 3)];
+            let [b, channels, outputs, taps, stride] = [
+                c.r.int(1, 3),
+                c.r.int(1, 2),
+                c.r.int(1, 5),
+                c.r.int(1, 4),
+                c.r.int(1, 3),
+            ];
             let steps = c.r.int(3, 9);
             let samples = (steps - 1) * stride + taps + c.r.int(0, stride - 1);
             // A mean far from zero, as recordings have.
@@ -123,11 +138,22 @@ mod tests {
             let w = c.param("w", &[outputs, channels, taps]);
             let (gamma, beta) = (c.param("gamma", &[outputs]), c.param("beta", &[outputs]));
             let lengths = c.ints("lengths", &[b], 2, steps);
-            let y = c.g.add_op(Conv1d { stride, padding: 0, groups: 1 }, &[x, w]);
+            let y = c.g.add_op(
+                Conv1d {
+                    stride,
+                    padding: 0,
+                    groups: 1,
+                },
+                &[x, w],
+            );
             let y = c.g.add_op(GroupNorm { eps: 1e-3.into() }, &[y, gamma, beta, lengths]);
             c.result(y);
             let equal = crate::rewrite::tests::with_every_choice(&c.g, &["conv-group-norm-folding"], 8);
-            assert!(equal.iter().any(|g| !g.nodes.iter().any(|n| matches!(&n.op, Op::GroupNorm(_)))));
+            assert!(
+                equal
+                    .iter()
+                    .any(|g| !g.nodes.iter().any(|n| matches!(&n.op, Op::GroupNorm(_))))
+            );
             for g in equal {
                 c.same(&g);
             }
@@ -149,11 +175,22 @@ mod tests {
         let w = c.param("w", &[outputs, 1, 10]);
         let (gamma, beta) = (c.param("gamma", &[outputs]), c.param("beta", &[outputs]));
         let lengths = c.ints("lengths", &[2], 40, 119);
-        let y = c.g.add_op(Conv1d { stride: 5, padding: 0, groups: 1 }, &[x, w]);
+        let y = c.g.add_op(
+            Conv1d {
+                stride: 5,
+                padding: 0,
+                groups: 1,
+            },
+            &[x, w],
+        );
         let y = c.g.add_op(GroupNorm { eps: 1e-5.into() }, &[y, gamma, beta, lengths]);
         c.result(y);
         let equal = crate::rewrite::tests::with_every_choice(&c.g, &["conv-group-norm-folding"], 4);
-        assert!(equal.iter().any(|g| !g.nodes.iter().any(|n| matches!(&n.op, Op::GroupNorm(_)))));
+        assert!(
+            equal
+                .iter()
+                .any(|g| !g.nodes.iter().any(|n| matches!(&n.op, Op::GroupNorm(_))))
+        );
         for g in equal {
             c.same(&g);
         }

@@ -23,7 +23,9 @@ pub const RULES: &[Rule] = &[
 
 /// A missing row (negative index) is zero on both sides, because 0 / max(0, eps) is 0.
 fn normalize_before(t: &mut Terms, term: &Term) -> Option<Id> {
-    let Op::Normalize(normalize) = &term.op else { return None };
+    let Op::Normalize(normalize) = &term.op else {
+        return None;
+    };
     let (take, x, index) = t.find(term.args[0], |op, args| match op {
         Op::Take(take) if t.shape(args[0]).len() > take.batch + 1 => Some((take.clone(), args[0], args[1])),
         _ => None,
@@ -53,7 +55,12 @@ fn dot_to_matmul(t: &mut Terms, term: &Term) -> Option<Id> {
     };
     let (a, table, index) = t.binary(term.args[0], Binary::Mul, rows)?;
     let a = t.reshape(a, [b.clone(), m.clone(), p.clone()])?;
-    let all = t.op(Einsum { spec: "bmp,brp->bmr".into() }, &[a, table])?;
+    let all = t.op(
+        Einsum {
+            spec: "bmp,brp->bmr".into(),
+        },
+        &[a, table],
+    )?;
     let taken = t.op(Take { batch: 2 }, &[all, index])?;
     let mut result = t.shape(taken).to_vec();
     if sum.keep {
@@ -85,7 +92,13 @@ mod tests {
     fn gathered_dots_become_a_matrix_product() {
         for seed in 0..8 {
             let mut c = Case::new(seed);
-            let [b, m, r, k, p] = [c.r.int(1, 3), c.r.int(1, 5), c.r.int(1, 5), c.r.int(30, 40), c.r.int(2, 6)];
+            let [b, m, r, k, p] = [
+                c.r.int(1, 3),
+                c.r.int(1, 5),
+                c.r.int(1, 5),
+                c.r.int(30, 40),
+                c.r.int(2, 6),
+            ];
             let (q, x) = (c.param("q", &[b, m, p]), c.param("x", &[b, r, p]));
             let q = c.g.reshape(q, dims(&[b, m, 1, p]));
             let index = c.ints("index", &[b, m, k], -1, r - 1);
@@ -95,7 +108,11 @@ mod tests {
             let y = c.g.add_op(Sum { axes: vec![3], keep }, &[products]);
             c.result(y);
             let equal = crate::rewrite::tests::with_every_choice(&c.g, &["gathered-dot-to-matmul"], 8);
-            assert!(equal.iter().any(|g| g.nodes.iter().any(|n| matches!(&n.op, Op::Einsum(_)))));
+            assert!(
+                equal
+                    .iter()
+                    .any(|g| g.nodes.iter().any(|n| matches!(&n.op, Op::Einsum(_))))
+            );
             for g in equal {
                 c.same(&g);
             }

@@ -7,15 +7,60 @@ use ir::ops::Op;
 use ir::scalar::{Binary, Unary};
 
 pub const RULES: &[Rule] = &[
-    Rule { name: "mul-by-one", doc: "x * 1 and x / 1 are x", roots: &["mul", "div"], apply: mul_by_one },
-    Rule { name: "add-zero", doc: "x + 0 and x - 0 are x", roots: &["add", "sub"], apply: add_zero },
-    Rule { name: "double-negation", doc: "-(-x) is x", roots: &["neg"], apply: double_negation },
-    Rule { name: "same-reshape", doc: "x under its own shape is x", roots: &["reshape", "broadcast"], apply: same_reshape },
-    Rule { name: "reshape-of-reshape", doc: "only the last shape counts", roots: &["reshape"], apply: reshape_of_reshape },
-    Rule { name: "transpose-of-transpose", doc: "two permutations are one", roots: &["transpose"], apply: transpose_of_transpose },
-    Rule { name: "same-transpose", doc: "axes in their own order are x", roots: &["transpose"], apply: same_transpose },
-    Rule { name: "same-cast", doc: "a cast to the type it has is x", roots: &["cast"], apply: same_cast },
-    Rule { name: "zero-dropout", doc: "dropout at the constant rate 0 is x", roots: &["dropout"], apply: zero_dropout },
+    Rule {
+        name: "mul-by-one",
+        doc: "x * 1 and x / 1 are x",
+        roots: &["mul", "div"],
+        apply: mul_by_one,
+    },
+    Rule {
+        name: "add-zero",
+        doc: "x + 0 and x - 0 are x",
+        roots: &["add", "sub"],
+        apply: add_zero,
+    },
+    Rule {
+        name: "double-negation",
+        doc: "-(-x) is x",
+        roots: &["neg"],
+        apply: double_negation,
+    },
+    Rule {
+        name: "same-reshape",
+        doc: "x under its own shape is x",
+        roots: &["reshape", "broadcast"],
+        apply: same_reshape,
+    },
+    Rule {
+        name: "reshape-of-reshape",
+        doc: "only the last shape counts",
+        roots: &["reshape"],
+        apply: reshape_of_reshape,
+    },
+    Rule {
+        name: "transpose-of-transpose",
+        doc: "two permutations are one",
+        roots: &["transpose"],
+        apply: transpose_of_transpose,
+    },
+    Rule {
+        name: "same-transpose",
+        doc: "axes in their own order are x",
+        roots: &["transpose"],
+        apply: same_transpose,
+    },
+    Rule {
+        name: "same-cast",
+        doc: "a cast to the type it has is x",
+        roots: &["cast"],
+        apply: same_cast,
+    },
+    Rule {
+        name: "zero-dropout",
+        doc: "dropout at the constant rate 0 is x",
+        roots: &["dropout"],
+        apply: zero_dropout,
+    },
 ];
 
 /// `x` where the term has its type, so that nothing is stretched.
@@ -42,7 +87,9 @@ fn double_negation(t: &mut Terms, term: &Term) -> Option<Id> {
 }
 
 fn same_reshape(t: &mut Terms, term: &Term) -> Option<Id> {
-    let (Op::Reshape(ir::ops::Reshape { shape }) | Op::Broadcast(ir::ops::Broadcast { shape })) = &term.op else { return None };
+    let (Op::Reshape(ir::ops::Reshape { shape }) | Op::Broadcast(ir::ops::Broadcast { shape })) = &term.op else {
+        return None;
+    };
     (t.shape(term.args[0]) == shape).then_some(term.args[0])
 }
 
@@ -115,8 +162,22 @@ mod tests {
             let minus = c.g.neg(x);
             c.g.neg(minus)
         });
-        vanishes("same-reshape", |c, x| c.g.add_op(Reshape { shape: dims(&[2, 3, 4]) }, &[x]));
-        vanishes("same-reshape", |c, x| c.g.add_op(Broadcast { shape: dims(&[2, 3, 4]) }, &[x]));
+        vanishes("same-reshape", |c, x| {
+            c.g.add_op(
+                Reshape {
+                    shape: dims(&[2, 3, 4]),
+                },
+                &[x],
+            )
+        });
+        vanishes("same-reshape", |c, x| {
+            c.g.add_op(
+                Broadcast {
+                    shape: dims(&[2, 3, 4]),
+                },
+                &[x],
+            )
+        });
         vanishes("reshape-of-reshape", |c, x| {
             let flat = c.g.reshape(x, dims(&[24]));
             c.g.reshape(flat, dims(&[4, 6]))
@@ -125,7 +186,9 @@ mod tests {
             let once = c.g.transpose(x, &[1, 2, 0]);
             c.g.transpose(once, &[0, 2, 1])
         });
-        vanishes("same-transpose", |c, x| c.g.add_op(Transpose { perm: vec![0, 1, 2] }, &[x]));
+        vanishes("same-transpose", |c, x| {
+            c.g.add_op(Transpose { perm: vec![0, 1, 2] }, &[x])
+        });
         vanishes("same-cast", |c, x| c.g.add_op(Cast { dtype: DType::F32 }, &[x]));
         vanishes("zero-dropout", |c, x| {
             let seed = c.ints("seed", &[2], 0, 9);

@@ -3,12 +3,18 @@
 mod attention;
 mod conv_norm;
 mod gather;
-mod identities;
+pub mod identities;
 mod scale;
 mod weight_norm;
 
 use super::rule::Rule;
 
 /// Every rule, in the order in which they are tried.
-pub const ALL: &[&[Rule]] =
-    &[identities::RULES, scale::RULES, attention::RULES, gather::RULES, conv_norm::RULES, weight_norm::RULES];
+pub const ALL: &[&[Rule]] = &[
+    identities::RULES,
+    scale::RULES,
+    attention::RULES,
+    gather::RULES,
+    conv_norm::RULES,
+    weight_norm::RULES,
+];

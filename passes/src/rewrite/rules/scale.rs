@@ -33,14 +33,24 @@ pub const RULES: &[Rule] = &[
 ];
 
 fn into_attention(t: &mut Terms, term: &Term) -> Option<Id> {
-    let Op::Attention(attention) = &term.op else { return None };
+    let Op::Attention(attention) = &term.op else {
+        return None;
+    };
     if attention.packed {
         return None;
     }
-    let (at, x, by) = [0, 1].into_iter().find_map(|i| t.scaled(term.args[i]).map(|(x, by)| (i, x, by)))?;
+    let (at, x, by) = [0, 1]
+        .into_iter()
+        .find_map(|i| t.scaled(term.args[i]).map(|(x, by)| (i, x, by)))?;
     let mut args = term.args.clone();
     args[at] = x;
-    t.op(Attention { scale: (attention.scale.get() * by).into(), ..attention.clone() }, &args)
+    t.op(
+        Attention {
+            scale: (attention.scale.get() * by).into(),
+            ..attention.clone()
+        },
+        &args,
+    )
 }
 
 fn into_product(t: &mut Terms, term: &Term) -> Option<Id> {

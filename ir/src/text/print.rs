@@ -1,4 +1,4 @@
-//! The text form of tensor IR.
+//! Graphs to text.
 
 use crate::graph::Graph;
 use crate::ops::Op;

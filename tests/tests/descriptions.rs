@@ -1,15 +1,13 @@
 //! The published models, as described in models/.
 
-use frontend::{Model, Program, load};
+use frontend::{Model, Program};
 use ir::artifact::Init;
 use ir::ops::Op;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 fn model(name: &str, sets: &[(&str, &str)]) -> Model {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name);
-    let sets: Vec<(String, String)> = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-    load(&path, &sets).unwrap_or_else(|e| panic!("{e}"))
+    tests::native::model(&format!("models/{name}"), sets)
 }
 
 /// Elements of the parameters that a program reads.
@@ -60,10 +58,7 @@ fn names_and_shapes_are_those_of_hugging_face_checkpoints() {
         ];
         let m = model(file, &small);
         for (program, part) in [("pretrain", "pretrain"), ("finetune", "ctc")] {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("../tests/fixtures")
-                .join(folder)
-                .join(part);
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(folder).join(part);
             let bytes = std::fs::read(path.join("model.safetensors")).unwrap();
             let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
             let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
