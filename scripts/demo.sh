@@ -7,8 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PATH:$HOME/.cargo/bin"
 
-: "${PRETRAIN_UPDATES:=300}"
-: "${FINETUNE_UPDATES:=300}"
+: "${PRETRAIN_UPDATES:=1000}"
+: "${FINETUNE_UPDATES:=600}"
 : "${TRAIN_CLIPS:=120}"   # unlabelled: pretraining hears all of them
 : "${LABELLED_CLIPS:=60}" # of these, fine-tuning reads the texts
 : "${TEST_CLIPS:=10}"

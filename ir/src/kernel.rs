@@ -39,7 +39,7 @@ pub enum Body {
     Column(ColumnKernel),
     Contract(Contract),
     Attention(Attention),
-    AttentionGrad(AttentionGrad),
+    AttentionGrad(Box<AttentionGrad>),
     Scatter(Scatter),
     Ctc(Ctc),
 }

@@ -21,10 +21,13 @@ pub enum Lower<'a> {
     /// A product of two operands with index letters, as `Einsum`.
     Contract { spec: &'a str },
     /// Simpler ops with the same results.
-    Decompose(Box<dyn Fn(&mut Graph, &[ValueId]) -> Vec<ValueId> + 'a>),
+    Decompose(DecomposeFn<'a>),
     /// A kernel of its own; `passes::lower` binds operands.
     Opaque,
 }
+
+/// Results from operands, built in a graph.
+pub type DecomposeFn<'a> = Box<dyn Fn(&mut Graph, &[ValueId]) -> Vec<ValueId> + 'a>;
 
 pub type ElementFn<'a> = Box<dyn Fn(&mut dyn Pull, &[Index]) -> ValId + 'a>;
 

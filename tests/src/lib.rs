@@ -1,6 +1,7 @@
 //! What the tests share: running graphs through the compiler and comparing tensors.
 
 pub mod close;
+pub mod generate;
 pub mod interpret;
 pub mod native;
 pub mod ops;

@@ -17,7 +17,10 @@ pub struct Case {
 
 /// `None` where the op cannot stand alone: leaves, `get`, and ops that only make sense after another.
 pub fn case(sample: Sample<Op>, r: &mut Rand) -> Option<Case> {
-    if matches!(sample.op, Op::Input(_) | Op::Param(_) | Op::Get(_) | Op::AttentionGrad(_)) {
+    if matches!(
+        sample.op,
+        Op::Input(_) | Op::Param(_) | Op::Get(_) | Op::AttentionGrad(_)
+    ) {
         return None;
     }
     let mut g = Graph::default();
@@ -26,7 +29,13 @@ pub fn case(sample: Sample<Op>, r: &mut Rand) -> Option<Case> {
     for (i, arg) in sample.args.iter().enumerate() {
         let name = format!("a{i}");
         let v = if arg.ty.dtype.is_float() {
-            g.add_op(ir::ops::Param { name: name.clone(), ty: arg.ty.clone() }, &[])
+            g.add_op(
+                ir::ops::Param {
+                    name: name.clone(),
+                    ty: arg.ty.clone(),
+                },
+                &[],
+            )
         } else {
             g.input(&name, arg.ty.clone())
         };
@@ -34,8 +43,17 @@ pub fn case(sample: Sample<Op>, r: &mut Rand) -> Option<Case> {
         args.push(v);
     }
     let node = g.add_op(sample.op, &args);
-    g.outputs = g.results(node).into_iter().enumerate().map(|(i, v)| (format!("r{i}"), v)).collect();
-    Some(Case { graph: g, bound, differentiable: sample.differentiable })
+    g.outputs = g
+        .results(node)
+        .into_iter()
+        .enumerate()
+        .map(|(i, v)| (format!("r{i}"), v))
+        .collect();
+    Some(Case {
+        graph: g,
+        bound,
+        differentiable: sample.differentiable,
+    })
 }
 
 /// Adds `loss`, the sum of the first output times fixed weights, so that every element has a gradient of its own.
@@ -44,8 +62,15 @@ pub fn with_loss(g: &Graph, r: &mut Rand, bound: &mut BTreeMap<String, Tensor>) 
     let y: ValueId = g.outputs[0].1;
     let ty = g.ty(y).clone();
     let weights = g.input("weights", Type::f32(ty.shape.clone()));
-    let shape: Vec<usize> = ty.shape.iter().map(|d| d.as_const().expect("samples have constant sizes") as usize).collect();
-    bound.insert("weights".into(), Tensor::build(DType::F32, shape, |_| r.float(-1.0, 1.0) as f32 as f64));
+    let shape: Vec<usize> = ty
+        .shape
+        .iter()
+        .map(|d| d.as_const().expect("samples have constant sizes") as usize)
+        .collect();
+    bound.insert(
+        "weights".into(),
+        Tensor::build(DType::F32, shape, |_| r.float(-1.0, 1.0) as f32 as f64),
+    );
     let weights = g.cast(weights, ty.dtype);
     let product = g.mul(y, weights);
     let axes: Vec<usize> = (0..ty.rank()).collect();

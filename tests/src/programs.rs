@@ -27,7 +27,12 @@ fn params(graphs: &[(String, Graph)]) -> (Vec<Param>, usize) {
             let constant = |d: &ir::dim::Dim| d.as_const().expect("parameters have constant shapes");
             let shape: Vec<i64> = p.ty.shape.iter().map(constant).collect();
             let elements = shape.iter().product::<i64>() as usize;
-            list.push(Param { name: format!("{program}/{}", p.name), shape, offset, init: Init::Zeros });
+            list.push(Param {
+                name: format!("{program}/{}", p.name),
+                shape,
+                offset,
+                init: Init::Zeros,
+            });
             offset += elements;
         }
     }
@@ -58,7 +63,9 @@ pub fn compile(graphs: &[(String, Graph)], symbols: &[&str]) -> Programs {
         let primitive = passes::decompose::decompose(&narrow(g));
         let lowered = passes::lower::lower(name, &primitive, &offsets, elements, &mut kernels);
         let mut program = lowered.unwrap_or_else(|e| panic!("{name}: {e}\n{g}"));
-        program.trains = (0..params.len()).filter(|i| params[*i].name.starts_with(&prefix)).collect();
+        program.trains = (0..params.len())
+            .filter(|i| params[*i].name.starts_with(&prefix))
+            .collect();
         programs.push(program);
     }
     let symbols: Vec<Arc<str>> = symbols.iter().copied().chain(["layer"]).map(Arc::from).collect();
@@ -77,7 +84,9 @@ pub fn compile(graphs: &[(String, Graph)], symbols: &[&str]) -> Programs {
         kernels: compiled.kernels,
         programs,
     };
-    Programs { native: open(&artifact, &compiled.code) }
+    Programs {
+        native: open(&artifact, &compiled.code),
+    }
 }
 
 impl Programs {
@@ -89,7 +98,11 @@ impl Programs {
 /// Outputs of a program by name, and the gradients of its parameters as `grad:NAME`.
 pub fn run(machine: &mut Machine, name: &str, bound: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     let artifact = machine.artifact().clone();
-    let program = artifact.programs.iter().find(|p| p.name == name).expect("the program was compiled");
+    let program = artifact
+        .programs
+        .iter()
+        .find(|p| p.name == name)
+        .expect("the program was compiled");
     let prefix = format!("{name}/");
     let own: Vec<(&str, &Param)> = program
         .trains
@@ -98,19 +111,28 @@ pub fn run(machine: &mut Machine, name: &str, bound: &BTreeMap<String, Tensor>) 
         .filter_map(|p| Some((p.name.strip_prefix(&prefix)?, p)))
         .collect();
     for (short, p) in &own {
-        for (to, from) in machine.params()[p.offset..p.offset + p.len()].iter_mut().zip(&bound[*short].data) {
+        for (to, from) in machine.params()[p.offset..p.offset + p.len()]
+            .iter_mut()
+            .zip(&bound[*short].data)
+        {
             *to = *from as f32;
         }
     }
     machine.grads().fill(0.0);
-    let inputs: Vec<(String, runtime::session::Tensor)> =
-        program.inputs.iter().map(|port| (port.name.clone(), given(port.dtype, &bound[&port.name]))).collect();
+    let inputs: Vec<(String, runtime::session::Tensor)> = program
+        .inputs
+        .iter()
+        .map(|port| (port.name.clone(), given(port.dtype, &bound[&port.name])))
+        .collect();
     let refs: Vec<(&str, &runtime::session::Tensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
     let outputs = machine.run(name, &refs).unwrap_or_else(|e| panic!("{name}: {e}"));
     let mut out: BTreeMap<String, Tensor> = outputs.into_iter().map(|(n, t)| (n, taken(t))).collect();
     for (short, p) in own {
         let shape = p.shape.iter().map(|d| *d as usize).collect();
-        let data = machine.grads()[p.offset..p.offset + p.len()].iter().map(|v| *v as f64).collect();
+        let data = machine.grads()[p.offset..p.offset + p.len()]
+            .iter()
+            .map(|v| *v as f64)
+            .collect();
         out.insert(format!("grad:{short}"), Tensor::new(DType::F32, shape, data));
     }
     out
@@ -121,7 +143,10 @@ fn given(dtype: DType, t: &Tensor) -> runtime::session::Tensor {
         DType::I32 => Data::I32(t.data.iter().map(|v| *v as i32).collect()),
         _ => Data::F32(t.data.iter().map(|v| *v as f32).collect()),
     };
-    runtime::session::Tensor { shape: t.shape.clone(), data }
+    runtime::session::Tensor {
+        shape: t.shape.clone(),
+        data,
+    }
 }
 
 fn taken(t: runtime::session::Tensor) -> Tensor {

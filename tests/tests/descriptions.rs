@@ -58,7 +58,10 @@ fn names_and_shapes_are_those_of_hugging_face_checkpoints() {
         ];
         let m = model(file, &small);
         for (program, part) in [("pretrain", "pretrain"), ("finetune", "ctc")] {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(folder).join(part);
+            let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("fixtures")
+                .join(folder)
+                .join(part);
             let bytes = std::fs::read(path.join("model.safetensors")).unwrap();
             let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
             let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();

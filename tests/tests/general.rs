@@ -10,7 +10,11 @@ use tests::native::{compile, model};
 fn files(dir: &Path, out: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
         let path = entry.unwrap().path();
-        if path.is_dir() { files(&path, out) } else { out.push(path) }
+        if path.is_dir() {
+            files(&path, out)
+        } else {
+            out.push(path)
+        }
     }
 }
 
@@ -39,7 +43,9 @@ fn examples() -> (Tensor, Tensor) {
     let mut r = Rand::new(3);
     let labels: Vec<i32> = (0..CLIPS).map(|_| r.int(0, CLASSES as i64 - 1) as i32).collect();
     let element = |i: usize| (labels[i / (STEPS * FEATURES)] as usize == i % FEATURES) as u8 as f32;
-    let x = (0..CLIPS * STEPS * FEATURES).map(|i| element(i) + r.float(-0.5, 0.5) as f32).collect();
+    let x = (0..CLIPS * STEPS * FEATURES)
+        .map(|i| element(i) + r.float(-0.5, 0.5) as f32)
+        .collect();
     (Tensor::f32(&[CLIPS, STEPS, FEATURES], x), Tensor::i32(&[CLIPS], labels))
 }
 
@@ -56,7 +62,15 @@ fn a_classifier_compiles_and_learns() {
         let outputs = machine.run("train", &[("x", &x), ("label", &label)]).unwrap();
         losses.push(outputs.iter().find(|(n, _)| n == "loss").unwrap().1.as_f32().unwrap()[0]);
         let scale = 1.0 / CLIPS as f32;
-        let adam = AdamStep { lr: 0.01, beta1: 0.9, beta2: 0.98, eps: 1e-8, weight_decay: 0.0, step, scale };
+        let adam = AdamStep {
+            lr: 0.01,
+            beta1: 0.9,
+            beta2: 0.98,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            step,
+            scale,
+        };
         machine.adam("train", &adam).unwrap();
     }
     // An untrained guess costs log(5) = 1.6 per clip.

@@ -24,7 +24,11 @@ struct Case {
 fn forward(name: &str, sampler: fn(&mut Rand) -> ir::sample::Sample<Op>, seed: u32) -> Option<Case> {
     let mut r = Rand::new(100 + seed);
     let c = case(sampler(&mut r), &mut r)?;
-    Some(Case { name: format!("{name}.{seed}"), graph: c.graph, bound: c.bound })
+    Some(Case {
+        name: format!("{name}.{seed}"),
+        graph: c.graph,
+        bound: c.bound,
+    })
 }
 
 fn gradient(name: &str, sampler: fn(&mut Rand) -> ir::sample::Sample<Op>, seed: u32) -> Option<Case> {
@@ -35,13 +39,19 @@ fn gradient(name: &str, sampler: fn(&mut Rand) -> ir::sample::Sample<Op>, seed: 
     }
     let g = with_loss(&c.graph, &mut r, &mut c.bound);
     let graph = differentiate(&g, "loss", &|_| true).unwrap_or_else(|e| panic!("{name}: {e}"));
-    Some(Case { name: format!("{name}.{seed}"), graph, bound: c.bound })
+    Some(Case {
+        name: format!("{name}.{seed}"),
+        graph,
+        bound: c.bound,
+    })
 }
 
 type Make = fn(&str, fn(&mut Rand) -> ir::sample::Sample<Op>, u32) -> Option<Case>;
 
 fn check(make: Make) {
-    let all = Op::SAMPLERS.iter().flat_map(|(name, sampler)| (0..SEEDS).filter_map(|seed| make(name, *sampler, seed)));
+    let all = Op::SAMPLERS
+        .iter()
+        .flat_map(|(name, sampler)| (0..SEEDS).filter_map(|seed| make(name, *sampler, seed)));
     let cases: Vec<Case> = all.collect();
     let graphs: Vec<(String, Graph)> = cases.iter().map(|c| (c.name.clone(), c.graph.clone())).collect();
     let mut machine = compile(&graphs, &[]).machine(2);
@@ -52,7 +62,12 @@ fn check(make: Make) {
             // The loss is a sum of terms of about 1, which may cancel.
             let floor = if output == "loss" { 1.0 } else { 1e-5 };
             let d = distance(&got[&output], &want, floor);
-            let about = || format!("{}, {output}: {d}\n{}\ngot {:?}\nwant {want:?}", c.name, c.graph, got[&output]);
+            let about = || {
+                format!(
+                    "{}, {output}: {d}\n{}\ngot {:?}\nwant {want:?}",
+                    c.name, c.graph, got[&output]
+                )
+            };
             assert!(d < 3e-5, "{}", about());
         }
     }

@@ -26,7 +26,9 @@ fn gradients_of_every_op_read_back() {
     for (name, sampler) in Op::SAMPLERS {
         for seed in 0..4 {
             let mut r = Rand::new(seed);
-            let Some(mut c) = case(sampler(&mut r), &mut r) else { continue };
+            let Some(mut c) = case(sampler(&mut r), &mut r) else {
+                continue;
+            };
             if c.graph.ty(c.graph.outputs[0].1).dtype.is_float() {
                 let g = with_loss(&c.graph, &mut r, &mut c.bound);
                 reads_back(name, &differentiate(&g, "loss", &|_| true).unwrap());
@@ -40,9 +42,18 @@ fn programs_of_a_model_read_back_at_every_stage() {
     let m = model("models/tiny.ron", &[]);
     for p in &m.programs {
         let trains = |name: &str| p.trains.iter().any(|t| t == name);
-        let source = Source { name: &p.name, graph: &p.graph, loss: p.loss.as_deref(), trains: &trains };
+        let source = Source {
+            name: &p.name,
+            graph: &p.graph,
+            loss: p.loss.as_deref(),
+            trains: &trains,
+        };
         let stages = to_primitive(&source).unwrap();
-        for (stage, g) in [("as described", &p.graph), ("differentiated", &stages.differentiated), ("decomposed", &stages.decomposed)] {
+        for (stage, g) in [
+            ("as described", &p.graph),
+            ("differentiated", &stages.differentiated),
+            ("decomposed", &stages.decomposed),
+        ] {
             reads_back(&format!("{}, {stage}", p.name), g);
         }
     }
@@ -50,7 +61,11 @@ fn programs_of_a_model_read_back_at_every_stage() {
 
 fn operand(p: &Program, o: &Operand) -> String {
     let b = &p.buffers[o.buffer];
-    let layer = if o.layer_stride.is_zero() { String::new() } else { format!(" + layer*({})", o.layer_stride) };
+    let layer = if o.layer_stride.is_zero() {
+        String::new()
+    } else {
+        format!(" + layer*({})", o.layer_stride)
+    };
     format!("{:?}{}[{}{layer}]", b.kind, o.buffer, o.offset)
 }
 
@@ -59,10 +74,14 @@ fn steps(l: &Lowered, list: &[Step], indent: &str, out: &mut String) {
         match step {
             Step::Launch(launch) => {
                 let operands: Vec<String> = launch.operands.iter().map(|o| operand(&l.program, o)).collect();
-                writeln!(out, "{indent}{} {}", l.kernels[launch.kernel].0, operands.join(" ")).expect("strings take text");
+                writeln!(out, "{indent}{} {}", l.kernels[launch.kernel].0, operands.join(" "))
+                    .expect("strings take text");
             }
-            Step::Loop { count, reverse, body, .. } => {
-                writeln!(out, "{indent}loop {count}{}", if *reverse { " reverse" } else { "" }).expect("strings take text");
+            Step::Loop {
+                count, reverse, body, ..
+            } => {
+                writeln!(out, "{indent}loop {count}{}", if *reverse { " reverse" } else { "" })
+                    .expect("strings take text");
                 steps(l, body, &format!("{indent}  "), out);
             }
         }
@@ -87,7 +106,10 @@ fn cases_lower_to_the_committed_kernels() {
             std::fs::write(&golden, found).unwrap();
         } else {
             let expected = std::fs::read_to_string(&golden).unwrap();
-            assert!(found == expected, "{name}: run with UPDATE_GOLDEN=1 if this is right\n{found}");
+            assert!(
+                found == expected,
+                "{name}: run with UPDATE_GOLDEN=1 if this is right\n{found}"
+            );
         }
     }
 }

@@ -124,7 +124,7 @@ proptest! {
         close(&buffers[4].to_f64(), &out, 1e-6)?;
         close(&buffers[5].to_f64(), &lse, 1e-6)?;
 
-        run(&Kernel { slots: slots(&[7], 8), body: Body::AttentionGrad(backward) }, &mut buffers, &places, &sizes).unwrap();
+        run(&Kernel { slots: slots(&[7], 8), body: Body::AttentionGrad(Box::new(backward)) }, &mut buffers, &places, &sizes).unwrap();
         let loss = |q: &[f64], k: &[f64], v: &[f64]| -> f64 {
             formula(q, k, v, &lengths, seed).0.iter().zip(&d_out).map(|(o, d)| o * d).sum()
         };

@@ -115,13 +115,13 @@ pub fn attention_grad(seed: u32) -> Sample {
     [&dq, &dk, &dv]
         .iter()
         .for_each(|v| d.operands[v.slot].tolerance = tolerance.max(1e-5));
-    d.sample(Body::AttentionGrad(AttentionGrad {
+    d.sample(Body::AttentionGrad(Box::new(AttentionGrad {
         forward,
         d_out,
         dq,
         dk,
         dv,
-    }))
+    })))
 }
 
 pub fn scatter(seed: u32) -> Sample {

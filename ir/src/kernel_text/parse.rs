@@ -273,13 +273,13 @@ impl<'a> Lines<'a> {
         let (dk, dv) = (self.view_field("dk")?, self.view_field("dv")?);
         Ok(Kernel {
             slots,
-            body: Body::AttentionGrad(AttentionGrad {
+            body: Body::AttentionGrad(Box::new(AttentionGrad {
                 forward,
                 d_out,
                 dq,
                 dk,
                 dv,
-            }),
+            })),
         })
     }
 

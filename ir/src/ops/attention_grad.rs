@@ -43,9 +43,9 @@ impl OpDef for AttentionGrad {
             let dp = |j: usize| (0..w).map(|c| d_out.at(&[bi, i, hi, c]) * v.at(&[bi, j, hi, c])).sum::<f64>() * drop(j);
             let dps: Vec<f64> = (0..t).map(dp).collect();
             let mean: f64 = (0..t).map(|j| dps[j] * p.at(&[bi, hi, i, j])).sum();
-            for j in 0..t {
+            for (j, dpj) in dps.iter().enumerate() {
                 let pj = p.at(&[bi, hi, i, j]);
-                let ds = pj * (dps[j] - mean) * f.scale.get();
+                let ds = pj * (dpj - mean) * f.scale.get();
                 for c in 0..w {
                     let (row, key) = (q.offset(&[bi, i, hi, c]), q.offset(&[bi, j, hi, c]));
                     grads[0].data[row] += ds * k.data[key];

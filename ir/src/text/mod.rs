@@ -77,14 +77,34 @@ output "y" %2
     fn mistakes_are_told_by_line() {
         assert!(parse(GOOD).is_ok(), "{:?}", parse(GOOD));
         for (from, to, line, part) in [
-            ("%1 = input(name:\"w\",ty:(dtype:f32,shape:[\"3\"", "%2 = input(name:\"w\",ty:(dtype:f32,shape:[\"3\"", 3, "`%1` is expected"),
+            (
+                "%1 = input(name:\"w\",ty:(dtype:f32,shape:[\"3\"",
+                "%2 = input(name:\"w\",ty:(dtype:f32,shape:[\"3\"",
+                3,
+                "`%1` is expected",
+            ),
             ("= mul", "= mull", 7, "there is no op `mull`"),
             ("mul %0 %1", "mul %0 %3", 7, "%3"),
-            ("mul %0 %1 : f32[B, 8]", "mul %0 %1 : f32[B, 9]", 7, "f32[B, 8] is expected"),
-            ("mul %0 %1 : f32[B, 8]", "mul %0 %1 : f33[B, 8]", 7, "a type is expected"),
+            (
+                "mul %0 %1 : f32[B, 8]",
+                "mul %0 %1 : f32[B, 9]",
+                7,
+                "f32[B, 8] is expected",
+            ),
+            (
+                "mul %0 %1 : f32[B, 8]",
+                "mul %0 %1 : f33[B, 8]",
+                7,
+                "a type is expected",
+            ),
             ("mul %0 %1 : f32[B, 8]", "mul %0 %1", 7, "` : ` and the types"),
             ("mul %0 %1", "mul %0", 7, "takes 2 operands"),
-            ("name:\"x\",ty:(dtype:f32,shape:[\"B\",\"8\"])) : f32[B, 8]\n%1", "name:\"x\") : f32[B, 8]\n%1", 2, "attributes of `input`"),
+            (
+                "name:\"x\",ty:(dtype:f32,shape:[\"B\",\"8\"])) : f32[B, 8]\n%1",
+                "name:\"x\") : f32[B, 8]\n%1",
+                2,
+                "attributes of `input`",
+            ),
             ("count: 3, ", "", 4, "count"),
             ("stacked: 1", "stacked: 0", 4, "operand 1 must be"),
             ("carries: 1", "carries: 2", 4, "the body takes 2 values"),
@@ -97,7 +117,10 @@ output "y" %2
         ] {
             assert!(GOOD.contains(from), "{from}");
             let e = parse(&GOOD.replacen(from, to, 1)).unwrap_err();
-            assert!(e.line == line && e.message.contains(part), "{e}, not line {line}: {part}");
+            assert!(
+                e.line == line && e.message.contains(part),
+                "{e}, not line {line}: {part}"
+            );
         }
     }
 }

@@ -35,7 +35,10 @@ pub fn parse(text: &str) -> Result<Graph, ParseError> {
     let g = reader.graph()?;
     match reader.next() {
         None => Ok(g),
-        Some((line, _)) => Err(ParseError { line, message: "an output or the end is expected, not `}`".into() }),
+        Some((line, _)) => Err(ParseError {
+            line,
+            message: "an output or the end is expected, not `}`".into(),
+        }),
     }
 }
 
@@ -61,7 +64,9 @@ impl<'a> Reader<'a> {
             self.at += 1;
             let fail = |message| ParseError { line, message };
             if listed && !text.starts_with("output ") {
-                return Err(fail(format!("an output or the end of the graph is expected, not `{text}`")));
+                return Err(fail(format!(
+                    "an output or the end of the graph is expected, not `{text}`"
+                )));
             }
             if let Some(rest) = text.strip_prefix("inputs") {
                 g.inputs = inputs(&g, rest).map_err(fail)?;
@@ -84,7 +89,10 @@ impl<'a> Reader<'a> {
         }
         if !listed {
             let line = self.lines.get(self.at).map_or(self.end, |(n, _)| *n);
-            return Err(ParseError { line, message: "a node or `inputs` is expected".into() });
+            return Err(ParseError {
+                line,
+                message: "a node or `inputs` is expected".into(),
+            });
         }
         Ok(g)
     }
@@ -98,10 +106,27 @@ impl<'a> Reader<'a> {
         let header = header.map_err(|e| fail(format!("attributes of `repeat`: {}", e.code)))?;
         let body = Arc::new(self.graph()?);
         if self.next().is_none() {
-            return Err(ParseError { line: self.end, message: "`}` is expected".into() });
+            return Err(ParseError {
+                line: self.end,
+                message: "`}` is expected".into(),
+            });
         }
-        let Header { count, carries, stacked, keep, reverse } = header;
-        Ok(Repeat { count, carries, stacked, keep, reverse, body }.into())
+        let Header {
+            count,
+            carries,
+            stacked,
+            keep,
+            reverse,
+        } = header;
+        Ok(Repeat {
+            count,
+            carries,
+            stacked,
+            keep,
+            reverse,
+            body,
+        }
+        .into())
     }
 }
 
@@ -117,11 +142,15 @@ struct Written<'a> {
 
 /// `%3 = name(attributes) %0 %1 : f32[B], i32[] {`
 fn split(text: &str, number: usize) -> Parsed<Written<'_>> {
-    let (id, rest) = text.split_once(" = ").ok_or_else(|| format!("`%{number} = ` and an op are expected"))?;
+    let (id, rest) = text
+        .split_once(" = ")
+        .ok_or_else(|| format!("`%{number} = ` and an op are expected"))?;
     if id != format!("%{number}") {
         return Err(format!("`%{number}` is expected, not `{id}`"));
     }
-    let at = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+    let at = rest
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(rest.len());
     let (name, rest) = rest.split_at(at);
     let (attributes, rest) = match rest.starts_with('(') {
         true => {
@@ -133,8 +162,17 @@ fn split(text: &str, number: usize) -> Parsed<Written<'_>> {
     let (rest, opens) = rest.strip_suffix('{').map_or((rest, false), |r| (r.trim_end(), true));
     let expected = || "` : ` and the types of the results are expected".to_string();
     let (args, types) = rest.split_once(" : ").ok_or_else(expected)?;
-    let args = args.split_whitespace().map(|a| value(a, number)).collect::<Parsed<_>>()?;
-    Ok(Written { name, attributes, args, types: self::types(types)?, opens })
+    let args = args
+        .split_whitespace()
+        .map(|a| value(a, number))
+        .collect::<Parsed<_>>()?;
+    Ok(Written {
+        name,
+        attributes,
+        args,
+        types: self::types(types)?,
+        opens,
+    })
 }
 
 /// The end of what an opening parenthesis at the start begins; those in strings do not count.
@@ -172,7 +210,9 @@ fn types(text: &str) -> Parsed<Vec<Type>> {
     let mut out = vec![];
     let mut rest = text.trim();
     while !rest.is_empty() {
-        let end = rest.find(']').ok_or_else(|| format!("a type is expected, not `{rest}`"))?;
+        let end = rest
+            .find(']')
+            .ok_or_else(|| format!("a type is expected, not `{rest}`"))?;
         out.push(ty(&rest[..end])?);
         rest = rest[end + 1..].trim_start();
         rest = match rest.strip_prefix(',') {
@@ -201,7 +241,9 @@ fn node(g: &Graph, op: Op, written: &Written) -> Parsed<Node> {
         // The graph knows all results of what it reads.
         (Op::Get(get), [of]) => {
             let all = &g.node(*of).types;
-            let own = all.get(get.index).ok_or_else(|| format!("one of {} results is expected, not {}", all.len(), get.index))?;
+            let own = all
+                .get(get.index)
+                .ok_or_else(|| format!("one of {} results is expected, not {}", all.len(), get.index))?;
             vec![own.clone()]
         }
         (Op::Get(_), _) => return Err("one operand is expected".into()),
@@ -217,7 +259,11 @@ fn node(g: &Graph, op: Op, written: &Written) -> Parsed<Node> {
         let list = |t: &[Type]| t.iter().map(Type::to_string).collect::<Vec<_>>().join(", ");
         return Err(format!("{} is expected, not {}", list(&types), list(&written.types)));
     }
-    Ok(Node { op, args: written.args.clone(), types })
+    Ok(Node {
+        op,
+        args: written.args.clone(),
+        types,
+    })
 }
 
 fn inputs(g: &Graph, text: &str) -> Parsed<Vec<ValueId>> {
@@ -233,7 +279,9 @@ fn inputs(g: &Graph, text: &str) -> Parsed<Vec<ValueId>> {
 
 /// `"name" %3`
 fn output(g: &Graph, text: &str) -> Parsed<(String, ValueId)> {
-    let (name, v) = text.rsplit_once(' ').ok_or("a name in quotes and a value are expected")?;
+    let (name, v) = text
+        .rsplit_once(' ')
+        .ok_or("a name in quotes and a value are expected")?;
     let name = ron::from_str(name).map_err(|_| format!("a name in quotes is expected, not `{name}`"))?;
     Ok((name, value(v, g.nodes.len())?))
 }

@@ -19,7 +19,10 @@ fn print(g: &Graph, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
         let space = if args.is_empty() { "" } else { " " };
         match &node.op {
             Op::Repeat(r) => {
-                let flags = format!("count: {}, carries: {}, stacked: {}, keep: {}, reverse: {}", r.count, r.carries, r.stacked, r.keep, r.reverse);
+                let flags = format!(
+                    "count: {}, carries: {}, stacked: {}, keep: {}, reverse: {}",
+                    r.count, r.carries, r.stacked, r.keep, r.reverse
+                );
                 writeln!(f, "{indent}%{i} = repeat({flags}){space}{args} : {types} {{")?;
                 print(&r.body, f, depth + 1)?;
                 writeln!(f, "{indent}}}")?;

@@ -111,7 +111,7 @@ fn attention_grad(region: &Region, b: &mut Builder, v: ValueId, op: &ops::Attent
         false => heads_result(&mut k, v, i, None),
     };
     let (dq, dk, dv) = (part(0), part(1), part(2));
-    Ok(k.launch(b, "attention_grad", |_| Body::AttentionGrad(kernel::AttentionGrad { forward, d_out, dq, dk, dv })))
+    Ok(k.launch(b, "attention_grad", |_| Body::AttentionGrad(Box::new(kernel::AttentionGrad { forward, d_out, dq, dk, dv }))))
 }
 
 fn scatter(region: &Region, b: &mut Builder, v: ValueId, op: &ops::Scatter) -> Step {

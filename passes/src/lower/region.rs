@@ -24,7 +24,13 @@ pub struct Region<'g> {
 impl<'g> Region<'g> {
     /// `given` are the places of leaves.
     pub fn new(g: &'g Graph, given: BTreeMap<ValueId, Place>) -> Self {
-        Region { g, fused: fuse(g), places: given, extra: BTreeMap::new(), unread: BTreeMap::new() }
+        Region {
+            g,
+            fused: fuse(g),
+            places: given,
+            extra: BTreeMap::new(),
+            unread: BTreeMap::new(),
+        }
     }
 
     pub fn place(&self, v: ValueId) -> &Place {
@@ -36,8 +42,13 @@ impl<'g> Region<'g> {
 
     /// Every place a computed root is written to.
     pub fn dests(&self, v: ValueId) -> Vec<Dest> {
-        let own = self.places.get(&v).map(|p| Dest { place: p.clone(), accumulate: false });
-        own.into_iter().chain(self.extra.get(&v).into_iter().flatten().cloned()).collect()
+        let own = self.places.get(&v).map(|p| Dest {
+            place: p.clone(),
+            accumulate: false,
+        });
+        own.into_iter()
+            .chain(self.extra.get(&v).into_iter().flatten().cloned())
+            .collect()
     }
 
     /// `outputs` are values with the places they must end up in.
@@ -139,14 +150,30 @@ impl<'g> Region<'g> {
     pub fn copy(&self, b: &mut Builder, v: ValueId, dest: &Dest) -> Step {
         let ty = self.g.ty(v).clone();
         let mut k = KernelBuilder::new(self, None);
-        let axes = if ty.rank() == 0 { vec![1.into()] } else { ty.shape.clone() };
+        let axes = if ty.rank() == 0 {
+            vec![1.into()]
+        } else {
+            ty.shape.clone()
+        };
         let at: Vec<Index> = (0..ty.rank()).map(Index::axis).collect();
         let value = k.element(v, &at);
-        let access = if dest.accumulate { ir::kernel::Access::Update } else { ir::kernel::Access::Write };
+        let access = if dest.accumulate {
+            ir::kernel::Access::Update
+        } else {
+            ir::kernel::Access::Write
+        };
         let slot = k.slot(&dest.place, ty.dtype, access);
         let index = Index::linear(&at, &ty.strides());
-        let store = ir::kernel::Store { slot, index, value, accumulate: dest.accumulate };
-        let phases = vec![Phase::Columns { reduce: vec![], store: vec![store] }];
+        let store = ir::kernel::Store {
+            slot,
+            index,
+            value,
+            accumulate: dest.accumulate,
+        };
+        let phases = vec![Phase::Columns {
+            reduce: vec![],
+            store: vec![store],
+        }];
         k.launch(b, "copy", |values| Body::Row(RowKernel { axes, values, phases }))
     }
 }

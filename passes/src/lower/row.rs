@@ -23,7 +23,12 @@ struct Member {
 
 pub fn emit(region: &Region, b: &mut Builder, group: usize, axes: &[Dim], members: &[ValueId]) -> Vec<Step> {
     let members = order(region, group, axes, members);
-    let phases = members.iter().map(|m| m.level + m.reduction.is_some() as usize).max().unwrap_or(0) + 1;
+    let phases = members
+        .iter()
+        .map(|m| m.level + m.reduction.is_some() as usize)
+        .max()
+        .unwrap_or(0)
+        + 1;
     let mut k = KernelBuilder::new(region, Some(group));
     let identity: Vec<Index> = (0..axes.len()).map(Index::axis).collect();
     let space = Space::Row(axes.to_vec());
@@ -31,7 +36,10 @@ pub fn emit(region: &Region, b: &mut Builder, group: usize, axes: &[Dim], member
     let mut reductions = 0;
     for level in 0..phases {
         let mut once: Vec<Store> = vec![];
-        for m in members.iter().filter(|m| m.level == level && m.per_row && m.reduction.is_none()) {
+        for m in members
+            .iter()
+            .filter(|m| m.level == level && m.per_row && m.reduction.is_none())
+        {
             once.extend(store_member(&mut k, &space, m));
         }
         // Reductions of the previous phase are known only now.
@@ -52,18 +60,32 @@ pub fn emit(region: &Region, b: &mut Builder, group: usize, axes: &[Dim], member
             }
         }
         let mut store = vec![];
-        for m in members.iter().filter(|m| m.level == level && m.reduction.is_none() && !m.per_row) {
+        for m in members
+            .iter()
+            .filter(|m| m.level == level && m.reduction.is_none() && !m.per_row)
+        {
             store.extend(store_member(&mut k, &space, m));
         }
         k.known.extend(found);
-        let stored = |m: &&Member| m.level == level && m.reduction.is_none() && !m.per_row && region.places.contains_key(&m.v);
+        let stored =
+            |m: &&Member| m.level == level && m.reduction.is_none() && !m.per_row && region.places.contains_key(&m.v);
         k.reload.extend(members.iter().filter(stored).map(|m| m.v));
         if !reduce.is_empty() || !store.is_empty() {
             out.push(Phase::Columns { reduce, store });
         }
     }
-    let axes = if axes.is_empty() { vec![Dim::from(1)] } else { axes.to_vec() };
-    vec![k.launch(b, "row", |values| Body::Row(RowKernel { axes, values, phases: out }))]
+    let axes = if axes.is_empty() {
+        vec![Dim::from(1)]
+    } else {
+        axes.to_vec()
+    };
+    vec![k.launch(b, "row", |values| {
+        Body::Row(RowKernel {
+            axes,
+            values,
+            phases: out,
+        })
+    })]
 }
 
 fn store_member(k: &mut KernelBuilder, space: &Space, m: &Member) -> Vec<Store> {
@@ -86,15 +108,37 @@ fn order(region: &Region, group: usize, axes: &[Dim], members: &[ValueId]) -> Ve
     for v in members {
         let node = g.node(*v);
         let (reduction, what, at) = match node.op.lower() {
-            Lower::Reduce { reduction, .. } => (Some(reduction), node.args[0], (0..axes.len()).map(Index::axis).collect()),
-            _ => (None, *v, coordinates_in(g, &space, *v).expect("members have a place in their group's space")),
+            Lower::Reduce { reduction, .. } => (
+                Some(reduction),
+                node.args[0],
+                (0..axes.len()).map(Index::axis).collect(),
+            ),
+            _ => (
+                None,
+                *v,
+                coordinates_in(g, &space, *v).expect("members have a place in their group's space"),
+            ),
         };
-        let known: BTreeMap<ValueId, usize> = out.iter().filter(|m| m.reduction.is_some()).map(|m| (m.v, m.level)).collect();
-        let mut seen = Needs { region, group, known: &known, found: BTreeSet::new() };
+        let known: BTreeMap<ValueId, usize> = out
+            .iter()
+            .filter(|m| m.reduction.is_some())
+            .map(|m| (m.v, m.level))
+            .collect();
+        let mut seen = Needs {
+            region,
+            group,
+            known: &known,
+            found: BTreeSet::new(),
+        };
         element(g, &mut Values::default(), &mut seen, what, &at, None);
         let level = seen.found.iter().map(|w| known[w] + 1).max().unwrap_or(0);
         let own_row = crate::fuse::is_row_valued(axes, g.shape(*v));
-        out.push(Member { v: *v, level, reduction, per_row: own_row });
+        out.push(Member {
+            v: *v,
+            level,
+            reduction,
+            per_row: own_row,
+        });
     }
     out
 }

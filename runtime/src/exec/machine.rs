@@ -207,10 +207,10 @@ struct Bases<'a> {
 
 impl Machine {
     fn resolved(&mut self, program: &str, env: &Env) -> Result<Arc<Resolved>, Error> {
-        if let Some((have, r)) = self.resolved.get(program) {
-            if have == env {
-                return Ok(r.clone());
-            }
+        if let Some((have, r)) = self.resolved.get(program)
+            && have == env
+        {
+            return Ok(r.clone());
         }
         let r = Arc::new(resolve(&self.artifact, find(&self.artifact, program)?, env)?);
         self.resolved.insert(program.into(), (env.clone(), r.clone()));

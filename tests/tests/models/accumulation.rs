@@ -15,9 +15,18 @@ fn gradient(native: &Native, folder: &str, program: &str, batches: &[&[usize]]) 
         run(&mut machine, program, &complete(batch(&clips)));
     }
     let artifact = machine.artifact().clone();
-    let trained = artifact.programs.iter().find(|p| p.name == program).unwrap().trains.iter().map(|i| &artifact.params[*i]);
+    let trained = artifact
+        .programs
+        .iter()
+        .find(|p| p.name == program)
+        .unwrap()
+        .trains
+        .iter()
+        .map(|i| &artifact.params[*i]);
     let grads = machine.grads();
-    trained.flat_map(|p| grads[p.offset..p.offset + p.len()].to_vec()).collect()
+    trained
+        .flat_map(|p| grads[p.offset..p.offset + p.len()].to_vec())
+        .collect()
 }
 
 #[test]

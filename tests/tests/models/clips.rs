@@ -11,7 +11,9 @@ const NEGATIVES: usize = 20;
 const CODES: [usize; 2] = [2, 8];
 
 fn frames(samples: usize) -> usize {
-    [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)].iter().fold(samples, |n, (k, s)| (n - k) / s + 1)
+    [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]
+        .iter()
+        .fold(samples, |n, (k, s)| (n - k) / s + 1)
 }
 
 /// What belongs to one clip alone, axis 0 of size 1: inputs of both training programs.
@@ -19,14 +21,18 @@ pub fn clip(index: usize) -> Inputs {
     let samples = SAMPLES[index];
     let frames = frames(samples);
     let mut r = Rand::new(index as u32);
-    let wave = (0..samples).map(|i| ((i as f32) * 0.03 * (index + 1) as f32).sin() + r.float(-1.0, 1.0) as f32).collect();
+    let wave = (0..samples)
+        .map(|i| ((i as f32) * 0.03 * (index + 1) as f32).sin() + r.float(-1.0, 1.0) as f32)
+        .collect();
     let hidden: Vec<i32> = (0..frames as i32).filter(|t| t % 7 < 3).collect();
     let mask = (0..frames as i32).map(|t| hidden.contains(&t) as i32).collect();
     let rows = hidden.len();
     // Any other hidden frame, never the own.
     let other = |own: usize, r: &mut Rand| ((own as i64 + r.int(1, rows as i64 - 1)) % rows as i64) as i32;
     let negatives = (0..rows * NEGATIVES).map(|i| other(i / NEGATIVES, &mut r)).collect();
-    let noise = (0..rows * CODES[0] * CODES[1]).map(|_| r.float(-1.0, 2.0) as f32).collect();
+    let noise = (0..rows * CODES[0] * CODES[1])
+        .map(|_| r.float(-1.0, 2.0) as f32)
+        .collect();
     let labels: Vec<i32> = (0..3 + index).map(|_| r.int(5, 31) as i32).collect();
     let channels = (0..32).map(|_| (r.int(0, 9) == 0) as i32).collect();
     let own = [
@@ -46,7 +52,11 @@ pub fn clip(index: usize) -> Inputs {
 pub fn batch(clips: &[Inputs]) -> Inputs {
     let one = |(name, first): &(String, Tensor)| {
         let own: Vec<&Tensor> = clips.iter().map(|c| find(c, name)).collect();
-        let longest = own.iter().map(|t| t.shape.get(1).copied().unwrap_or(1)).max().unwrap_or(1);
+        let longest = own
+            .iter()
+            .map(|t| t.shape.get(1).copied().unwrap_or(1))
+            .max()
+            .unwrap_or(1);
         let mut shape = first.shape.clone();
         shape[0] = clips.len();
         if shape.len() > 1 {
@@ -54,14 +64,22 @@ pub fn batch(clips: &[Inputs]) -> Inputs {
         }
         let size = shape[1..].iter().product::<usize>();
         let data = match &first.data {
-            Data::F32(_) => Data::F32(own.iter().flat_map(|t| padded(t.as_f32().unwrap(), size, 0.0)).collect()),
+            Data::F32(_) => Data::F32(
+                own.iter()
+                    .flat_map(|t| padded(t.as_f32().unwrap(), size, 0.0))
+                    .collect(),
+            ),
             Data::I32(_) => {
                 let fill = match name.as_str() {
                     "labels" => -100,
                     "masked_index" | "negatives" => -1,
                     _ => 0,
                 };
-                Data::I32(own.iter().flat_map(|t| padded(t.as_i32().unwrap(), size, fill)).collect())
+                Data::I32(
+                    own.iter()
+                        .flat_map(|t| padded(t.as_i32().unwrap(), size, fill))
+                        .collect(),
+                )
             }
         };
         (name.clone(), Tensor { shape, data })
@@ -76,12 +94,23 @@ fn padded<T: Copy>(values: &[T], size: usize, fill: T) -> Vec<T> {
 }
 
 fn find<'a>(inputs: &'a Inputs, name: &str) -> &'a Tensor {
-    &inputs.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("no input `{name}`")).1
+    &inputs
+        .iter()
+        .find(|(n, _)| n == name)
+        .unwrap_or_else(|| panic!("no input `{name}`"))
+        .1
 }
 
 /// With what all clips share: no dropout, every layer kept.
 pub fn complete(mut inputs: Inputs) -> Inputs {
-    let scalars = ["dropout", "attention_dropout", "activation_dropout", "input_dropout", "feature_dropout", "final_dropout"];
+    let scalars = [
+        "dropout",
+        "attention_dropout",
+        "activation_dropout",
+        "input_dropout",
+        "feature_dropout",
+        "final_dropout",
+    ];
     inputs.extend(scalars.map(|n| (n.to_string(), Tensor::f32(&[1], vec![0.0]))));
     inputs.push(("temperature".into(), Tensor::f32(&[1], vec![1.3])));
     inputs.push(("keep".into(), Tensor::f32(&[3], vec![1.0; 3])));

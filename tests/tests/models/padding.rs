@@ -25,15 +25,26 @@ fn logits_of_a_clip_do_not_depend_on_its_neighbours() {
 #[test]
 fn losses_of_a_batch_are_those_of_its_clips() {
     for folder in FOLDERS {
-        for (weights, program, part) in [("pretrain", "pretrain", "contrastive"), ("pretrain", "pretrain", "correct"), ("ctc", "finetune", "loss")] {
+        for (weights, program, part) in [
+            ("pretrain", "pretrain", "contrastive"),
+            ("pretrain", "pretrain", "correct"),
+            ("ctc", "finetune", "loss"),
+        ] {
             let mut machine = loaded(native(folder), folder, weights);
             let clips: Vec<_> = (0..SAMPLES.len()).map(clip).collect();
             let together = run(&mut machine, program, &complete(batch(&clips)));
             let mut sum = 0.0;
             for clip in clips {
-                sum += output(&run(&mut machine, program, &complete(clip)), part).as_f32().unwrap()[0];
+                sum += output(&run(&mut machine, program, &complete(clip)), part)
+                    .as_f32()
+                    .unwrap()[0];
             }
-            close(&format!("{folder}, {part}"), output(&together, part).as_f32().unwrap(), &[sum], TOLERANCE);
+            close(
+                &format!("{folder}, {part}"),
+                output(&together, part).as_f32().unwrap(),
+                &[sum],
+                TOLERANCE,
+            );
         }
     }
 }

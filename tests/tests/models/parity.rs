@@ -14,7 +14,10 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 fn values(file: &TensorFile, name: &str) -> Vec<f64> {
-    let v = file.floats(name).unwrap().unwrap_or_else(|| panic!("there is no `{name}`"));
+    let v = file
+        .floats(name)
+        .unwrap()
+        .unwrap_or_else(|| panic!("there is no `{name}`"));
     v.into_iter().map(f64::from).collect()
 }
 
@@ -31,7 +34,11 @@ fn compare(case: &str, got: &Path, want: &Path) {
         let allowed = RELATIVE * norm(b.into_iter()) + if is_grad(name) { OF_ALL_GRADIENTS * all } else { 0.0 };
         assert!(off <= allowed, "{case}: {name} is off by {off:e}, allowed {allowed:e}");
     }
-    let extra: Vec<String> = got.names().into_iter().filter(|n| is_grad(n) && !names.contains(n)).collect();
+    let extra: Vec<String> = got
+        .names()
+        .into_iter()
+        .filter(|n| is_grad(n) && !names.contains(n))
+        .collect();
     assert!(extra.is_empty(), "{case}: gradients of frozen parameters: {extra:?}");
 }
 
@@ -39,7 +46,11 @@ fn steps(cases: &[&str]) {
     let out = tempfile::tempdir().unwrap();
     for folder in FOLDERS {
         for case in cases {
-            let weights = if case.starts_with("pretrain") { "pretrain" } else { "ctc" };
+            let weights = if case.starts_with("pretrain") {
+                "pretrain"
+            } else {
+                "ctc"
+            };
             let options = Options {
                 weights: fixtures(folder).join(weights),
                 batch: fixtures(folder).join(format!("{case}_batch.safetensors")),
@@ -74,7 +85,11 @@ fn transcribing_is_that_of_transformers() {
             let wav = fixtures("clips").join(format!("{clip}.wav"));
             let heard = transcribe_file(&mut machine, &fixtures(folder).join("ctc"), &wav).unwrap();
             let name = format!("logits.{clip}");
-            assert_eq!(want.shape(&name), Some(&[heard.frames, heard.classes][..]), "{folder} {clip}");
+            assert_eq!(
+                want.shape(&name),
+                Some(&[heard.frames, heard.classes][..]),
+                "{folder} {clip}"
+            );
             let want = values(&want, &name);
             let off = norm(heard.logits.iter().zip(&want).map(|(a, b)| *a as f64 - b));
             let size = norm(want.into_iter());

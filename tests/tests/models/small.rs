@@ -35,7 +35,10 @@ pub fn compiled(folder: &str, more: &[(&str, &str)]) -> Native {
         ("perplexity_eps", "0"),
     ];
     sets.extend(more);
-    compile(&model(if large { "models/large.ron" } else { "models/base.ron" }, &sets))
+    compile(&model(
+        if large { "models/large.ron" } else { "models/base.ron" },
+        &sets,
+    ))
 }
 
 pub fn fixtures(folder: &str) -> PathBuf {
@@ -46,19 +49,32 @@ pub fn fixtures(folder: &str) -> PathBuf {
 pub fn loaded(native: &Native, folder: &str, weights: &str) -> Machine {
     let mut machine = native.machine(2).unwrap();
     let artifact = machine.artifact().clone();
-    let missing = if weights == "pretrain" { Missing::Head } else { Missing::Quantizer };
-    Folder::open(&fixtures(folder).join(weights)).unwrap().load(&artifact, machine.params(), missing).unwrap();
+    let missing = if weights == "pretrain" {
+        Missing::Head
+    } else {
+        Missing::Quantizer
+    };
+    Folder::open(&fixtures(folder).join(weights))
+        .unwrap()
+        .load(&artifact, machine.params(), missing)
+        .unwrap();
     machine
 }
 
 /// Runs a program with those of the inputs that it has.
 pub fn run(machine: &mut Machine, program: &str, inputs: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
     let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
-    machine.run(program, &inputs).unwrap_or_else(|e| panic!("{program}: {e}"))
+    machine
+        .run(program, &inputs)
+        .unwrap_or_else(|e| panic!("{program}: {e}"))
 }
 
 pub fn output<'a>(outputs: &'a [(String, Tensor)], name: &str) -> &'a Tensor {
-    &outputs.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("no output `{name}`")).1
+    &outputs
+        .iter()
+        .find(|(n, _)| n == name)
+        .unwrap_or_else(|| panic!("no output `{name}`"))
+        .1
 }
 
 /// ||got - want|| <= tolerance ||want||.

@@ -5,8 +5,15 @@ use runtime::exec::Machine;
 use runtime::session::{AdamStep, Session};
 use runtime::step::{Options, step};
 
-const ADAM: AdamStep =
-    AdamStep { lr: 1e-3, beta1: 0.9, beta2: 0.98, eps: 1e-6, weight_decay: 0.01, step: 3, scale: 0.5 };
+const ADAM: AdamStep = AdamStep {
+    lr: 1e-3,
+    beta1: 0.9,
+    beta2: 0.98,
+    eps: 1e-6,
+    weight_decay: 0.01,
+    step: 3,
+    scale: 0.5,
+};
 
 /// All that a step leaves: the file of outputs and gradients, and arenas and norm after one Adam update.
 struct Left {
@@ -32,14 +39,25 @@ fn train(machine: &mut Machine, folder: &str, program: &str, dropout: bool) -> L
     };
     step(machine, &options).unwrap();
     let (first, second) = machine.moments();
-    first.iter_mut().enumerate().for_each(|(i, m)| *m = (i % 7) as f32 * 1e-3);
-    second.iter_mut().enumerate().for_each(|(i, v)| *v = (i % 5) as f32 * 1e-4);
+    first
+        .iter_mut()
+        .enumerate()
+        .for_each(|(i, m)| *m = (i % 7) as f32 * 1e-3);
+    second
+        .iter_mut()
+        .enumerate()
+        .for_each(|(i, v)| *v = (i % 5) as f32 * 1e-4);
     let norm = machine.grad_norm(program, ADAM.scale).unwrap();
     machine.adam(program, &ADAM).unwrap();
     assert!(norm.is_finite() && norm > 0.0, "{folder} {program}: {norm}");
     let params = bits(machine.params());
     let (first, second) = machine.moments();
-    Left { file: std::fs::read(&options.out).unwrap(), norm: norm.to_bits(), params, moments: [bits(first), bits(second)] }
+    Left {
+        file: std::fs::read(&options.out).unwrap(),
+        norm: norm.to_bits(),
+        params,
+        moments: [bits(first), bits(second)],
+    }
 }
 
 #[test]

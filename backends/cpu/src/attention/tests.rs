@@ -355,7 +355,7 @@ fn check_shape(shape: Shape) {
 
 fn check_vectors(shape: Shape, vector_bits: Option<u32>) {
     let forward = compile(Body::Attention(shape.forward()), vector_bits);
-    let backward = compile(Body::AttentionGrad(shape.grad()), vector_bits);
+    let backward = compile(Body::AttentionGrad(Box::new(shape.grad())), vector_bits);
     let check = |(batch, time, lengths): (i64, i64, Vec<i32>)| {
         let mut case = Case::new(shape, batch, time, lengths.clone());
         case.run(&forward, 1);
