@@ -6,7 +6,7 @@ recordings=$1
 out=$2
 cd "$(dirname "$0")/.."
 : "${W2VC:=target/release/w2vc}"
-: "${UPDATES:=400}"
+: "${UPDATES:=1000}"
 : "${TOKENS:=240000}"
 data="$out/fsdd"
 mkdir -p "$out"

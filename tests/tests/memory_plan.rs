@@ -3,11 +3,16 @@
 
 use ir::artifact::{BufferKind, Program};
 use ir::dim::Env;
+use ir::graph::Graph;
 use ir::kernel::Kernel;
 use ir::ops::Op;
 use ir::sample::Rand;
+use ir::tensor::Tensor;
 use passes::differentiate::differentiate;
+use proptest::prelude::*;
 use runtime::exec::plan::{Request, layout};
+use std::collections::BTreeMap;
+use tests::generate;
 use tests::interpret::lower;
 use tests::ops::{case, with_loss};
 
@@ -39,8 +44,29 @@ fn plan(program: &Program, sizes: &Env) -> Vec<usize> {
     offsets
 }
 
+/// Runs a graph with every buffer apart and then in an arena under poison; gives how many buffers lie where others begin.
+fn check(about: &str, g: &Graph, sizes: &Env, bound: &BTreeMap<String, Tensor>) -> usize {
+    let lowered = lower(g);
+    let kernels: Vec<Kernel> = lowered.kernels.iter().map(|(_, k)| k.clone()).collect();
+    let mut buffers = lowered.buffers(sizes, bound);
+    let place = interp::run_poisoned(&kernels, &lowered.program, &mut buffers, sizes, plan);
+    assert_eq!(place, Ok(()), "{about}");
+    let bits = |t: &Tensor| t.data.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    let (got, want) = (lowered.outputs(sizes, &buffers), lowered.interpret(sizes, bound));
+    for (output, w) in &want {
+        assert_eq!(bits(&got[output]), bits(w), "{about}, {output}");
+    }
+    let offsets = plan(&lowered.program, sizes);
+    let temps = |i: &usize| lowered.program.buffers[*i].kind == BufferKind::Temp;
+    let mut used: Vec<usize> = (0..offsets.len()).filter(temps).map(|i| offsets[i]).collect();
+    let all = used.len();
+    used.sort();
+    used.dedup();
+    all - used.len()
+}
+
 #[test]
-fn plans_hold_under_poison() {
+fn plans_of_every_op_hold_under_poison() {
     let env = Env::from([("layer".into(), 0)]);
     let mut shared = 0;
     for (name, sampler) in Op::SAMPLERS {
@@ -53,24 +79,23 @@ fn plans_hold_under_poison() {
                 continue;
             }
             let g = with_loss(&c.graph, &mut r, &mut c.bound);
-            let lowered = lower(&differentiate(&g, "loss", &|_| true).unwrap());
-            let kernels: Vec<Kernel> = lowered.kernels.iter().map(|(_, k)| k.clone()).collect();
-            let mut buffers = lowered.buffers(&env, &c.bound);
-            let place = interp::run_poisoned(&kernels, &lowered.program, &mut buffers, &env, plan);
-            assert_eq!(place, Ok(()), "{name}, seed {seed}");
-            let bits = |t: &ir::tensor::Tensor| t.data.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-            let (got, want) = (lowered.outputs(&env, &buffers), lowered.interpret(&env, &c.bound));
-            for (output, w) in &want {
-                assert_eq!(bits(&got[output]), bits(w), "{name}, seed {seed}, {output}");
-            }
-            let offsets = plan(&lowered.program, &env);
-            let temps = |i: &usize| lowered.program.buffers[*i].kind == BufferKind::Temp;
-            let mut used: Vec<usize> = (0..offsets.len()).filter(temps).map(|i| offsets[i]).collect();
-            let all = used.len();
-            used.sort();
-            used.dedup();
-            shared += all - used.len();
+            let g = differentiate(&g, "loss", &|_| true).unwrap();
+            shared += check(&format!("{name}, seed {seed}"), &g, &env, &c.bound);
         }
     }
     assert!(shared > 0, "no memory was ever used twice");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn plans_of_generated_graphs_hold_under_poison(seed: u32, pieces in 1usize..12) {
+        let g = differentiate(&generate::graph(seed, pieces), "loss", &|_| true).unwrap();
+        let mut r = Rand::new(seed);
+        let mut sizes = generate::sizes(&mut r);
+        let bound = generate::bind(&g, &sizes, &mut r);
+        sizes.insert("layer".into(), 0);
+        check(&format!("{g}"), &g, &sizes, &bound);
+    }
 }

@@ -1,4 +1,4 @@
-//! The same bits on 1, 2 and 4 threads: outputs, gradients and the update that follows.
+//! The same bits on 1, 2 and 4 threads, and whatever ran before: outputs, gradients and the update that follows.
 
 use crate::small::{FOLDERS, fixtures, native};
 use runtime::exec::Machine;
@@ -75,5 +75,20 @@ fn any_number_of_threads_gives_the_same_bits() {
                 assert!(other.moments == one.moments, "moments differ: {about}");
             }
         }
+    }
+}
+
+/// Memory is kept from one run to the next, and what it holds must not matter.
+#[test]
+fn what_ran_before_changes_no_bit() {
+    for folder in FOLDERS {
+        let mut machine = native(folder).machine(2).unwrap();
+        let first = train(&mut machine, folder, "pretrain", true);
+        train(&mut machine, folder, "finetune", true);
+        let again = train(&mut machine, folder, "pretrain", true);
+        assert!(
+            first.file == again.file && first.norm == again.norm,
+            "outputs or gradients differ: {folder}"
+        );
     }
 }
