@@ -37,11 +37,26 @@ pub fn compile(model: &Model, target: &Target, asm: bool) -> Result<Output, Erro
     let mut programs = vec![];
     let mut stages = vec![];
     for p in &model.programs {
-        let fail = |source| Error::Program { program: p.name.clone(), source };
+        let fail = |source| Error::Program {
+            program: p.name.clone(),
+            source,
+        };
         let trains = |name: &str| p.trains.iter().any(|t| t == name);
-        let source = Source { name: &p.name, graph: &p.graph, loss: p.loss.as_deref(), trains: &trains };
+        let source = Source {
+            name: &p.name,
+            graph: &p.graph,
+            loss: p.loss.as_deref(),
+            trains: &trains,
+        };
         let stage = to_primitive(&source).map_err(fail)?;
-        let mut program = to_kernels(&p.name, &stage.decomposed, &layout.offsets, layout.elements, &mut kernels).map_err(fail)?;
+        let mut program = to_kernels(
+            &p.name,
+            &stage.decomposed,
+            &layout.offsets,
+            layout.elements,
+            &mut kernels,
+        )
+        .map_err(fail)?;
         if p.loss.is_some() {
             program.trains = trained(model, &layout, &stage.decomposed);
         }
@@ -65,15 +80,29 @@ pub fn compile(model: &Model, target: &Target, asm: bool) -> Result<Output, Erro
         kernels: compiled.kernels,
         programs,
     };
-    Ok(Output { artifact, code: compiled.code, kernels, stages, llvm_ir: compiled.llvm_ir, asm: compiled.asm })
+    Ok(Output {
+        artifact,
+        code: compiled.code,
+        kernels,
+        stages,
+        llvm_ir: compiled.llvm_ir,
+        asm: compiled.asm,
+    })
 }
 
 /// Indices of the parameters that have a gradient.
 fn trained(model: &Model, layout: &Layout, g: &Graph) -> Vec<usize> {
-    let at: BTreeMap<&str, usize> = layout.params.iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect();
+    let at: BTreeMap<&str, usize> = layout
+        .params
+        .iter()
+        .enumerate()
+        .map(|(i, p)| (p.name.as_str(), i))
+        .collect();
     let mut out = vec![];
     for (name, _) in &g.outputs {
-        let Some(name) = name.strip_prefix(passes::differentiate::GRAD) else { continue };
+        let Some(name) = name.strip_prefix(passes::differentiate::GRAD) else {
+            continue;
+        };
         let Some(p) = model.param(name) else { continue };
         out.extend((0..p.count.unwrap_or(1)).filter_map(|l| at.get(layer_name(p, l).as_str())));
     }
@@ -84,5 +113,7 @@ fn trained(model: &Model, layout: &Layout, g: &Graph) -> Vec<usize> {
 /// Run-time sizes in the order in which kernels receive them.
 fn symbols(model: &Model) -> Vec<Arc<str>> {
     let own = model.symbols.iter().map(|s| s.as_str());
-    own.chain(["layer", "range_start", "range_len"]).map(Arc::from).collect()
+    own.chain(["layer", "range_start", "range_len"])
+        .map(Arc::from)
+        .collect()
 }

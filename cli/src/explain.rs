@@ -18,7 +18,11 @@ fn launches<'a>(steps: &'a [Step], times: i64, out: &mut Vec<(&'a ir::artifact::
 /// A table per program.
 pub fn explain(o: &Output, env: &Env) -> String {
     let mut text = String::new();
-    let sizes: Vec<String> = env.iter().filter(|(k, _)| k.as_ref() != "layer").map(|(k, v)| format!("{k} = {v}")).collect();
+    let sizes: Vec<String> = env
+        .iter()
+        .filter(|(k, _)| k.as_ref() != "layer")
+        .map(|(k, v)| format!("{k} = {v}"))
+        .collect();
     let _ = writeln!(text, "Figures for {}.", sizes.join(", "));
     for p in &o.artifact.programs {
         if p.name != "adam" && p.name != "grad_norm" {
@@ -32,8 +36,14 @@ pub fn explain(o: &Output, env: &Env) -> String {
 
 /// Rules that fired, with what the graph would take more without each, at the rewriter's example sizes.
 fn rules(o: &Output, name: &str, text: &mut String) {
-    let Some((_, stages)) = o.stages.iter().find(|(n, _)| n == name) else { return };
-    let _ = writeln!(text, "  {:<32} {:>6} {:>14} {:>12}", "rule", "fired", "saved MFLOP", "saved MB");
+    let Some((_, stages)) = o.stages.iter().find(|(n, _)| n == name) else {
+        return;
+    };
+    let _ = writeln!(
+        text,
+        "  {:<32} {:>6} {:>14} {:>12}",
+        "rule", "fired", "saved MFLOP", "saved MB"
+    );
     for f in &stages.fired {
         let (flops, bytes) = (f.saved_flops / 1e6, f.saved_bytes / 1e6);
         let _ = writeln!(text, "  {:<32} {:>6} {:>14.3} {:>12.3}", f.rule, f.times, flops, bytes);
@@ -52,7 +62,14 @@ fn program(o: &Output, p: &Program, env: &Env, text: &mut String) {
         let (f, b) = (value(&k.flops), value(&k.bytes));
         flops += f * times as f64;
         bytes += b * times as f64;
-        let _ = writeln!(text, "  {:<24} {:>6} {:>12.3} {:>12.3}", k.name, times, f / 1e6, b / 1e6);
+        let _ = writeln!(
+            text,
+            "  {:<24} {:>6} {:>12.3} {:>12.3}",
+            k.name,
+            times,
+            f / 1e6,
+            b / 1e6
+        );
     }
     let _ = writeln!(text, "  total: {:.3} GFLOP, {:.3} GB", flops / 1e9, bytes / 1e9);
     match runtime::exec::temporaries(&o.artifact, p, env) {

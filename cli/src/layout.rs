@@ -16,13 +16,22 @@ const ALIGN: usize = 16;
 
 /// One after the other in the order of declaration, layers of a stacked parameter adjacent.
 pub fn layout(model: &Model) -> Layout {
-    let mut l = Layout { params: vec![], offsets: ParamOffsets::new(), elements: 0 };
+    let mut l = Layout {
+        params: vec![],
+        offsets: ParamOffsets::new(),
+        elements: 0,
+    };
     for p in &model.params {
         l.offsets.insert(p.name.clone(), l.elements);
         let one: usize = p.shape.iter().product::<i64>() as usize;
         for layer in 0..p.count.unwrap_or(1) {
             let name = layer_name(p, layer);
-            l.params.push(Param { name, shape: p.shape.clone(), offset: l.elements, init: p.init.clone() });
+            l.params.push(Param {
+                name,
+                shape: p.shape.clone(),
+                offset: l.elements,
+                init: p.init.clone(),
+            });
             l.elements += one;
         }
         l.elements = l.elements.next_multiple_of(ALIGN);

@@ -94,12 +94,24 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Check { file, set } => print(&frontend::check_report(&load(&file, &set)?)),
-        Command::Explain { file, target: Backend::Cpu, set, size } => {
+        Command::Explain {
+            file,
+            target: Backend::Cpu,
+            set,
+            size,
+        } => {
             let model = load(&file, &set)?;
             let out = compile(&model, &target("native")?, false).map_err(error)?;
             print(&explain(&out, &example_sizes(&model, &size)?))
         }
-        Command::Compile { file, target: Backend::Cpu, o, set, emit, cpu } => {
+        Command::Compile {
+            file,
+            target: Backend::Cpu,
+            o,
+            set,
+            emit,
+            cpu,
+        } => {
             let model = load(&file, &set)?;
             let out = compile(&model, &target(&cpu)?, emit == Some(Emit::Asm)).map_err(error)?;
             match emit {
@@ -123,7 +135,13 @@ fn target(cpu: &str) -> Result<Target> {
 
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") }) {
+    match out.write_all(text.as_bytes()).and_then(|()| {
+        if text.ends_with('\n') {
+            Ok(())
+        } else {
+            out.write_all(b"\n")
+        }
+    }) {
         // Whoever reads may stop early, as `head` does.
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(error(e)),
         _ => Ok(()),
@@ -132,7 +150,9 @@ fn print(text: &str) -> Result<()> {
 
 fn pairs(set: &[String]) -> Result<Vec<(String, String)>> {
     let split = |s: &String| {
-        let pair = s.split_once('=').map(|(n, v)| (n.trim().to_string(), v.trim().to_string()));
+        let pair = s
+            .split_once('=')
+            .map(|(n, v)| (n.trim().to_string(), v.trim().to_string()));
         pair.ok_or_else(|| format!("error: `{s}` is not of the form NAME=VALUE"))
     };
     set.iter().map(split).collect()
@@ -155,10 +175,17 @@ fn example_sizes(model: &Model, size: &[String]) -> Result<Env> {
         env.insert(s.as_str().into(), n);
     }
     for (name, value) in pairs(size)? {
-        let n: i64 = value.parse().map_err(|_| format!("error: `{value}` is no whole number for size {name}"))?;
+        let n: i64 = value
+            .parse()
+            .map_err(|_| format!("error: `{value}` is no whole number for size {name}"))?;
         match env.get_mut(name.as_str()) {
             Some(slot) => *slot = n,
-            None => return Err(format!("error: the model has no size `{name}`; its sizes are {}", model.symbols.join(", "))),
+            None => {
+                return Err(format!(
+                    "error: the model has no size `{name}`; its sizes are {}",
+                    model.symbols.join(", ")
+                ));
+            }
         }
     }
     Ok(env)
@@ -182,7 +209,12 @@ fn emitted(out: &Output, stage: Emit) -> String {
 /// The runner that this command was installed with, followed by the artifact and its code.
 fn write_executable(path: &Path, out: &Output) -> Result<()> {
     let beside = std::env::current_exe().map_err(error)?.with_file_name("w2vc-runner");
-    let missing = |e| format!("error: cannot read `{}`: {e}; it is installed beside w2vc: build both with `make build`", beside.display());
+    let missing = |e| {
+        format!(
+            "error: cannot read `{}`: {e}; it is installed beside w2vc: build both with `make build`",
+            beside.display()
+        )
+    };
     let runner = fs::read(&beside).map_err(missing)?;
     let bytes = runtime::exec::append(&runner, &out.artifact, &out.code).map_err(error)?;
     // Renamed into place, so that a running program of the same name is not cut off.

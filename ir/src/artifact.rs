@@ -68,10 +68,18 @@ impl Param {
 pub enum Init {
     Zeros,
     Ones,
-    Normal { std: f64 },
-    Uniform { low: f64, high: f64 },
+    Normal {
+        std: f64,
+    },
+    Uniform {
+        low: f64,
+        high: f64,
+    },
     /// The norm of another parameter over all axes but `axis`: the gain of a weight norm that starts as the identity.
-    NormOf { param: String, axis: usize },
+    NormOf {
+        param: String,
+        axis: usize,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,7 +152,12 @@ pub enum BufferKind {
 pub enum Step {
     Launch(Launch),
     /// `layer` runs over 0..count (or downwards), skipping layers whose element of `keep` (f32) is 0.
-    Loop { count: i64, reverse: bool, keep: Option<Operand>, body: Vec<Step> },
+    Loop {
+        count: i64,
+        reverse: bool,
+        keep: Option<Operand>,
+        body: Vec<Step>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -87,7 +87,11 @@ impl Dim {
             return whole; // 0 <= rest < d
         }
         // floor((g a + c) / (g e)) = floor((a + floor(c/g)) / e): what all but the constant share leaves the division.
-        let shared = rest.0.iter().filter(|(m, _)| !m.is_empty()).fold(d, |g, (_, c)| gcd(g, *c));
+        let shared = rest
+            .0
+            .iter()
+            .filter(|(m, _)| !m.is_empty())
+            .fold(d, |g, (_, c)| gcd(g, *c));
         if shared > 1 {
             let mut less = Dim::default();
             for (m, c) in rest.0 {
@@ -250,7 +254,11 @@ impl<'de> Deserialize<'de> for Dim {
                 v.parse().map_err(E::custom)
             }
         }
-        if d.is_human_readable() { d.deserialize_any(Text) } else { d.deserialize_str(Text) }
+        if d.is_human_readable() {
+            d.deserialize_any(Text)
+        } else {
+            d.deserialize_str(Text)
+        }
     }
 }
 
@@ -265,7 +273,11 @@ impl fmt::Display for Dim {
             return write!(f, "0");
         }
         // Constants last reads better: `N - 10`.
-        let ordered = self.0.iter().filter(|(m, _)| !m.is_empty()).chain(self.0.iter().filter(|(m, _)| m.is_empty()));
+        let ordered = self
+            .0
+            .iter()
+            .filter(|(m, _)| !m.is_empty())
+            .chain(self.0.iter().filter(|(m, _)| m.is_empty()));
         for (i, (m, c)) in ordered.enumerate() {
             match (i, *c < 0) {
                 (0, false) => {}
@@ -322,7 +334,11 @@ impl Parser<'_> {
         hit
     }
     fn sum(&mut self) -> Result<Dim, String> {
-        let mut d = if self.eat(b'-') { self.product()? * Dim::from(-1) } else { self.product()? };
+        let mut d = if self.eat(b'-') {
+            self.product()? * Dim::from(-1)
+        } else {
+            self.product()?
+        };
         loop {
             if self.eat(b'+') {
                 d = d + self.product()?;
@@ -339,7 +355,11 @@ impl Parser<'_> {
             if self.eat(b'*') {
                 d = d * self.atom()?;
             } else if self.eat(b'/') {
-                let by = self.atom()?.as_const().filter(|c| *c > 0).ok_or("a size is divided by positive constants only")?;
+                let by = self
+                    .atom()?
+                    .as_const()
+                    .filter(|c| *c > 0)
+                    .ok_or("a size is divided by positive constants only")?;
                 d = d.floor_div(by);
             } else {
                 return Ok(d);
@@ -349,11 +369,19 @@ impl Parser<'_> {
     fn atom(&mut self) -> Result<Dim, String> {
         if self.eat(b'(') {
             let d = self.sum()?;
-            return if self.eat(b')') { Ok(d) } else { Err("missing `)` in a size".into()) };
+            return if self.eat(b')') {
+                Ok(d)
+            } else {
+                Err("missing `)` in a size".into())
+            };
         }
         self.space();
         let start = self.at;
-        while self.s.get(self.at).is_some_and(|c| c.is_ascii_alphanumeric() || *c == b'_') {
+        while self
+            .s
+            .get(self.at)
+            .is_some_and(|c| c.is_ascii_alphanumeric() || *c == b'_')
+        {
             self.at += 1;
         }
         let word = std::str::from_utf8(&self.s[start..self.at]).map_err(|e| e.to_string())?;
@@ -395,7 +423,10 @@ mod tests {
     #[test]
     fn evaluates() {
         let env = Env::from([("N".into(), 250_000)]);
-        assert_eq!(d("((((((((N-10)/5+1-3)/2+1-3)/2+1-3)/2+1-3)/2+1-2)/2+1-2)/2+1)").eval(&env), Ok(781));
+        assert_eq!(
+            d("((((((((N-10)/5+1-3)/2+1-3)/2+1-3)/2+1-3)/2+1-2)/2+1-2)/2+1)").eval(&env),
+            Ok(781)
+        );
         assert!(d("Q").eval(&env).is_err());
     }
 }

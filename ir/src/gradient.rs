@@ -29,11 +29,17 @@ pub fn backward(g: &mut Graph, seeds: &[(ValueId, ValueId)], wrt: &[ValueId]) ->
         if !relevant[i] || wrt.contains(&v) {
             continue;
         }
-        let Some(results_grads) = grads.get(&v).cloned() else { continue };
+        let Some(results_grads) = grads.get(&v).cloned() else {
+            continue;
+        };
         let args = g.node(v).args.clone();
         let op = g.node(v).op.clone();
         let results = g.results(v);
-        let at = Vjp { args: &args, results: &results, grads: &results_grads };
+        let at = Vjp {
+            args: &args,
+            results: &results,
+            grads: &results_grads,
+        };
         for (arg, d) in args.iter().zip(op.vjp(g, &at)) {
             if let Some(d) = d.filter(|_| relevant[arg.0]) {
                 receive(g, &mut grads, *arg, d);
@@ -87,7 +93,8 @@ fn plan(r: &Repeat) -> Plan {
     let forward = g.nodes.len();
     let n_inputs = g.inputs.len();
     let is_float = |g: &Graph, i: usize| g.ty(g.inputs[i]).dtype.is_float();
-    let floats = |g: &Graph, range: std::ops::Range<usize>| -> Vec<usize> { range.filter(|i| is_float(g, *i)).collect() };
+    let floats =
+        |g: &Graph, range: std::ops::Range<usize>| -> Vec<usize> { range.filter(|i| is_float(g, *i)).collect() };
     let d_carries = floats(&g, 0..r.carries);
     let mut seeds = vec![];
     for c in &d_carries {
@@ -97,12 +104,20 @@ fn plan(r: &Repeat) -> Plan {
     }
     let wrt: Vec<usize> = floats(&g, 0..n_inputs);
     let wrt_values: Vec<ValueId> = wrt.iter().map(|i| g.inputs[*i]).collect();
-    let grads: BTreeMap<usize, Option<ValueId>> = wrt.iter().copied().zip(backward(&mut g, &seeds, &wrt_values)).collect();
+    let grads: BTreeMap<usize, Option<ValueId>> =
+        wrt.iter().copied().zip(backward(&mut g, &seeds, &wrt_values)).collect();
     let has = |i: &usize| grads.get(i).is_some_and(|d| d.is_some());
     let d_stacked: Vec<usize> = (r.carries..r.carries + r.stacked).filter(has).collect();
     let d_invariants: Vec<usize> = (r.carries + r.stacked..n_inputs).filter(has).collect();
 
-    let mut b = Extract { from: &g, forward, r, out: Graph::default(), map: BTreeMap::new(), saved: vec![] };
+    let mut b = Extract {
+        from: &g,
+        forward,
+        r,
+        out: Graph::default(),
+        map: BTreeMap::new(),
+        saved: vec![],
+    };
     let mut used = BTreeSet::new();
     let zero_carry = |e: &mut Extract, i: usize| {
         let (c, shape) = (e.out.constant(0.0), e.from.shape(e.from.inputs[i]).to_vec());
@@ -143,13 +158,30 @@ fn plan(r: &Repeat) -> Plan {
     body.outputs = carries_out;
     let by_name = |name: String| {
         let named = |v: &&ValueId| matches!(&body.node(**v).op, Op::Input(i) if i.name == name);
-        *body.inputs.iter().find(named).expect("every operand was given an input")
+        *body
+            .inputs
+            .iter()
+            .find(named)
+            .expect("every operand was given an input")
     };
     let mut inputs: Vec<ValueId> = body.inputs[..d_carries.len() + d_invariants.len()].to_vec();
     inputs.extend(saved.iter().map(|v| by_name(format!("{SAVED}{}", v.0))));
-    inputs.extend(stacked.iter().chain(&invariants).map(|i| by_name(format!("operand:{i}"))));
+    inputs.extend(
+        stacked
+            .iter()
+            .chain(&invariants)
+            .map(|i| by_name(format!("operand:{i}"))),
+    );
     body.inputs = inputs;
-    Plan { saved, stacked, invariants, d_carries, d_invariants, d_stacked, body }
+    Plan {
+        saved,
+        stacked,
+        invariants,
+        d_carries,
+        d_invariants,
+        d_stacked,
+        body,
+    }
 }
 
 /// Copies gradient nodes into a backward body, turning forward values into operands or recomputing them.
@@ -168,16 +200,33 @@ impl Extract<'_> {
             return *m;
         }
         let node = self.from.node(v);
-        let operand = self.from.inputs.iter().position(|i| *i == v).filter(|_| v.0 < self.forward);
+        let operand = self
+            .from
+            .inputs
+            .iter()
+            .position(|i| *i == v)
+            .filter(|_| v.0 < self.forward);
         let new = match operand {
             Some(i) if i >= self.r.carries => {
                 used.insert(i);
-                self.out.add_op(Input { name: format!("operand:{i}"), ty: node.types[0].clone() }, &[])
+                self.out.add_op(
+                    Input {
+                        name: format!("operand:{i}"),
+                        ty: node.types[0].clone(),
+                    },
+                    &[],
+                )
             }
             None if v.0 >= self.forward || is_cheap(&node.op) => self.copy(v, used),
             _ => {
                 self.saved.push(v);
-                self.out.add_op(Input { name: format!("{SAVED}{}", v.0), ty: node.types[0].clone() }, &[])
+                self.out.add_op(
+                    Input {
+                        name: format!("{SAVED}{}", v.0),
+                        ty: node.types[0].clone(),
+                    },
+                    &[],
+                )
             }
         };
         self.map.insert(v, new);
@@ -206,8 +255,19 @@ impl Extract<'_> {
 pub fn is_cheap(op: &Op) -> bool {
     matches!(
         op,
-        Op::Constant(_) | Op::Iota(_) | Op::Uniform(_) | Op::UnaryOp(_) | Op::BinaryOp(_) | Op::Select(_) | Op::Cast(_)
-            | Op::Broadcast(_) | Op::Reshape(_) | Op::Slice(_) | Op::Gelu(_) | Op::Dropout(_) | Op::StopGradient(_)
+        Op::Constant(_)
+            | Op::Iota(_)
+            | Op::Uniform(_)
+            | Op::UnaryOp(_)
+            | Op::BinaryOp(_)
+            | Op::Select(_)
+            | Op::Cast(_)
+            | Op::Broadcast(_)
+            | Op::Reshape(_)
+            | Op::Slice(_)
+            | Op::Gelu(_)
+            | Op::Dropout(_)
+            | Op::StopGradient(_)
             | Op::GradScale(_)
     )
 }
@@ -225,7 +285,14 @@ pub fn save_slots(g: &Graph) -> Graph {
                 if was_single { out.results(whole)[0] } else { whole }
             }
             Op::Get(get) => out.results(args[0])[get.index],
-            op => push_copy(&mut out, Node { op: op.clone(), args, types: node.types.clone() }),
+            op => push_copy(
+                &mut out,
+                Node {
+                    op: op.clone(),
+                    args,
+                    types: node.types.clone(),
+                },
+            ),
         };
         map.push(new);
     }
@@ -245,15 +312,25 @@ fn with_saved(r: &Repeat) -> Repeat {
     for v in plan(r).saved {
         body.outputs.push((format!("{SAVED}{}", v.0), v));
     }
-    Repeat { body: Arc::new(body), ..r.clone() }
+    Repeat {
+        body: Arc::new(body),
+        ..r.clone()
+    }
 }
 
 /// The vjp of a repeat that `save_slots` prepared.
 pub fn repeat_vjp(r: &Repeat, g: &mut Graph, at: &Vjp) -> Vec<Option<ValueId>> {
     let p = plan(r);
     let own = own_outputs(&r.body);
-    assert_eq!(r.body.outputs.len() - own, p.saved.len(), "save_slots runs before backward");
-    assert!(at.grads[r.carries..].iter().all(|d| d.is_none()), "gradients of stacked results are not supported");
+    assert_eq!(
+        r.body.outputs.len() - own,
+        p.saved.len(),
+        "save_slots runs before backward"
+    );
+    assert!(
+        at.grads[r.carries..].iter().all(|d| d.is_none()),
+        "gradients of stacked results are not supported"
+    );
     let mut args = vec![];
     for c in &p.d_carries {
         let d = at.grads[*c].unwrap_or_else(|| zeros(g, at.results[*c]));
@@ -278,7 +355,13 @@ pub fn repeat_vjp(r: &Repeat, g: &mut Graph, at: &Vjp) -> Vec<Option<ValueId>> {
     let node = g.add_op(op, &args);
     let results = g.results(node);
     let mut all = vec![None; at.args.len()];
-    for (i, v) in p.d_carries.iter().chain(&p.d_invariants).chain(&p.d_stacked).zip(results) {
+    for (i, v) in p
+        .d_carries
+        .iter()
+        .chain(&p.d_invariants)
+        .chain(&p.d_stacked)
+        .zip(results)
+    {
         all[*i] = Some(v);
     }
     all

@@ -46,12 +46,21 @@ impl Graph {
         let op = op.into();
         for a in args {
             if self.node(*a).types.len() != 1 {
-                return Err(TypeError(format!("`{}` reads a node of several results without `get`", op.name())));
+                return Err(TypeError(format!(
+                    "`{}` reads a node of several results without `get`",
+                    op.name()
+                )));
             }
         }
         let arg_types: Vec<Type> = args.iter().map(|a| self.ty(*a).clone()).collect();
-        let types = op.infer(&arg_types).map_err(|e| TypeError(format!("{}: {}", op.name(), e.0)))?;
-        let node = Node { op, args: args.to_vec(), types };
+        let types = op
+            .infer(&arg_types)
+            .map_err(|e| TypeError(format!("{}: {}", op.name(), e.0)))?;
+        let node = Node {
+            op,
+            args: args.to_vec(),
+            types,
+        };
         if let Some(at) = self.nodes.iter().rposition(|n| *n == node) {
             return Ok(ValueId(at));
         }
@@ -81,7 +90,11 @@ impl Graph {
 
     fn add_get(&mut self, v: ValueId, index: usize) -> ValueId {
         let ty = self.node(v).types[index].clone();
-        let node = Node { op: ops::Get { index }.into(), args: vec![v], types: vec![ty] };
+        let node = Node {
+            op: ops::Get { index }.into(),
+            args: vec![v],
+            types: vec![ty],
+        };
         if let Some(at) = self.nodes.iter().rposition(|n| *n == node) {
             return ValueId(at);
         }
@@ -131,10 +144,18 @@ impl Graph {
         self.add_op(ops::Select {}, &[cond, a, b])
     }
     pub fn cast(&mut self, a: ValueId, dtype: DType) -> ValueId {
-        if self.ty(a).dtype == dtype { a } else { self.add_op(ops::Cast { dtype }, &[a]) }
+        if self.ty(a).dtype == dtype {
+            a
+        } else {
+            self.add_op(ops::Cast { dtype }, &[a])
+        }
     }
     pub fn reshape(&mut self, a: ValueId, shape: Vec<Dim>) -> ValueId {
-        if self.shape(a) == shape { a } else { self.add_op(ops::Reshape { shape }, &[a]) }
+        if self.shape(a) == shape {
+            a
+        } else {
+            self.add_op(ops::Reshape { shape }, &[a])
+        }
     }
     pub fn transpose(&mut self, a: ValueId, perm: &[usize]) -> ValueId {
         self.add_op(ops::Transpose { perm: perm.to_vec() }, &[a])
@@ -143,14 +164,32 @@ impl Graph {
         self.add_op(ops::Slice { axis, start, len }, &[a])
     }
     pub fn pad(&mut self, a: ValueId, axis: usize, before: Dim, after: Dim) -> ValueId {
-        if before.is_zero() && after.is_zero() { a } else { self.add_op(ops::Pad { axis, before, after }, &[a]) }
+        if before.is_zero() && after.is_zero() {
+            a
+        } else {
+            self.add_op(ops::Pad { axis, before, after }, &[a])
+        }
     }
     pub fn broadcast_to(&mut self, a: ValueId, shape: Vec<Dim>) -> ValueId {
-        if self.shape(a) == shape { a } else { self.add_op(ops::Broadcast { shape }, &[a]) }
+        if self.shape(a) == shape {
+            a
+        } else {
+            self.add_op(ops::Broadcast { shape }, &[a])
+        }
     }
     /// Sums over axes, which stay with size 1.
     pub fn sum(&mut self, a: ValueId, axes: &[usize]) -> ValueId {
-        if axes.is_empty() { a } else { self.add_op(ops::Sum { axes: axes.to_vec(), keep: true }, &[a]) }
+        if axes.is_empty() {
+            a
+        } else {
+            self.add_op(
+                ops::Sum {
+                    axes: axes.to_vec(),
+                    keep: true,
+                },
+                &[a],
+            )
+        }
     }
     pub fn einsum(&mut self, spec: &str, a: ValueId, b: ValueId) -> ValueId {
         self.add_op(ops::Einsum { spec: spec.into() }, &[a, b])
@@ -160,8 +199,9 @@ impl Graph {
     pub fn sum_to(&mut self, v: ValueId, shape: &[Dim]) -> ValueId {
         let from = self.shape(v).to_vec();
         let extra = from.len() - shape.len();
-        let axes: Vec<usize> =
-            (0..from.len()).filter(|i| *i < extra || (shape[*i - extra].is_one() && !from[*i].is_one())).collect();
+        let axes: Vec<usize> = (0..from.len())
+            .filter(|i| *i < extra || (shape[*i - extra].is_one() && !from[*i].is_one()))
+            .collect();
         let summed = self.sum(v, &axes);
         self.reshape(summed, shape.to_vec())
     }

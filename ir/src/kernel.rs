@@ -63,18 +63,29 @@ pub enum Coord {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Value {
     /// A constant of the given type; `bits` are those of an f64.
-    Const { dtype: DType, bits: u64 },
+    Const {
+        dtype: DType,
+        bits: u64,
+    },
     /// Position along an axis, i32.
     Axis(usize),
     /// A symbolic size, i32.
     Size(Dim),
     /// An element of a slot. Where `guard` (i32) is zero nothing is read and the value is 0.
-    Load { slot: Slot, index: Index, guard: Option<ValId> },
+    Load {
+        slot: Slot,
+        index: Index,
+        guard: Option<ValId>,
+    },
     Unary(Unary, ValId),
     /// Operands have equal dtypes; comparisons and logic give i32 0 or 1.
     Binary(Binary, ValId, ValId),
     /// `cond` (i32) nonzero: `then`, else `other`.
-    Select { cond: ValId, then: ValId, other: ValId },
+    Select {
+        cond: ValId,
+        then: ValId,
+        other: ValId,
+    },
     Cast(DType, ValId),
     /// The n-th reduction of this kernel (numbered over all phases), once its phase is over.
     Reduced(usize),
@@ -82,12 +93,19 @@ pub enum Value {
     Acc,
     /// An f32 uniform in [0, 1): `rng::uniform(seed0, seed1, site, layer, index)`, seeds being elements 0 and 1 of an i32
     /// slot, `layer` the run-time size named `layer`, and `index` truncated to 32 bits.
-    Uniform { seed: Slot, site: u32, index: Index },
+    Uniform {
+        seed: Slot,
+        site: u32,
+        index: Index,
+    },
 }
 
 impl Value {
     pub fn constant(dtype: DType, v: f64) -> Value {
-        Value::Const { dtype, bits: v.to_bits() }
+        Value::Const {
+            dtype,
+            bits: v.to_bits(),
+        }
     }
 
     /// Values this one is computed from.
@@ -138,7 +156,10 @@ pub struct RowKernel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Phase {
     /// For every column: add to reductions, write stores.
-    Columns { reduce: Vec<(Reduction, ValId)>, store: Vec<Store> },
+    Columns {
+        reduce: Vec<(Reduction, ValId)>,
+        store: Vec<Store>,
+    },
     /// Once per row; values may use reductions of earlier phases but not the column axis.
     Row { store: Vec<Store> },
 }

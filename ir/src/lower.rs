@@ -17,7 +17,11 @@ pub enum Lower<'a> {
     /// The same elements in the same row-major order under another shape.
     Reshape,
     /// Reduces operand 0 over the axes, which stay with size 1 if `keep`.
-    Reduce { reduction: Reduction, axes: Vec<usize>, keep: bool },
+    Reduce {
+        reduction: Reduction,
+        axes: Vec<usize>,
+        keep: bool,
+    },
     /// A product of two operands with index letters, as `Einsum`.
     Contract { spec: &'a str },
     /// Simpler ops with the same results.
@@ -69,18 +73,31 @@ impl dyn Pull + '_ {
 /// Coordinates in an operand of `shape` that broadcasts to a result at `at`.
 pub fn broadcast_coords(shape: &[Dim], at: &[Index]) -> Vec<Index> {
     let skip = at.len() - shape.len();
-    shape.iter().zip(&at[skip..]).map(|(d, i)| if d.is_one() { Index::zero() } else { i.clone() }).collect()
+    shape
+        .iter()
+        .zip(&at[skip..])
+        .map(|(d, i)| if d.is_one() { Index::zero() } else { i.clone() })
+        .collect()
 }
 
 impl Index {
     pub fn zero() -> Index {
-        Index { base: Dim::from(0), terms: vec![] }
+        Index {
+            base: Dim::from(0),
+            terms: vec![],
+        }
     }
     pub fn axis(i: usize) -> Index {
-        Index { base: Dim::from(0), terms: vec![(Dim::from(1), Coord::Axis(i))] }
+        Index {
+            base: Dim::from(0),
+            terms: vec![(Dim::from(1), Coord::Axis(i))],
+        }
     }
     pub fn value(v: ValId) -> Index {
-        Index { base: Dim::from(0), terms: vec![(Dim::from(1), Coord::Value(v))] }
+        Index {
+            base: Dim::from(0),
+            terms: vec![(Dim::from(1), Coord::Value(v))],
+        }
     }
     pub fn offset(mut self, by: &Dim) -> Index {
         self.base = self.base + by.clone();
@@ -107,7 +124,9 @@ impl Index {
     }
     /// The row-major position of coordinates in a shape with these strides.
     pub fn linear(at: &[Index], strides: &[Dim]) -> Index {
-        at.iter().zip(strides).fold(Index::zero(), |acc, (i, s)| acc.plus(&i.clone().scaled(s)))
+        at.iter()
+            .zip(strides)
+            .fold(Index::zero(), |acc, (i, s)| acc.plus(&i.clone().scaled(s)))
     }
     /// The stride along an axis.
     pub fn stride_of(&self, axis: usize) -> Dim {

@@ -60,14 +60,26 @@ pub struct SampleArg {
 
 impl SampleArg {
     pub fn float(shape: Vec<Dim>) -> SampleArg {
-        SampleArg { ty: Type::f32(shape), low: -2.0, high: 2.0 }
+        SampleArg {
+            ty: Type::f32(shape),
+            low: -2.0,
+            high: 2.0,
+        }
     }
     pub fn between(shape: Vec<Dim>, low: f64, high: f64) -> SampleArg {
-        SampleArg { ty: Type::f32(shape), low, high }
+        SampleArg {
+            ty: Type::f32(shape),
+            low,
+            high,
+        }
     }
     /// Integers in low..=high.
     pub fn int(shape: Vec<Dim>, low: i64, high: i64) -> SampleArg {
-        SampleArg { ty: Type::i32(shape), low: low as f64, high: high as f64 }
+        SampleArg {
+            ty: Type::i32(shape),
+            low: low as f64,
+            high: high as f64,
+        }
     }
     /// Values of this operand, exact in its dtype.
     pub fn draw(&self, r: &mut Rand) -> Tensor {
@@ -82,13 +94,21 @@ impl SampleArg {
 
 impl<T> Sample<T> {
     pub fn new(op: T, args: Vec<SampleArg>) -> Sample<T> {
-        Sample { op, args, differentiable: true }
+        Sample {
+            op,
+            args,
+            differentiable: true,
+        }
     }
     pub fn without_gradient(mut self) -> Sample<T> {
         self.differentiable = false;
         self
     }
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Sample<U> {
-        Sample { op: f(self.op), args: self.args, differentiable: self.differentiable }
+        Sample {
+            op: f(self.op),
+            args: self.args,
+            differentiable: self.differentiable,
+        }
     }
 }

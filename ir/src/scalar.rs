@@ -143,8 +143,20 @@ impl Binary {
             Binary::Mul => a * b,
             Binary::Div => a / b,
             Binary::FloorDiv => (a / b).floor(),
-            Binary::Max => if a.is_nan() || a > b { a } else { b },
-            Binary::Min => if a.is_nan() || a < b { a } else { b },
+            Binary::Max => {
+                if a.is_nan() || a > b {
+                    a
+                } else {
+                    b
+                }
+            }
+            Binary::Min => {
+                if a.is_nan() || a < b {
+                    a
+                } else {
+                    b
+                }
+            }
             Binary::Less => truth(a < b),
             Binary::LessEq => truth(a <= b),
             Binary::Equal => truth(a == b),
@@ -190,7 +202,13 @@ mod tests {
     #[test]
     fn erf_known_values() {
         // Abramowitz & Stegun, table 7.1
-        for (x, want) in [(0.1, 0.1124629160182849), (0.5, 0.5204998778130465), (1.0, 0.8427007929497149), (2.0, 0.9953222650189527), (3.0, 0.9999779095030014)] {
+        for (x, want) in [
+            (0.1, 0.1124629160182849),
+            (0.5, 0.5204998778130465),
+            (1.0, 0.8427007929497149),
+            (2.0, 0.9953222650189527),
+            (3.0, 0.9999779095030014),
+        ] {
             assert!((erf(x) - want).abs() < 1e-14, "{x}: {}", erf(x));
             assert_eq!(erf(-x), -erf(x));
         }

@@ -11,7 +11,11 @@ pub struct Tensor {
 
 impl Tensor {
     pub fn new(dtype: DType, shape: Vec<usize>, data: Vec<f64>) -> Tensor {
-        assert_eq!(shape.iter().product::<usize>(), data.len(), "data does not fill shape {shape:?}");
+        assert_eq!(
+            shape.iter().product::<usize>(),
+            data.len(),
+            "data does not fill shape {shape:?}"
+        );
         Tensor { dtype, shape, data }
     }
     pub fn zeros(dtype: DType, shape: Vec<usize>) -> Tensor {
@@ -41,7 +45,11 @@ impl Tensor {
     /// The element that broadcasts to `index` of a larger shape.
     pub fn at_broadcast(&self, index: &[usize]) -> f64 {
         let skip = index.len() - self.shape.len();
-        let at: Vec<usize> = index[skip..].iter().zip(&self.shape).map(|(i, d)| if *d == 1 { 0 } else { *i }).collect();
+        let at: Vec<usize> = index[skip..]
+            .iter()
+            .zip(&self.shape)
+            .map(|(i, d)| if *d == 1 { 0 } else { *i })
+            .collect();
         self.at(&at)
     }
     /// Product of all dims but the last, and the last.

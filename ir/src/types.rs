@@ -13,7 +13,10 @@ pub struct Type {
 
 impl Type {
     pub fn new(dtype: DType, shape: impl Into<Vec<Dim>>) -> Type {
-        Type { dtype, shape: shape.into() }
+        Type {
+            dtype,
+            shape: shape.into(),
+        }
     }
     pub fn f32(shape: impl Into<Vec<Dim>>) -> Type {
         Type::new(DType::F32, shape)
@@ -69,7 +72,8 @@ pub fn type_error<T>(text: impl Into<String>) -> Result<T, TypeError> {
 
 /// Checks the number of operands.
 pub fn arity<const N: usize>(args: &[Type]) -> Result<&[Type; N], TypeError> {
-    args.try_into().map_err(|_| TypeError(format!("takes {N} operands, got {}", args.len())))
+    args.try_into()
+        .map_err(|_| TypeError(format!("takes {N} operands, got {}", args.len())))
 }
 
 /// Checks a rank.

@@ -26,16 +26,30 @@ pub fn decompose(g: &Graph) -> Graph {
 
 fn expand(out: &mut Graph, op: &Op, args: &[ValueId]) -> ValueId {
     if let Op::Repeat(r) = op {
-        return out.add_op(Repeat { body: Arc::new(decompose(&r.body)), ..r.clone() }, args);
+        return out.add_op(
+            Repeat {
+                body: Arc::new(decompose(&r.body)),
+                ..r.clone()
+            },
+            args,
+        );
     }
     match op.lower() {
         Lower::Decompose(f) => {
             let mut simpler = Graph::default();
-            let inputs: Vec<ValueId> = args.iter().enumerate().map(|(i, a)| simpler.input(&i.to_string(), out.ty(*a).clone())).collect();
+            let inputs: Vec<ValueId> = args
+                .iter()
+                .enumerate()
+                .map(|(i, a)| simpler.input(&i.to_string(), out.ty(*a).clone()))
+                .collect();
             let results = f(&mut simpler, &inputs);
             inline(out, &simpler, args, results[0])
         }
-        Lower::Reduce { reduction: Reduction::Sum, axes, keep } => sum(out, args[0], &axes, keep),
+        Lower::Reduce {
+            reduction: Reduction::Sum,
+            axes,
+            keep,
+        } => sum(out, args[0], &axes, keep),
         _ => out.add_op(op.clone(), args),
     }
 }
@@ -71,7 +85,13 @@ fn sum(out: &mut Graph, x: ValueId, axes: &[usize], keep: bool) -> ValueId {
     let y = if axes.is_empty() {
         x
     } else if axes.contains(&last) {
-        let partial = out.add_op(Sum { axes: vec![last], keep: true }, &[x]);
+        let partial = out.add_op(
+            Sum {
+                axes: vec![last],
+                keep: true,
+            },
+            &[x],
+        );
         let rest: Vec<usize> = axes.iter().copied().filter(|a| *a != last).collect();
         if rest.is_empty() {
             partial
@@ -81,7 +101,13 @@ fn sum(out: &mut Graph, x: ValueId, axes: &[usize], keep: bool) -> ValueId {
             out.reshape(summed, result)
         }
     } else {
-        out.add_op(Sum { axes: axes.clone(), keep: true }, &[x])
+        out.add_op(
+            Sum {
+                axes: axes.clone(),
+                keep: true,
+            },
+            &[x],
+        )
     };
     if keep {
         return y;
@@ -91,5 +117,10 @@ fn sum(out: &mut Graph, x: ValueId, axes: &[usize], keep: bool) -> ValueId {
 }
 
 fn result_without(shape: &[Dim], axes: &[usize]) -> Vec<Dim> {
-    shape.iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, d)| d.clone()).collect()
+    shape
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| !axes.contains(i))
+        .map(|(_, d)| d.clone())
+        .collect()
 }

@@ -19,7 +19,11 @@ pub enum DifferentiateError {
 pub fn differentiate(g: &Graph, loss: &str, trains: &dyn Fn(&str) -> bool) -> Result<Graph, DifferentiateError> {
     let mut g = save_slots(g);
     let named = |(n, v): &(String, ValueId)| (n == loss).then_some(*v);
-    let loss_value = g.outputs.iter().find_map(named).ok_or_else(|| DifferentiateError::NoLoss(loss.into()))?;
+    let loss_value = g
+        .outputs
+        .iter()
+        .find_map(named)
+        .ok_or_else(|| DifferentiateError::NoLoss(loss.into()))?;
     if !g.ty(loss_value).dtype.is_float() || g.shape(loss_value).iter().any(|d| !d.is_one()) {
         return Err(DifferentiateError::NotScalar(loss.into()));
     }

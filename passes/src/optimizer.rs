@@ -19,15 +19,30 @@ impl Range {
     fn slot(&mut self, kind: BufferKind, access: Access, elements: Dim) -> usize {
         let arena = !matches!(kind, BufferKind::Input | BufferKind::Output | BufferKind::Temp);
         let offset = if arena { Dim::sym("range_start") } else { Dim::from(0) };
-        self.buffers.push(Buffer { kind, dtype: DType::F32, elements, live: (0, 0) });
-        self.operands.push(Operand { buffer: self.buffers.len() - 1, offset, layer_stride: Dim::from(0) });
-        self.slots.push(SlotDecl { dtype: DType::F32, access });
+        self.buffers.push(Buffer {
+            kind,
+            dtype: DType::F32,
+            elements,
+            live: (0, 0),
+        });
+        self.operands.push(Operand {
+            buffer: self.buffers.len() - 1,
+            offset,
+            layer_stride: Dim::from(0),
+        });
+        self.slots.push(SlotDecl {
+            dtype: DType::F32,
+            access,
+        });
         self.slots.len() - 1
     }
 }
 
 fn at(axis: usize) -> Index {
-    Index { base: Dim::from(0), terms: vec![(Dim::from(1), Coord::Axis(axis))] }
+    Index {
+        base: Dim::from(0),
+        terms: vec![(Dim::from(1), Coord::Axis(axis))],
+    }
 }
 
 /// Adam as fairseq writes it (`optim/adam.py`): p -= lr*wd*p; m, v moments of the scaled gradient;
@@ -35,7 +50,11 @@ fn at(axis: usize) -> Index {
 /// [scale, beta1, 1 - beta1, beta2, 1 - beta2, eps, lr * wd, step_size].
 pub fn adam(kernels: &mut Kernels) -> Program {
     let len = Dim::sym("range_len");
-    let mut r = Range { buffers: vec![], operands: vec![], slots: vec![] };
+    let mut r = Range {
+        buffers: vec![],
+        operands: vec![],
+        slots: vec![],
+    };
     let scalars = r.slot(BufferKind::Input, Access::Read, Dim::from(8));
     let p = r.slot(BufferKind::Params, Access::Update, len.clone());
     let g = r.slot(BufferKind::Grads, Access::Read, len.clone());
@@ -46,9 +65,20 @@ pub fn adam(kernels: &mut Kernels) -> Program {
         values.push(x);
         values.len() - 1
     };
-    let fixed = |i: i64| Value::Load { slot: scalars, index: Index { base: Dim::from(i), terms: vec![] }, guard: None };
+    let fixed = |i: i64| Value::Load {
+        slot: scalars,
+        index: Index {
+            base: Dim::from(i),
+            terms: vec![],
+        },
+        guard: None,
+    };
     let [scale, b1, c1, b2, c2, eps, decay, step] = [0, 1, 2, 3, 4, 5, 6, 7].map(|i| push(fixed(i)));
-    let load = |slot: usize| Value::Load { slot, index: at(0), guard: None };
+    let load = |slot: usize| Value::Load {
+        slot,
+        index: at(0),
+        guard: None,
+    };
     let [p0, g0, m0, v0] = [p, g, m, v].map(|s| push(load(s)));
     let mut op = |f: Binary, a: ValId, b: ValId| push(Value::Binary(f, a, b));
     let grad = op(Binary::Mul, g0, scale);
@@ -67,10 +97,27 @@ pub fn adam(kernels: &mut Kernels) -> Program {
     let ratio = op(Binary::Div, m1, denominator);
     let change = op(Binary::Mul, ratio, step);
     let p1 = op(Binary::Sub, decayed, change);
-    let store = |slot: usize, value: ValId| Store { slot, index: at(0), value, accumulate: false };
-    let phases = vec![Phase::Columns { reduce: vec![], store: vec![store(m, m1), store(v, v1), store(p, p1)] }];
-    let body = Body::Row(RowKernel { axes: vec![len], values, phases });
-    let inputs = vec![Port { name: "adam".into(), dtype: DType::F32, shape: vec![Dim::from(8)], buffer: 0 }];
+    let store = |slot: usize, value: ValId| Store {
+        slot,
+        index: at(0),
+        value,
+        accumulate: false,
+    };
+    let phases = vec![Phase::Columns {
+        reduce: vec![],
+        store: vec![store(m, m1), store(v, v1), store(p, p1)],
+    }];
+    let body = Body::Row(RowKernel {
+        axes: vec![len],
+        values,
+        phases,
+    });
+    let inputs = vec![Port {
+        name: "adam".into(),
+        dtype: DType::F32,
+        shape: vec![Dim::from(8)],
+        buffer: 0,
+    }];
     program("adam", kernels, r, body, inputs, vec![])
 }
 
@@ -79,10 +126,17 @@ pub fn adam(kernels: &mut Kernels) -> Program {
 pub fn grad_norm(kernels: &mut Kernels) -> Program {
     let len = Dim::sym("range_len");
     let blocks = (len.clone() + Dim::from(NORM_BLOCK - 1)).floor_div(NORM_BLOCK);
-    let mut r = Range { buffers: vec![], operands: vec![], slots: vec![] };
+    let mut r = Range {
+        buffers: vec![],
+        operands: vec![],
+        slots: vec![],
+    };
     let g = r.slot(BufferKind::Grads, Access::Read, len.clone());
     let out = r.slot(BufferKind::Output, Access::Write, blocks.clone());
-    let position = Index { base: Dim::from(0), terms: vec![(Dim::from(NORM_BLOCK), Coord::Axis(0)), (Dim::from(1), Coord::Axis(1))] };
+    let position = Index {
+        base: Dim::from(0),
+        terms: vec![(Dim::from(NORM_BLOCK), Coord::Axis(0)), (Dim::from(1), Coord::Axis(1))],
+    };
     let values = vec![
         Value::Axis(0),
         Value::constant(DType::I32, NORM_BLOCK as f64),
@@ -91,21 +145,54 @@ pub fn grad_norm(kernels: &mut Kernels) -> Program {
         Value::Binary(Binary::Add, 2, 3),
         Value::Size(len),
         Value::Binary(Binary::Less, 4, 5),
-        Value::Load { slot: g, index: position, guard: Some(6) },
+        Value::Load {
+            slot: g,
+            index: position,
+            guard: Some(6),
+        },
         Value::Binary(Binary::Mul, 7, 7),
         Value::Reduced(0),
     ];
     let phases = vec![
-        Phase::Columns { reduce: vec![(Reduction::Sum, 8)], store: vec![] },
-        Phase::Row { store: vec![Store { slot: out, index: at(0), value: 9, accumulate: false }] },
+        Phase::Columns {
+            reduce: vec![(Reduction::Sum, 8)],
+            store: vec![],
+        },
+        Phase::Row {
+            store: vec![Store {
+                slot: out,
+                index: at(0),
+                value: 9,
+                accumulate: false,
+            }],
+        },
     ];
-    let body = Body::Row(RowKernel { axes: vec![blocks.clone(), Dim::from(NORM_BLOCK)], values, phases });
-    let outputs = vec![Port { name: "squares".into(), dtype: DType::F32, shape: vec![blocks], buffer: 1 }];
+    let body = Body::Row(RowKernel {
+        axes: vec![blocks.clone(), Dim::from(NORM_BLOCK)],
+        values,
+        phases,
+    });
+    let outputs = vec![Port {
+        name: "squares".into(),
+        dtype: DType::F32,
+        shape: vec![blocks],
+        buffer: 1,
+    }];
     program("grad_norm", kernels, r, body, vec![], outputs)
 }
 
 fn program(name: &str, kernels: &mut Kernels, r: Range, body: Body, inputs: Vec<Port>, outputs: Vec<Port>) -> Program {
     let kernel = kernels.add(name, Kernel { slots: r.slots, body });
-    let steps = vec![Step::Launch(Launch { kernel, operands: r.operands })];
-    Program { name: name.into(), inputs, outputs, buffers: r.buffers, steps, trains: vec![] }
+    let steps = vec![Step::Launch(Launch {
+        kernel,
+        operands: r.operands,
+    })];
+    Program {
+        name: name.into(),
+        inputs,
+        outputs,
+        buffers: r.buffers,
+        steps,
+        trains: vec![],
+    }
 }

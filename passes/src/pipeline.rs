@@ -41,10 +41,20 @@ pub fn to_primitive(source: &Source) -> Result<Stages, CompileError> {
         None => rewritten.graph.prune(),
     };
     let decomposed = decompose(&differentiated);
-    Ok(Stages { fired: rewritten.report, differentiated, decomposed })
+    Ok(Stages {
+        fired: rewritten.report,
+        differentiated,
+        decomposed,
+    })
 }
 
 /// The kernel-IR half.
-pub fn to_kernels(name: &str, g: &Graph, params: &ParamOffsets, arena: usize, kernels: &mut Kernels) -> Result<Program, CompileError> {
+pub fn to_kernels(
+    name: &str,
+    g: &Graph,
+    params: &ParamOffsets,
+    arena: usize,
+    kernels: &mut Kernels,
+) -> Result<Program, CompileError> {
     Ok(lower(name, g, params, arena, kernels)?)
 }

@@ -89,7 +89,10 @@ pub fn element(
             let inner = reshape::coordinates(from, to, at).expect("fuse keeps operands of merging reshapes in memory");
             element(g, out, how, node.args[0], &inner, guard)
         }
-        _ => panic!("value {v:?} (`{}`) is not an element op and has no place", node.op.name()),
+        _ => panic!(
+            "value {v:?} (`{}`) is not an element op and has no place",
+            node.op.name()
+        ),
     }
 }
 
@@ -117,7 +120,11 @@ impl Pull for Elements<'_> {
             return value;
         }
         let zero = self.out.push(Value::constant(self.g.ty(arg).dtype, 0.0));
-        self.out.push(Value::Select { cond: guard, then: value, other: zero })
+        self.out.push(Value::Select {
+            cond: guard,
+            then: value,
+            other: zero,
+        })
     }
     fn arg_type(&self, i: usize) -> Type {
         self.g.ty(self.g.node(self.v).args[i]).clone()
@@ -133,6 +140,10 @@ impl Pull for Elements<'_> {
     }
     fn uniform(&mut self, seed: usize, site: u32, index: Index) -> ValId {
         let slot = self.how.seed_slot(self.g.node(self.v).args[seed]);
-        self.out.push(Value::Uniform { seed: slot, site, index })
+        self.out.push(Value::Uniform {
+            seed: slot,
+            site,
+            index,
+        })
     }
 }

@@ -19,5 +19,9 @@ pub fn distance(a: &Tensor, b: &Tensor, floor: f64) -> f64 {
         norm += y.powi(2);
     }
     let total: f64 = b.data.iter().filter(|y| y.is_finite()).map(|y| y * y).sum();
-    if diff == 0.0 { 0.0 } else { diff.sqrt() / (total.max(norm).sqrt() + floor) }
+    if diff == 0.0 {
+        0.0
+    } else {
+        diff.sqrt() / (total.max(norm).sqrt() + floor)
+    }
 }

@@ -24,7 +24,11 @@ pub fn lower(g: &Graph) -> Lowered {
     let mut arena = 0;
     for node in &g.nodes {
         if let Op::Param(p) = &node.op {
-            let shape: Vec<i64> = p.ty.shape.iter().map(|d| d.as_const().expect("parameters have constant shapes")).collect();
+            let shape: Vec<i64> =
+                p.ty.shape
+                    .iter()
+                    .map(|d| d.as_const().expect("parameters have constant shapes"))
+                    .collect();
             let n = shape.iter().product::<i64>() as usize;
             params.insert(p.name.clone(), (arena, shape));
             arena += n;
@@ -33,8 +37,14 @@ pub fn lower(g: &Graph) -> Lowered {
     let offsets: ParamOffsets = params.iter().map(|(n, (o, _))| (n.clone(), *o)).collect();
     let mut kernels = Kernels::default();
     let primitive = passes::decompose::decompose(g);
-    let program = passes::lower::lower("test", &primitive, &offsets, arena, &mut kernels).unwrap_or_else(|e| panic!("{e}"));
-    Lowered { kernels: kernels.list, program, params, arena }
+    let program =
+        passes::lower::lower("test", &primitive, &offsets, arena, &mut kernels).unwrap_or_else(|e| panic!("{e}"));
+    Lowered {
+        kernels: kernels.list,
+        program,
+        params,
+        arena,
+    }
 }
 
 impl Lowered {
@@ -43,7 +53,12 @@ impl Lowered {
         let size = |d: &ir::dim::Dim| d.eval(env).unwrap_or_else(|e| panic!("{e}")) as usize;
         let one = |(i, b): (usize, &ir::artifact::Buffer)| match b.kind {
             BufferKind::Input => {
-                let port = self.program.inputs.iter().find(|p| p.buffer == i).expect("inputs have ports");
+                let port = self
+                    .program
+                    .inputs
+                    .iter()
+                    .find(|p| p.buffer == i)
+                    .expect("inputs have ports");
                 Buffer::from_f64(b.dtype, bound[&port.name].data.iter().copied())
             }
             BufferKind::Params => {
@@ -64,15 +79,30 @@ impl Lowered {
     pub fn outputs(&self, env: &Env, buffers: &[Buffer]) -> BTreeMap<String, Tensor> {
         let mut out = BTreeMap::new();
         for port in &self.program.outputs {
-            let shape = port.shape.iter().map(|d| d.eval(env).unwrap_or_else(|e| panic!("{e}")) as usize).collect();
-            out.insert(port.name.clone(), Tensor::new(port.dtype, shape, buffers[port.buffer].to_f64()));
+            let shape = port
+                .shape
+                .iter()
+                .map(|d| d.eval(env).unwrap_or_else(|e| panic!("{e}")) as usize)
+                .collect();
+            out.insert(
+                port.name.clone(),
+                Tensor::new(port.dtype, shape, buffers[port.buffer].to_f64()),
+            );
         }
-        let grads = self.program.buffers.iter().position(|b| b.kind == BufferKind::Grads).expect("every program has grads");
+        let grads = self
+            .program
+            .buffers
+            .iter()
+            .position(|b| b.kind == BufferKind::Grads)
+            .expect("every program has grads");
         let all = buffers[grads].to_f64();
         for (name, (offset, shape)) in &self.params {
             let shape: Vec<usize> = shape.iter().map(|d| *d as usize).collect();
             let n: usize = shape.iter().product();
-            out.insert(format!("grad:{name}"), Tensor::new(DType::F32, shape, all[*offset..offset + n].to_vec()));
+            out.insert(
+                format!("grad:{name}"),
+                Tensor::new(DType::F32, shape, all[*offset..offset + n].to_vec()),
+            );
         }
         out
     }

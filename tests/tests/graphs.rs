@@ -1,4 +1,4 @@
-//! Generated graphs as CPU code, forward and gradient, against the reference evaluator.
+//! Generated graphs: CPU code, forward and gradient, against the reference evaluator, and gradients against differences.
 
 use ir::eval::evaluate;
 use ir::graph::Graph;
@@ -6,6 +6,7 @@ use ir::sample::Rand;
 use ir::text::parse;
 use passes::differentiate::differentiate;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use tests::generate::{SYMBOLS, bind, graph, sizes};
 use tests::programs::{compile, run};
 
@@ -52,11 +53,54 @@ fn check(seeds: &[(u32, usize)]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// The derivative along a random direction of all parameters, against central differences in f64.
+fn derivative(seed: u32, pieces: usize) -> Result<(), TestCaseError> {
+    let g = graph(seed, pieces);
+    let has_surrogate = g.nodes.iter().any(|n| n.op.surrogate().is_some());
+    prop_assume!(!has_surrogate);
+    let all = differentiate(&g, "loss", &|_| true).unwrap_or_else(|e| panic!("{e}"));
+    let mut r = Rand::new(seed);
+    let sizes = sizes(&mut r);
+    let bound = bind(&g, &sizes, &mut r);
+    let mut direction = BTreeMap::new();
+    let mut want = 0.0;
+    for (output, grad) in evaluate(&all, &sizes, &bound) {
+        let Some(param) = output.strip_prefix("grad:") else {
+            continue;
+        };
+        let d: Vec<f64> = grad.data.iter().map(|_| r.float(-1.0, 1.0)).collect();
+        want += d.iter().zip(&grad.data).map(|(d, g)| d * g).sum::<f64>();
+        direction.insert(param.to_string(), d);
+    }
+    let at = |step: f64| {
+        let mut moved = bound.clone();
+        for (name, d) in &direction {
+            let values = moved.get_mut(name).expect("gradients are of bound parameters");
+            values.data.iter_mut().zip(d).for_each(|(v, d)| *v += step * d);
+        }
+        evaluate(&g, &sizes, &moved)[0].1.data[0]
+    };
+    let h = 1e-6;
+    let got = (at(h) - at(-h)) / (2.0 * h);
+    prop_assert!(
+        (got - want).abs() <= 1e-5 * (1.0 + want.abs()),
+        "{got} by differences, {want} by gradients, of\n{g}"
+    );
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4, max_shrink_iters: 40, ..ProptestConfig::default() })]
 
     #[test]
     fn code_computes_what_the_evaluator_says(seeds in prop::collection::vec((any::<u32>(), 1usize..10), 12)) {
         check(&seeds)?;
+    }
+}
+
+proptest! {
+    #[test]
+    fn gradients_are_derivatives(seed: u32, pieces in 1usize..10) {
+        derivative(seed, pieces)?;
     }
 }

@@ -24,12 +24,19 @@ fn kernels_compute_what_the_evaluator_says() {
     for (name, sampler) in Op::SAMPLERS {
         for seed in 0..SEEDS {
             let mut r = Rand::new(seed);
-            let Some(c) = case(sampler(&mut r), &mut r) else { continue };
+            let Some(c) = case(sampler(&mut r), &mut r) else {
+                continue;
+            };
             let want = evaluate(&c.graph, &env(), &c.bound);
             let got = lower(&c.graph).interpret(&env(), &c.bound);
             for (output, w) in want {
                 let d = distance(&got[&output], &w, 1e-6);
-                assert!(d < 1e-5, "{name}, seed {seed}, {output}: {d}\n{:?}\ngot {:?}\nwant {w:?}", c.graph, got[&output]);
+                assert!(
+                    d < 1e-5,
+                    "{name}, seed {seed}, {output}: {d}\n{:?}\ngot {:?}\nwant {w:?}",
+                    c.graph,
+                    got[&output]
+                );
             }
         }
     }
@@ -40,19 +47,27 @@ fn gradients_are_derivatives() {
     for (name, sampler) in Op::SAMPLERS {
         for seed in 0..SEEDS {
             let mut r = Rand::new(seed);
-            let Some(mut c) = case(sampler(&mut r), &mut r) else { continue };
+            let Some(mut c) = case(sampler(&mut r), &mut r) else {
+                continue;
+            };
             if !c.differentiable || !c.graph.ty(c.graph.outputs[0].1).dtype.is_float() {
                 continue;
             }
             let g = with_loss(&c.graph, &mut r, &mut c.bound);
             let all = differentiate(&g, "loss", &|_| true).unwrap();
             for (output, grad) in evaluate(&all, &env(), &c.bound) {
-                let Some(param) = output.strip_prefix("grad:") else { continue };
+                let Some(param) = output.strip_prefix("grad:") else {
+                    continue;
+                };
                 let x = c.bound[param].clone();
                 // A spread of positions: each costs two evaluations.
                 let positions: Vec<usize> = (0..x.data.len()).step_by(x.data.len().div_ceil(CHECKED)).collect();
                 let mut numeric = Tensor::zeros(DType::F32, vec![positions.len()]);
-                let picked = Tensor::new(DType::F32, numeric.shape.clone(), positions.iter().map(|i| grad.data[*i]).collect());
+                let picked = Tensor::new(
+                    DType::F32,
+                    numeric.shape.clone(),
+                    positions.iter().map(|i| grad.data[*i]).collect(),
+                );
                 for (n, i) in positions.into_iter().enumerate() {
                     let mut at = |step: f64| {
                         let mut moved = x.clone();
@@ -65,7 +80,10 @@ fn gradients_are_derivatives() {
                 }
                 c.bound.insert(param.into(), x);
                 let d = distance(&picked, &numeric, 1e-4);
-                assert!(d < 1e-5, "{name}, seed {seed}, {param}: {d}\ngot {picked:?}\nwant {numeric:?}");
+                assert!(
+                    d < 1e-5,
+                    "{name}, seed {seed}, {param}: {d}\ngot {picked:?}\nwant {numeric:?}"
+                );
             }
         }
     }
@@ -76,7 +94,9 @@ fn gradient_kernels_compute_what_the_evaluator_says() {
     for (name, sampler) in Op::SAMPLERS {
         for seed in 0..SEEDS {
             let mut r = Rand::new(seed);
-            let Some(mut c) = case(sampler(&mut r), &mut r) else { continue };
+            let Some(mut c) = case(sampler(&mut r), &mut r) else {
+                continue;
+            };
             if !c.graph.ty(c.graph.outputs[0].1).dtype.is_float() {
                 continue;
             }
@@ -88,7 +108,11 @@ fn gradient_kernels_compute_what_the_evaluator_says() {
                 // The loss is a sum of terms of about 1, which may cancel.
                 let floor = if output == "loss" { 1.0 } else { 1e-5 };
                 let d = distance(&got[&output], &w, floor);
-                assert!(d < 2e-5, "{name}, seed {seed}, {output}: {d}\ngot {:?}\nwant {w:?}", got[&output]);
+                assert!(
+                    d < 2e-5,
+                    "{name}, seed {seed}, {output}: {d}\ngot {:?}\nwant {w:?}",
+                    got[&output]
+                );
             }
         }
     }

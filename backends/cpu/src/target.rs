@@ -39,7 +39,11 @@ impl Target {
                 return Err(Error::MissingFeature(format!("this processor ({cpu})"), needed));
             }
         }
-        Target::parse(if V4.iter().all(|f| has(f)) { "x86-64-v4" } else { "x86-64-v3" })
+        Target::parse(if V4.iter().all(|f| has(f)) {
+            "x86-64-v4"
+        } else {
+            "x86-64-v3"
+        })
     }
 
     /// `native`, `x86-64-v3` (AVX2) or `x86-64-v4` (AVX-512).

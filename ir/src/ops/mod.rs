@@ -206,7 +206,12 @@ impl Op {
     /// Every name `parse` knows, for suggestions.
     pub fn names() -> impl Iterator<Item = &'static str> {
         use crate::scalar::{Binary, Unary};
-        let kinds = Self::KINDS.iter().copied().filter(|k| !matches!(*k, "unary" | "binary"));
-        kinds.chain(Unary::ALL.iter().map(|f| f.name())).chain(Binary::ALL.iter().map(|f| f.name()))
+        let kinds = Self::KINDS
+            .iter()
+            .copied()
+            .filter(|k| !matches!(*k, "unary" | "binary"));
+        kinds
+            .chain(Unary::ALL.iter().map(|f| f.name()))
+            .chain(Binary::ALL.iter().map(|f| f.name()))
     }
 }

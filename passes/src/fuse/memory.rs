@@ -42,7 +42,11 @@ pub fn decide(g: &Graph) -> Vec<bool> {
     }
     let uses = g.use_counts();
     for i in 0..g.nodes.len() {
-        if !keep[i] && uses[i] > 1 && matches!(g.nodes[i].op.lower(), Lower::Element(_)) && cost(g, &keep, ValueId(i)) > KEEP_ABOVE {
+        if !keep[i]
+            && uses[i] > 1
+            && matches!(g.nodes[i].op.lower(), Lower::Element(_))
+            && cost(g, &keep, ValueId(i)) > KEEP_ABOVE
+        {
             keep[i] = true;
         }
     }
@@ -59,7 +63,9 @@ fn force_base(g: &Graph, keep: &mut [bool], mut v: ValueId) {
         let node = g.node(v);
         match &node.op {
             Op::Transpose(_) | Op::Slice(_) | Op::Broadcast(_) | Op::Unfold(_) => v = node.args[0],
-            Op::Reshape(_) if !keep[root(g, v).0] && reshape::is_affine(g.shape(node.args[0]), g.shape(v)) => v = node.args[0],
+            Op::Reshape(_) if !keep[root(g, v).0] && reshape::is_affine(g.shape(node.args[0]), g.shape(v)) => {
+                v = node.args[0]
+            }
             _ => return force(g, keep, v),
         }
     }
@@ -89,12 +95,18 @@ pub fn strided(g: &Graph, keep: &[bool], v: ValueId) -> Option<StridedView> {
     let mut values = Values::default();
     let at: Vec<Index> = (0..g.shape(v).len()).map(Index::axis).collect();
     element(g, &mut values, &mut how, v, &at, None);
-    let [Value::Load { index, guard: None, .. }] = &values.list[..] else { return None };
+    let [Value::Load { index, guard: None, .. }] = &values.list[..] else {
+        return None;
+    };
     if index.terms.iter().any(|(_, c)| matches!(c, Coord::Value(_))) {
         return None;
     }
     let strides = (0..at.len()).map(|a| index.stride_of(a)).collect();
-    Some(StridedView { of: how.of?, base: index.base.clone(), strides })
+    Some(StridedView {
+        of: how.of?,
+        base: index.base.clone(),
+        strides,
+    })
 }
 
 struct Trace<'a> {
@@ -111,7 +123,11 @@ impl Resolve for Trace<'_> {
         }
         self.of = Some(w);
         let index = Index::linear(at, &self.g.ty(v).strides());
-        Some(out.push(Value::Load { slot: w.0, index, guard }))
+        Some(out.push(Value::Load {
+            slot: w.0,
+            index,
+            guard,
+        }))
     }
     fn seed_slot(&mut self, v: ValueId) -> usize {
         v.0

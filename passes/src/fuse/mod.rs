@@ -23,7 +23,10 @@ pub enum Space {
     /// Rows of these axes, the last being the columns.
     Row(Vec<Dim>),
     /// Reduces these leading axes of the shape.
-    Column { shape: Vec<Dim>, axes: Vec<usize> },
+    Column {
+        shape: Vec<Dim>,
+        axes: Vec<usize>,
+    },
     Contract(ValueId),
     Opaque(ValueId),
 }
@@ -85,7 +88,14 @@ pub fn is_row_valued(dims: &[Dim], shape: &[Dim]) -> bool {
 
 pub fn fuse(g: &Graph) -> Fused {
     let in_memory = memory::decide(g);
-    let mut f = Fuser { g, in_memory, groups: vec![], reach: vec![], group_of: BTreeMap::new(), reads: vec![] };
+    let mut f = Fuser {
+        g,
+        in_memory,
+        groups: vec![],
+        reach: vec![],
+        group_of: BTreeMap::new(),
+        reads: vec![],
+    };
     for i in 0..g.nodes.len() {
         f.place(ValueId(i));
     }
@@ -157,7 +167,9 @@ impl Fuser<'_> {
         let candidates: Vec<usize> = (0..self.groups.len()).rev().collect();
         let mut best = None;
         for i in candidates {
-            let Some(at) = coordinates_in(self.g, &self.groups[i].space, v) else { continue };
+            let Some(at) = coordinates_in(self.g, &self.groups[i].space, v) else {
+                continue;
+            };
             let accesses = self.accesses_within(v, &at);
             let roots: BTreeSet<ValueId> = accesses.iter().map(|a| a.0).collect();
             let deps = self.groups_of(&roots);
@@ -182,15 +194,24 @@ impl Fuser<'_> {
     }
 
     fn new_group(&mut self, v: ValueId, space: Space, deps: BTreeSet<usize>, reads: BTreeSet<ValueId>) {
-        let all = deps.iter().flat_map(|d| self.reach[*d].iter().copied().chain([*d])).collect();
-        self.groups.push(Group { space, members: vec![v] });
+        let all = deps
+            .iter()
+            .flat_map(|d| self.reach[*d].iter().copied().chain([*d]))
+            .collect();
+        self.groups.push(Group {
+            space,
+            members: vec![v],
+        });
         self.reach.push(all);
         self.reads.push(reads);
         self.group_of.insert(v, self.groups.len() - 1);
     }
 
     fn join(&mut self, i: usize, v: ValueId, deps: BTreeSet<usize>, reads: BTreeSet<ValueId>) {
-        let mut all: BTreeSet<usize> = deps.iter().flat_map(|d| self.reach[*d].iter().copied().chain([*d])).collect();
+        let mut all: BTreeSet<usize> = deps
+            .iter()
+            .flat_map(|d| self.reach[*d].iter().copied().chain([*d]))
+            .collect();
         all.remove(&i);
         self.reach[i].extend(&all);
         for r in 0..self.reach.len() {
@@ -210,14 +231,20 @@ impl Fuser<'_> {
 
     /// Members of group `i` are read only at the group's own position.
     fn legal(&self, i: usize, accesses: &Accesses) -> bool {
-        accesses.iter().filter(|(w, _, _)| self.group_of.get(w) == Some(&i)).all(|(_, at, seen)| {
-            let own = coordinates_in(self.g, &self.groups[i].space, *seen);
-            own.is_some_and(|own| same_position(self.g.shape(*seen), &own, at))
-        })
+        accesses
+            .iter()
+            .filter(|(w, _, _)| self.group_of.get(w) == Some(&i))
+            .all(|(_, at, seen)| {
+                let own = coordinates_in(self.g, &self.groups[i].space, *seen);
+                own.is_some_and(|own| same_position(self.g.shape(*seen), &own, at))
+            })
     }
 
     fn groups_of(&self, roots: &BTreeSet<ValueId>) -> BTreeSet<usize> {
-        roots.iter().filter_map(|w| self.group_of.get(&producer(self.g, *w)).copied()).collect()
+        roots
+            .iter()
+            .filter_map(|w| self.group_of.get(&producer(self.g, *w)).copied())
+            .collect()
     }
 
     fn roots(&self, v: ValueId) -> Vec<ValueId> {
@@ -236,7 +263,12 @@ impl Fuser<'_> {
     }
 
     fn record(&self, v: ValueId, at: &[Index], open: Option<ValueId>) -> Accesses {
-        let mut record = Record { g: self.g, in_memory: &self.in_memory, open, accesses: vec![] };
+        let mut record = Record {
+            g: self.g,
+            in_memory: &self.in_memory,
+            open,
+            accesses: vec![],
+        };
         element(self.g, &mut Values::default(), &mut record, v, at, None);
         record.accesses
     }
@@ -262,18 +294,30 @@ impl Fuser<'_> {
         for group in &mut groups {
             group.members.sort();
         }
-        Fused { groups, group_of, stored, read }
+        Fused {
+            groups,
+            group_of,
+            stored,
+            read,
+        }
     }
 }
 
 /// The node that computes a value: the one `get` reads, or the value's own.
 pub fn producer(g: &Graph, v: ValueId) -> ValueId {
-    if matches!(g.node(v).op, Op::Get(_)) { g.node(v).args[0] } else { v }
+    if matches!(g.node(v).op, Op::Get(_)) {
+        g.node(v).args[0]
+    } else {
+        v
+    }
 }
 
 /// Equal coordinates, where an axis of size 1 has one position however it is written.
 pub fn same_position(shape: &[Dim], a: &[Index], b: &[Index]) -> bool {
-    shape.iter().zip(a.iter().zip(b)).all(|(d, (x, y))| d.is_one() || x == y)
+    shape
+        .iter()
+        .zip(a.iter().zip(b))
+        .all(|(d, (x, y))| d.is_one() || x == y)
 }
 
 /// Stops at values that have a place, noting where they are read.
@@ -292,9 +336,16 @@ impl Resolve for Record<'_> {
         }
         self.accesses.push((w, at.to_vec(), v));
         // Distinct stand-ins, typed as the value is, so that nothing collapses that would not collapse later.
-        let index = Index { base: Dim::from(self.accesses.len() as i64), terms: vec![] };
+        let index = Index {
+            base: Dim::from(self.accesses.len() as i64),
+            terms: vec![],
+        };
         let dtype_slot = if self.g.ty(v).dtype == DType::I32 { 1 } else { 0 };
-        Some(out.push(Value::Load { slot: dtype_slot, index, guard: None }))
+        Some(out.push(Value::Load {
+            slot: dtype_slot,
+            index,
+            guard: None,
+        }))
     }
     fn seed_slot(&mut self, v: ValueId) -> usize {
         self.accesses.push((root(self.g, v), vec![], v));

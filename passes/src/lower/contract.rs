@@ -31,17 +31,28 @@ struct Side {
 impl Side {
     /// 0 for letters it does not have: the operand is the same along them.
     fn stride(&self, c: char) -> Dim {
-        self.letters.iter().position(|l| *l == c).map_or(Dim::from(0), |i| self.strides[i].clone())
+        self.letters
+            .iter()
+            .position(|l| *l == c)
+            .map_or(Dim::from(0), |i| self.strides[i].clone())
     }
     fn has(&self, c: char) -> bool {
         self.letters.contains(&c)
     }
 }
 
-pub fn emit(region: &Region, b: &mut Builder, group: usize, c: ValueId, members: &[ValueId]) -> Result<Vec<Step>, LowerError> {
+pub fn emit(
+    region: &Region,
+    b: &mut Builder,
+    group: usize,
+    c: ValueId,
+    members: &[ValueId],
+) -> Result<Vec<Step>, LowerError> {
     let g = region.g;
     let node = g.node(c);
-    let Lower::Contract { spec } = node.op.lower() else { unreachable!("the group's space says so") };
+    let Lower::Contract { spec } = node.op.lower() else {
+        unreachable!("the group's space says so")
+    };
     let unsupported = |why: &str| LowerError::Unsupported {
         op: format!("einsum {spec}"),
         types: format!("{:?}", node.args.iter().map(|a| g.ty(*a)).collect::<Vec<_>>()),
@@ -51,10 +62,17 @@ pub fn emit(region: &Region, b: &mut Builder, group: usize, c: ValueId, members:
         return Err(unsupported("products are in f32"));
     }
     let [la, lb, lo] = Einsum::parse(spec).ok_or_else(|| unsupported("the letters do not parse"))?;
-    let in_memory: Vec<bool> = (0..g.nodes.len()).map(|i| region.places.contains_key(&ValueId(i))).collect();
+    let in_memory: Vec<bool> = (0..g.nodes.len())
+        .map(|i| region.places.contains_key(&ValueId(i)))
+        .collect();
     let side = |v: ValueId, letters: Vec<char>| {
         let view = strided(g, &in_memory, v).ok_or_else(|| unsupported("an operand is no strided view of memory"))?;
-        Ok(Side { v: view.of, letters, base: view.base, strides: view.strides })
+        Ok(Side {
+            v: view.of,
+            letters,
+            base: view.base,
+            strides: view.strides,
+        })
     };
     let (mut sa, mut sb) = (side(node.args[0], la)?, side(node.args[1], lb)?);
     // The last letter of the result should run along columns, which belong to b.
@@ -102,13 +120,28 @@ pub fn emit(region: &Region, b: &mut Builder, group: usize, c: ValueId, members:
     }
     let (batch, m, n) = (batch.iter().map(|l| size(*l)).collect(), extent(m), extent(n));
     let (k_outer, depth) = (outer.size, inner.size);
-    let body = |values| Body::Contract(Contract { batch, m, n, k_outer, k: depth, a, b: bb, values, store });
+    let body = |values| {
+        Body::Contract(Contract {
+            batch,
+            m,
+            n,
+            k_outer,
+            k: depth,
+            a,
+            b: bb,
+            values,
+            store,
+        })
+    };
     Ok(vec![k.launch(b, "contract", body)])
 }
 
 /// Coordinates over the result's axes, rewritten over the kernel's.
 fn rename(at: &Index, axes: &[Index]) -> Index {
-    let zero = Index { base: at.base.clone(), terms: vec![] };
+    let zero = Index {
+        base: at.base.clone(),
+        terms: vec![],
+    };
     at.terms.iter().fold(zero, |acc, (s, coord)| match coord {
         ir::kernel::Coord::Axis(i) => acc.plus(&axes[*i].clone().scaled(s)),
         ir::kernel::Coord::Value(_) => unreachable!("positions of members are affine in the axes"),
@@ -123,16 +156,27 @@ fn summed(spec: &str, a_shape: &[Dim], sa: &Side, sb: &Side) -> Option<(Summed, 
         if a_shape[i].is_one() {
             continue;
         }
-        let next = Summed { size: a_shape[i].clone(), a: sa.stride(*l), b: sb.stride(*l) };
+        let next = Summed {
+            size: a_shape[i].clone(),
+            a: sa.stride(*l),
+            b: sb.stride(*l),
+        };
         match all.last_mut() {
             // The axis before steps over the whole of this one in both operands: together they are one axis.
             Some(p) if p.a == next.a.clone() * next.size.clone() && p.b == next.b.clone() * next.size.clone() => {
-                *p = Summed { size: p.size.clone() * next.size.clone(), ..next };
+                *p = Summed {
+                    size: p.size.clone() * next.size.clone(),
+                    ..next
+                };
             }
             _ => all.push(next),
         }
     }
-    let one = Summed { size: Dim::from(1), a: Dim::from(0), b: Dim::from(0) };
+    let one = Summed {
+        size: Dim::from(1),
+        a: Dim::from(0),
+        b: Dim::from(0),
+    };
     match &all[..] {
         [] => Some((one.clone(), one)),
         [k] => Some((one, k.clone())),

@@ -26,7 +26,15 @@ pub struct KernelBuilder<'r, 'g> {
 impl<'r, 'g> KernelBuilder<'r, 'g> {
     pub fn new(region: &'r Region<'g>, group: Option<usize>) -> Self {
         let (known, reload, slots, places) = (BTreeMap::new(), vec![], vec![], vec![]);
-        KernelBuilder { region, group, known, reload, values: Values::default(), slots, places }
+        KernelBuilder {
+            region,
+            group,
+            known,
+            reload,
+            values: Values::default(),
+            slots,
+            places,
+        }
     }
 
     /// The slot of a place; reading and writing one makes it `Update`.
@@ -70,19 +78,30 @@ impl<'r, 'g> KernelBuilder<'r, 'g> {
         for dest in self.region.dests(v) {
             let access = if dest.accumulate { Access::Update } else { Access::Write };
             let slot = self.slot(&dest.place, ty.dtype, access);
-            all.push(Store { slot, index: index.clone(), value, accumulate: dest.accumulate });
+            all.push(Store {
+                slot,
+                index: index.clone(),
+                value,
+                accumulate: dest.accumulate,
+            });
         }
         all
     }
 
     /// The launch of the finished kernel.
     pub fn launch(self, b: &mut super::Builder, name: &str, body: impl FnOnce(Vec<Value>) -> Body) -> Step {
-        let kernel = Kernel { slots: self.slots, body: body(self.values.list) };
+        let kernel = Kernel {
+            slots: self.slots,
+            body: body(self.values.list),
+        };
         if let Err(e) = ir::kernel_verify::verify(&kernel) {
             panic!("lowering built an invalid kernel: {e}\n{kernel:?}");
         }
         let kernel = b.kernels.add(name, kernel);
-        Step::Launch(Launch { kernel, operands: self.places.iter().map(Place::operand).collect() })
+        Step::Launch(Launch {
+            kernel,
+            operands: self.places.iter().map(Place::operand).collect(),
+        })
     }
 }
 

@@ -37,7 +37,9 @@ fn walk(
     for step in steps {
         match step {
             Step::Launch(l) => {
-                l.operands.iter().for_each(|o| touched.entry(o.buffer).or_default().push(*next));
+                l.operands
+                    .iter()
+                    .for_each(|o| touched.entry(o.buffer).or_default().push(*next));
                 *next += 1;
             }
             Step::Loop { keep, body, .. } => {
@@ -49,7 +51,10 @@ fn walk(
                 walk(body, next, touched, moving, loops);
                 let range = (start, *next - 1);
                 loops.push(range);
-                for l in body.iter().filter_map(|s| if let Step::Launch(l) = s { Some(l) } else { None }) {
+                for l in body
+                    .iter()
+                    .filter_map(|s| if let Step::Launch(l) = s { Some(l) } else { None })
+                {
                     let moves = l.operands.iter().filter(|o| !o.layer_stride.is_zero());
                     moving.extend(moves.map(|o| (o.buffer, range)));
                 }

@@ -41,10 +41,18 @@ pub struct Place {
 
 impl Place {
     pub fn whole(buffer: usize) -> Place {
-        Place { buffer, offset: Dim::from(0), layer_stride: Dim::from(0) }
+        Place {
+            buffer,
+            offset: Dim::from(0),
+            layer_stride: Dim::from(0),
+        }
     }
     pub fn operand(&self) -> Operand {
-        Operand { buffer: self.buffer, offset: self.offset.clone(), layer_stride: self.layer_stride.clone() }
+        Operand {
+            buffer: self.buffer,
+            offset: self.offset.clone(),
+            layer_stride: self.layer_stride.clone(),
+        }
     }
 }
 
@@ -85,27 +93,50 @@ pub struct Builder<'a> {
 
 impl Builder<'_> {
     pub fn buffer(&mut self, kind: BufferKind, dtype: DType, elements: Dim) -> usize {
-        self.buffers.push(Buffer { kind, dtype, elements, live: (0, 0) });
+        self.buffers.push(Buffer {
+            kind,
+            dtype,
+            elements,
+            live: (0, 0),
+        });
         self.buffers.len() - 1
     }
 }
 
 /// Lowers a decomposed program. Outputs named `grad:NAME` are added to the gradient arena.
-pub fn lower(name: &str, g: &Graph, params: &ParamOffsets, arena: usize, kernels: &mut Kernels) -> Result<Program, LowerError> {
-    let mut b = Builder { kernels, buffers: vec![] };
+pub fn lower(
+    name: &str,
+    g: &Graph,
+    params: &ParamOffsets,
+    arena: usize,
+    kernels: &mut Kernels,
+) -> Result<Program, LowerError> {
+    let mut b = Builder {
+        kernels,
+        buffers: vec![],
+    };
     let param_arena = b.buffer(BufferKind::Params, DType::F32, Dim::from(arena as i64));
     let grad_arena = b.buffer(BufferKind::Grads, DType::F32, Dim::from(arena as i64));
     let mut places = BTreeMap::new();
     let mut inputs = vec![];
     let at = |buffer: usize, name: &str| {
         let offset = *params.get(name).ok_or_else(|| LowerError::UnknownParam(name.into()))?;
-        Ok(Place { buffer, offset: Dim::from(offset as i64), layer_stride: Dim::from(0) })
+        Ok(Place {
+            buffer,
+            offset: Dim::from(offset as i64),
+            layer_stride: Dim::from(0),
+        })
     };
     for (i, node) in g.nodes.iter().enumerate() {
         match &node.op {
             Op::Input(input) => {
                 let buffer = b.buffer(BufferKind::Input, input.ty.dtype, numel(&input.ty.shape));
-                inputs.push(Port { name: input.name.clone(), dtype: input.ty.dtype, shape: input.ty.shape.clone(), buffer });
+                inputs.push(Port {
+                    name: input.name.clone(),
+                    dtype: input.ty.dtype,
+                    shape: input.ty.shape.clone(),
+                    buffer,
+                });
                 places.insert(ValueId(i), Place::whole(buffer));
             }
             Op::Param(p) => {
@@ -118,16 +149,40 @@ pub fn lower(name: &str, g: &Graph, params: &ParamOffsets, arena: usize, kernels
     let mut outputs = vec![];
     for (name, v) in &g.outputs {
         if let Some(param) = name.strip_prefix(GRAD) {
-            dests.push((*v, Dest { place: at(grad_arena, param)?, accumulate: true }));
+            dests.push((
+                *v,
+                Dest {
+                    place: at(grad_arena, param)?,
+                    accumulate: true,
+                },
+            ));
         } else {
             let ty = g.ty(*v);
             let buffer = b.buffer(BufferKind::Output, ty.dtype, numel(&ty.shape));
-            outputs.push(Port { name: name.clone(), dtype: ty.dtype, shape: ty.shape.clone(), buffer });
-            dests.push((*v, Dest { place: Place::whole(buffer), accumulate: false }));
+            outputs.push(Port {
+                name: name.clone(),
+                dtype: ty.dtype,
+                shape: ty.shape.clone(),
+                buffer,
+            });
+            dests.push((
+                *v,
+                Dest {
+                    place: Place::whole(buffer),
+                    accumulate: false,
+                },
+            ));
         }
     }
     let steps = Region::new(g, places).lower(&mut b, dests)?;
-    let mut program = Program { name: name.into(), inputs, outputs, buffers: b.buffers, steps, trains: vec![] };
+    let mut program = Program {
+        name: name.into(),
+        inputs,
+        outputs,
+        buffers: b.buffers,
+        steps,
+        trains: vec![],
+    };
     liveness::annotate(&mut program);
     Ok(program)
 }

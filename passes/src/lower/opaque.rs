@@ -38,16 +38,28 @@ fn result(k: &mut KernelBuilder, v: ValueId, i: usize) -> kernel::Slot {
 fn heads(k: &mut KernelBuilder, v: ValueId, part: Option<i64>) -> Result<HeadView, LowerError> {
     let region = k.region;
     let g = region.g;
-    let in_memory: Vec<bool> = (0..g.nodes.len()).map(|i| region.places.contains_key(&ValueId(i))).collect();
-    let view = strided(g, &in_memory, v).filter(|s| s.strides.last().is_some_and(Dim::is_one)).ok_or_else(|| {
-        LowerError::Unsupported { op: "attention".into(), types: g.ty(v).to_string(), why: "an operand is not in memory".into() }
-    })?;
+    let in_memory: Vec<bool> = (0..g.nodes.len())
+        .map(|i| region.places.contains_key(&ValueId(i)))
+        .collect();
+    let view = strided(g, &in_memory, v)
+        .filter(|s| s.strides.last().is_some_and(Dim::is_one))
+        .ok_or_else(|| LowerError::Unsupported {
+            op: "attention".into(),
+            types: g.ty(v).to_string(),
+            why: "an operand is not in memory".into(),
+        })?;
     let s = &view.strides;
     let (base, head) = match part {
         Some(p) => (view.base.clone() + s[2].clone() * Dim::from(p), s[3].clone()),
         None => (view.base.clone(), s[2].clone()),
     };
-    Ok(HeadView { slot: k.read(view.of), base, batch: s[0].clone(), time: s[1].clone(), head })
+    Ok(HeadView {
+        slot: k.read(view.of),
+        base,
+        batch: s[0].clone(),
+        time: s[1].clone(),
+        head,
+    })
 }
 
 /// A result [B, T, H, d] (or one part of a packed one).
@@ -58,7 +70,13 @@ fn heads_result(k: &mut KernelBuilder, v: ValueId, i: usize, part: Option<i64>) 
         Some(p) => (strides[2].clone() * Dim::from(p), strides[3].clone()),
         None => (Dim::from(0), strides[2].clone()),
     };
-    HeadView { slot, base, batch: strides[0].clone(), time: strides[1].clone(), head }
+    HeadView {
+        slot,
+        base,
+        batch: strides[0].clone(),
+        time: strides[1].clone(),
+        head,
+    }
 }
 
 /// The forward kernel's description. `at` is the node whose results it writes; without one, `out` and the log-sum-exp are
@@ -70,7 +88,13 @@ fn attention(
     at: Option<ValueId>,
 ) -> Result<kernel::Attention, LowerError> {
     let g = k.region.g;
-    let part = |i: usize| if op.packed { (args[0], Some(i as i64)) } else { (args[i], None) };
+    let part = |i: usize| {
+        if op.packed {
+            (args[0], Some(i as i64))
+        } else {
+            (args[i], None)
+        }
+    };
     let mut view = |i: usize| {
         let (v, p) = part(i);
         heads(k, v, p)
@@ -80,7 +104,11 @@ fn attention(
     let shape = op.heads_type(g.ty(args[0])).shape;
     let constant = |d: &Dim| d.as_const().expect("infer checked heads and width");
     let lengths = k.read(args[n]);
-    let dropout = op.dropout.map(|site| kernel::AttentionDropout { rate: k.read(args[n + 1]), seed: k.read(args[n + 2]), site });
+    let dropout = op.dropout.map(|site| kernel::AttentionDropout {
+        rate: k.read(args[n + 1]),
+        seed: k.read(args[n + 2]),
+        site,
+    });
     let (out, lse) = match at {
         Some(node) => (heads_result(k, node, 0, None), result(k, node, 1)),
         None => (heads(k, args[op.operands()], None)?, k.read(args[op.operands() + 1])),
@@ -111,7 +139,15 @@ fn attention_grad(region: &Region, b: &mut Builder, v: ValueId, op: &ops::Attent
         false => heads_result(&mut k, v, i, None),
     };
     let (dq, dk, dv) = (part(0), part(1), part(2));
-    Ok(k.launch(b, "attention_grad", |_| Body::AttentionGrad(Box::new(kernel::AttentionGrad { forward, d_out, dq, dk, dv }))))
+    Ok(k.launch(b, "attention_grad", |_| {
+        Body::AttentionGrad(Box::new(kernel::AttentionGrad {
+            forward,
+            d_out,
+            dq,
+            dk,
+            dv,
+        }))
+    }))
 }
 
 fn scatter(region: &Region, b: &mut Builder, v: ValueId, op: &ops::Scatter) -> Step {

@@ -21,16 +21,35 @@ pub fn emit(region: &Region, b: &mut Builder, v: ValueId, r: &Repeat) -> Result<
         let ty = r.body.ty(*input);
         if i < r.carries {
             let carry = carry_place(region, b, v, i);
-            steps.push(region.copy(b, args[i], &Dest { place: carry.clone(), accumulate: false }));
+            steps.push(region.copy(
+                b,
+                args[i],
+                &Dest {
+                    place: carry.clone(),
+                    accumulate: false,
+                },
+            ));
             let out = r.body.outputs[i].1;
             if root(&r.body, out) != *input {
                 let next = Place::whole(b.buffer(BufferKind::Temp, ty.dtype, numel(&ty.shape)));
-                dests.push((out, Dest { place: next.clone(), accumulate: false }));
+                dests.push((
+                    out,
+                    Dest {
+                        place: next.clone(),
+                        accumulate: false,
+                    },
+                ));
                 back.push((*input, next, carry.clone()));
             }
             places.insert(*input, carry);
         } else if i < r.carries + r.stacked {
-            places.insert(*input, Place { layer_stride: numel(&ty.shape), ..operand });
+            places.insert(
+                *input,
+                Place {
+                    layer_stride: numel(&ty.shape),
+                    ..operand
+                },
+            );
         } else {
             places.insert(*input, operand);
         }
@@ -39,7 +58,10 @@ pub fn emit(region: &Region, b: &mut Builder, v: ValueId, r: &Repeat) -> Result<
         let Some(result) = result_value(g, v, i) else { continue };
         let slice = numel(r.body.shape(*out));
         for dest in region.dests(result) {
-            let place = Place { layer_stride: slice.clone(), ..dest.place };
+            let place = Place {
+                layer_stride: slice.clone(),
+                ..dest.place
+            };
             dests.push((*out, Dest { place, ..dest }));
         }
     }
@@ -48,7 +70,12 @@ pub fn emit(region: &Region, b: &mut Builder, v: ValueId, r: &Repeat) -> Result<
         body.push(hand_over(b, r, input, from, to));
     }
     let keep = r.keep.then(|| region.place(root(g, args[args.len() - 1])).operand());
-    steps.push(Step::Loop { count: r.count, reverse: r.reverse, keep, body });
+    steps.push(Step::Loop {
+        count: r.count,
+        reverse: r.reverse,
+        keep,
+        body,
+    });
     Ok(steps)
 }
 
@@ -57,7 +84,14 @@ fn hand_over(b: &mut Builder, r: &Repeat, input: ValueId, from: Place, to: Place
     let mut copy = ir::graph::Graph::default();
     let x = copy.input("carry", r.body.ty(input).clone());
     let region = Region::new(&copy, BTreeMap::from([(x, from)]));
-    region.copy(b, x, &Dest { place: to, accumulate: false })
+    region.copy(
+        b,
+        x,
+        &Dest {
+            place: to,
+            accumulate: false,
+        },
+    )
 }
 
 /// Where a carry lives: the place of the result if there is one.
@@ -67,5 +101,9 @@ fn carry_place(region: &Region, b: &mut Builder, v: ValueId, i: usize) -> Place 
     }
     let ty = &region.g.node(v).types[i];
     let buffer = b.buffer(BufferKind::Temp, ty.dtype, numel(&ty.shape));
-    Place { buffer, offset: Dim::from(0), layer_stride: Dim::from(0) }
+    Place {
+        buffer,
+        offset: Dim::from(0),
+        layer_stride: Dim::from(0),
+    }
 }

@@ -66,8 +66,14 @@ fn graph(model: &frontend::Model, program: &str) -> Graph {
 
 /// The layer of the encoder.
 fn body(g: &Graph) -> &Graph {
-    let node = g.nodes.iter().find(|n| matches!(n.op, Op::Repeat(_))).expect("the encoder is a repeat");
-    let Op::Repeat(r) = &node.op else { unreachable!("found above") };
+    let node = g
+        .nodes
+        .iter()
+        .find(|n| matches!(n.op, Op::Repeat(_)))
+        .expect("the encoder is a repeat");
+    let Op::Repeat(r) = &node.op else {
+        unreachable!("found above")
+    };
     &r.body
 }
 

@@ -4,7 +4,9 @@ use runtime::exec::Native;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let native = std::env::current_exe().map_err(|e| e.to_string()).and_then(|p| Native::open(&p).map_err(|e| e.to_string()));
+    let native = std::env::current_exe()
+        .map_err(|e| e.to_string())
+        .and_then(|p| Native::open(&p).map_err(|e| e.to_string()));
     match native {
         Ok(native) => runtime::cli::main_with(&native),
         Err(e) => {
