@@ -17,7 +17,7 @@ help:
 demo:
 	scripts/demo.sh
 
-# Tests that run the commands themselves find them in target/debug; cargo test alone does not build them.
+# tests/tests/executable.rs runs the commands themselves, out of target/debug; cargo test alone does not build them.
 test: setup
 	cargo build --workspace --bins
 	cargo test --workspace

@@ -55,16 +55,29 @@ fn program(o: &Output, p: &Program, env: &Env, text: &mut String) {
     let mut all = vec![];
     launches(&p.steps, 1, &mut all);
     let _ = writeln!(text, "  {} launches", all.iter().map(|(_, n)| n).sum::<i64>());
-    let _ = writeln!(text, "  {:<24} {:>6} {:>12} {:>12}", "kernel", "times", "MFLOP", "MB");
+    let _ = writeln!(
+        text,
+        "  {:<18} {:>6} {:>12} {:>12}  what",
+        "kernel", "times", "MFLOP", "MB"
+    );
     let (mut flops, mut bytes) = (0.0, 0.0);
-    for (l, times) in all {
-        let k = &o.artifact.kernels[l.kernel];
+    let mut rest = all.as_slice();
+    while let Some((first, times)) = rest.first() {
+        // The same kernel several times in a row is one line.
+        let same = rest
+            .iter()
+            .take_while(|(l, n)| l.kernel == first.kernel && n == times)
+            .count();
+        rest = &rest[same..];
+        let times = times * same as i64;
+        let k = &o.artifact.kernels[first.kernel];
         let (f, b) = (value(&k.flops), value(&k.bytes));
         flops += f * times as f64;
         bytes += b * times as f64;
+        let what = named_sizes(o, &ir::kernel_describe::describe(&o.kernels.list[first.kernel].1));
         let _ = writeln!(
             text,
-            "  {:<24} {:>6} {:>12.3} {:>12.3}",
+            "  {:<18} {:>6} {:>12.3} {:>12.3}  {what}",
             k.name,
             times,
             f / 1e6,
@@ -72,20 +85,43 @@ fn program(o: &Output, p: &Program, env: &Env, text: &mut String) {
         );
     }
     let _ = writeln!(text, "  total: {:.3} GFLOP, {:.3} GB", flops / 1e9, bytes / 1e9);
-    match runtime::exec::temporaries(&o.artifact, p, env) {
-        Ok(n) => {
-            let temps = p.buffers.iter().filter(|b| b.kind == BufferKind::Temp);
-            let apart: f64 = temps.clone().map(|b| value(&b.elements) * b.dtype.bytes() as f64).sum();
-            let _ = writeln!(
-                text,
-                "  memory plan: {} buffers, {:.1} MiB apart, {:.1} MiB planned",
-                temps.count(),
-                apart / 1048576.0,
-                n as f64 / 1048576.0
-            );
-        }
+    memory(o, p, env, text);
+}
+
+/// Sizes by the names that the model gives them.
+fn named_sizes(o: &Output, text: &str) -> String {
+    o.artifact
+        .dims
+        .iter()
+        .fold(text.to_string(), |t, (name, d)| t.replace(&d.to_string(), name))
+}
+
+/// The plan, with the largest buffers and when they matter.
+fn memory(o: &Output, p: &Program, env: &Env, text: &mut String) {
+    let planned = match runtime::exec::temporaries(&o.artifact, p, env) {
+        Ok(n) => n as f64,
         Err(e) => {
             let _ = writeln!(text, "  memory plan: {e}");
+            return;
         }
+    };
+    let size = |b: &ir::artifact::Buffer| b.elements.eval(env).unwrap_or(0) as f64 * b.dtype.bytes() as f64;
+    let mut temps: Vec<_> = p.buffers.iter().filter(|b| b.kind == BufferKind::Temp).collect();
+    let apart: f64 = temps.iter().map(|b| size(b)).sum();
+    let mib = |n: f64| n / 1048576.0;
+    let (count, apart, planned) = (temps.len(), mib(apart), mib(planned));
+    let _ = writeln!(
+        text,
+        "  memory plan: {count} buffers, {apart:.1} MiB apart, {planned:.1} MiB planned; the largest:"
+    );
+    temps.sort_by(|a, b| size(b).total_cmp(&size(a)));
+    for b in temps.iter().take(8) {
+        let (elements, (first, last)) = (named_sizes(o, &b.elements.to_string()), b.live);
+        let _ = writeln!(
+            text,
+            "    {:>9.2} MiB, steps {first} to {last}: {} {elements}",
+            mib(size(b)),
+            b.dtype.name()
+        );
     }
 }

@@ -93,7 +93,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Check { file, set } => print(&frontend::check_report(&load(&file, &set)?)),
+        Command::Check { file, set } => print(&frontend::check_report(&with_all_settings(load(&file, &set)?)?)),
         Command::Explain {
             file,
             target: Backend::Cpu,
@@ -160,6 +160,14 @@ fn pairs(set: &[String]) -> Result<Vec<(String, String)>> {
 
 fn load(file: &Path, set: &[String]) -> Result<Model> {
     frontend::load(file, &pairs(set)?).map_err(|d| d.to_string())
+}
+
+/// The model with every setting of its commands, those that its recipes leave at the runtime's default included.
+fn with_all_settings(mut model: Model) -> Result<Model> {
+    for (command, recipe) in &mut model.recipes {
+        *recipe = runtime::settings::complete(command, recipe).map_err(error)?;
+    }
+    Ok(model)
 }
 
 /// Two clips of 10 s with a third of the frames masked, unless told otherwise.

@@ -114,38 +114,47 @@ pub fn show(value: &SettingValue) -> String {
     }
 }
 
+/// Every setting of a command by name: the defaults, a recipe's own over them.
+///
+/// # Errors
+/// Where a recipe gives a setting another kind of value.
+pub fn complete(command: &str, recipe: &[Setting]) -> Result<Vec<Setting>, Error> {
+    let mut list: Vec<Setting> = known(command)
+        .map(|(name, value, doc)| Setting {
+            name: name.to_string(),
+            value: value(),
+            doc: doc.to_string(),
+        })
+        .collect();
+    for own in recipe {
+        match list.iter_mut().find(|s| s.name == own.name) {
+            Some(s) if kind(&s.value) == kind(&own.value) => {
+                s.value = own.value.clone();
+                if !own.doc.is_empty() {
+                    s.doc = own.doc.clone();
+                }
+            }
+            Some(s) => {
+                let want = kind(&s.value);
+                return Err(Error::Setting(format!(
+                    "`{}` of the model's recipe must be {want}",
+                    own.name
+                )));
+            }
+            None => list.push(own.clone()),
+        }
+    }
+    list.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(list)
+}
+
 impl Settings {
     /// Defaults of a command, the model's own recipe over them.
     pub fn new(artifact: &Artifact, command: &str) -> Result<Settings, Error> {
-        let mut list: Vec<Setting> = known(command)
-            .map(|(name, value, doc)| Setting {
-                name: name.to_string(),
-                value: value(),
-                doc: doc.to_string(),
-            })
-            .collect();
-        for own in artifact.recipes.get(command).into_iter().flatten() {
-            match list.iter_mut().find(|s| s.name == own.name) {
-                Some(s) if kind(&s.value) == kind(&own.value) => {
-                    s.value = own.value.clone();
-                    if !own.doc.is_empty() {
-                        s.doc = own.doc.clone();
-                    }
-                }
-                Some(s) => {
-                    let want = kind(&s.value);
-                    return Err(Error::Setting(format!(
-                        "`{}` of the model's recipe must be {want}",
-                        own.name
-                    )));
-                }
-                None => list.push(own.clone()),
-            }
-        }
-        list.sort_by(|a, b| a.name.cmp(&b.name));
+        let own = artifact.recipes.get(command).map(Vec::as_slice).unwrap_or_default();
         Ok(Settings {
             command: command.into(),
-            list,
+            list: complete(command, own)?,
         })
     }
 
