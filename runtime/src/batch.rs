@@ -22,7 +22,7 @@ use crate::masks::{Spans, check_rows, draw_keep, draw_negatives, draw_spans};
 use crate::random::{Purpose, Stream};
 use crate::session::Tensor;
 use crate::settings::Settings;
-use ir::artifact::{Port, Program};
+use ir::artifact::{Artifact, Port, Program};
 use ir::scalar::DType;
 
 /// Inputs by name.
@@ -236,6 +236,18 @@ pub fn constant(program: &Program, port: &Port, axis: usize) -> Result<usize, Er
             format!("axis {axis} of the input `{}` must be fixed", port.name),
         )
     })
+}
+
+/// Classes of the model's head, where it has one.
+pub fn classes(artifact: &Artifact) -> Option<usize> {
+    let head = artifact.params.iter().find(|p| p.name == "lm_head.weight");
+    let logits = || {
+        let ports = artifact.programs.iter().flat_map(|p| &p.outputs);
+        ports
+            .filter(|p| p.name == "logits")
+            .find_map(|p| p.shape.last()?.as_const())
+    };
+    head.map(|p| p.shape[0]).or_else(logits).map(|n| n as usize)
 }
 
 /// Clips side by side, padded with zeros.

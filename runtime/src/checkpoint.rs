@@ -12,7 +12,7 @@ use crate::atomic::{Piece, Values, create_dir, sync_dir, sync_file, write_tensor
 use crate::data::Position;
 use crate::error::Error;
 use crate::session::Session;
-use crate::weights::TensorFile;
+use crate::weights::{TensorFile, difference};
 use ir::artifact::{Artifact, Param, SettingValue};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,6 +35,10 @@ pub struct State {
     pub settings: BTreeMap<String, SettingValue>,
     /// Of the training data.
     pub fingerprint: u64,
+    /// Constants the model was compiled with.
+    pub constants: BTreeMap<String, f64>,
+    /// config.json of the model, empty where it has none: what no parameter's shape tells, such as the number of heads.
+    pub config: String,
 }
 
 /// A run folder that this process alone writes to.
@@ -126,7 +130,7 @@ impl Run {
     }
 
     /// Restores the newest sound checkpoint; damaged ones are reported through `warn` and passed over. `None` where there
-    /// is none at all.
+    /// is none at all. A checkpoint of another command or another model is an error, before anything is written.
     pub fn restore(
         &self,
         session: &mut dyn Session,
@@ -135,15 +139,14 @@ impl Run {
     ) -> Result<Option<State>, Error> {
         let mut last = None;
         for (_, path) in self.checkpoints()? {
-            match read_checkpoint(&path, session) {
-                Ok(state) if state.command != command => {
-                    let remedy = "choose another folder with --out";
-                    return Err(Error::run(
-                        &self.dir,
-                        format!("it holds a run of `{}`", state.command),
-                        remedy,
-                    ));
+            let restored = match open_checkpoint(&path) {
+                Ok(saved) => {
+                    self.check(&saved, session.artifact(), command)?;
+                    fill_session(&saved, &path, session).map(|()| saved.state)
                 }
+                Err(e) => Err(e),
+            };
+            match restored {
                 Ok(state) => return Ok(Some(state)),
                 Err(e) => {
                     warn(format!("checkpoint passed over: {e}"));
@@ -153,6 +156,63 @@ impl Run {
         }
         last.map_or(Ok(None), Err)
     }
+
+    /// Fails where a checkpoint is of another command or another model than the one that would go on with it.
+    fn check(&self, saved: &Saved, artifact: &Artifact, command: &str) -> Result<(), Error> {
+        if saved.state.command != command {
+            let what = format!("it holds a run of `{}`", saved.state.command);
+            return Err(Error::run(&self.dir, what, "choose another folder with --out"));
+        }
+        match other_model(saved, artifact, command) {
+            None => Ok(()),
+            Some(what) => Err(Error::run(
+                &self.dir,
+                format!("it was begun with another model: {what}"),
+                "resume with the executable that began it, or begin anew with another --out",
+            )),
+        }
+    }
+}
+
+/// A checkpoint as it lies on disk.
+struct Saved {
+    state: State,
+    weights: TensorFile,
+    moments: TensorFile,
+}
+
+/// What first differs between a checkpoint's model and a compiled one.
+fn other_model(saved: &Saved, artifact: &Artifact, command: &str) -> Option<String> {
+    let told = |v: Option<&f64>| v.map_or("absent".to_string(), |v| v.to_string());
+    let (then, now) = (&saved.state.constants, &artifact.constants);
+    for name in then.keys().chain(now.keys()) {
+        let (a, b) = (then.get(name), now.get(name));
+        if a.map(|v| v.to_bits()) != b.map(|v| v.to_bits()) {
+            return Some(format!(
+                "the constant `{name}` is {} there and {} here",
+                told(a),
+                told(b)
+            ));
+        }
+    }
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    let config = artifact.export.get(command).and_then(|t| json(t));
+    if let Some((field, a, b)) = json(&saved.state.config).and_then(|then| difference(&then, &config?)) {
+        return Some(format!("`{field}` is {a} there and {b} here"));
+    }
+    for p in &artifact.params {
+        let shape: Vec<usize> = p.shape.iter().map(|d| *d as usize).collect();
+        match saved.weights.shape(&p.name) {
+            None => return Some(format!("the parameter `{}` is absent there", p.name)),
+            Some(own) if own != shape => {
+                return Some(format!("`{}` has the shape {own:?} there and {shape:?} here", p.name));
+            }
+            Some(_) => {}
+        }
+    }
+    let names = saved.weights.names();
+    let unknown = names.iter().find(|n| artifact.params.iter().all(|p| p.name != **n));
+    unknown.map(|n| format!("the parameter `{n}` is absent here"))
 }
 
 fn remove(dir: &Path) -> Result<(), Error> {
@@ -190,21 +250,24 @@ fn write_checkpoint(dir: &Path, session: &mut dyn Session, state: &State) -> Res
     sync_dir(dir)
 }
 
-fn read_checkpoint(dir: &Path, session: &mut dyn Session) -> Result<State, Error> {
+fn open_checkpoint(dir: &Path) -> Result<Saved, Error> {
     let path = dir.join(STATE);
     let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
     let state: State = postcard::from_bytes(&bytes)
         .map_err(|e| Error::run(&path, format!("it cannot be read ({e})"), "remove this checkpoint"))?;
+    Ok(Saved {
+        state,
+        weights: TensorFile::open(&dir.join(WEIGHTS))?,
+        moments: TensorFile::open(&dir.join(MOMENTS))?,
+    })
+}
+
+fn fill_session(saved: &Saved, dir: &Path, session: &mut dyn Session) -> Result<(), Error> {
     let artifact = session.artifact().clone();
-    let (weights, moments) = (
-        TensorFile::open(&dir.join(WEIGHTS))?,
-        TensorFile::open(&dir.join(MOMENTS))?,
-    );
-    fill(&artifact, &weights, "", dir, session.params())?;
+    fill(&artifact, &saved.weights, "", dir, session.params())?;
     let (first, second) = session.moments();
-    fill(&artifact, &moments, "first.", dir, first)?;
-    fill(&artifact, &moments, "second.", dir, second)?;
-    Ok(state)
+    fill(&artifact, &saved.moments, "first.", dir, first)?;
+    fill(&artifact, &saved.moments, "second.", dir, second)
 }
 
 fn fill(artifact: &Artifact, file: &TensorFile, prefix: &str, dir: &Path, arena: &mut [f32]) -> Result<(), Error> {
@@ -234,10 +297,13 @@ mod tests {
             position: Position {
                 epoch: 1,
                 batch: update,
+                part: 0,
             },
             best: Some(vec![0.1 + 0.2, 1e-300]),
             settings: [("lr".to_string(), SettingValue::Number(1.0 / 3.0))].into(),
             fingerprint: u64::MAX,
+            constants: BTreeMap::new(),
+            config: String::new(),
         }
     }
 
@@ -274,6 +340,39 @@ mod tests {
             .unwrap();
         assert_eq!((back.update, other.params()[0], warned.len()), (2, 2.0 / 3.0, 1));
         assert!(run.restore(&mut other, "finetune", &mut |_| ()).is_err());
+    }
+
+    #[test]
+    fn another_model_does_not_go_on_with_a_run() {
+        let tmp = tempfile::tempdir().unwrap();
+        let run = Run::open(tmp.path(), false).unwrap();
+        let mut began = state(1);
+        began.constants.insert("heads".into(), 2.0);
+        began.config = r#"{"num_attention_heads": 2}"#.into();
+        let mut same = FakeSession::default();
+        same.artifact.constants = began.constants.clone();
+        run.save(&mut same, &began, 2).unwrap();
+        let refused = |change: &dyn Fn(&mut Artifact)| {
+            let mut other = FakeSession::default();
+            other.artifact.constants = began.constants.clone();
+            change(&mut other.artifact);
+            let outcome = run.restore(&mut other, "pretrain", &mut |w| panic!("{w}"));
+            outcome.err().map(|e| e.to_string()).unwrap_or_default()
+        };
+        assert_eq!(refused(&|_| ()), "");
+        let error = refused(&|a| a.constants = [("heads".to_string(), 4.0)].into());
+        assert!(
+            error.contains("`heads` is 2 there and 4 here") && error.contains("--out"),
+            "{error}"
+        );
+        let config = r#"{"num_attention_heads": 4}"#;
+        let error = refused(&|a| a.export = [("pretrain".to_string(), config.to_string())].into());
+        assert!(error.contains("num_attention_heads"), "{error}");
+        // Fewer layers: all of its own parameters are there.
+        let error = refused(&|a| drop(a.params.pop()));
+        assert!(error.contains("`lm_head.weight` is absent here"), "{error}");
+        let error = refused(&|a| a.params[0].shape = vec![2]);
+        assert!(error.contains("[3] there and [2] here"), "{error}");
     }
 
     #[test]

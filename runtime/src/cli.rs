@@ -157,7 +157,7 @@ pub fn main_with(runner: &dyn Runner) -> ExitCode {
     match run(runner, Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e}");
+            crate::log::tell(&format!("error: {e}"));
             ExitCode::FAILURE
         }
     }
@@ -284,7 +284,7 @@ fn transcribe(session: &mut dyn Session, args: TranscribeArgs) -> Result<(), Err
             // The others may be sound.
             Err(e) => {
                 failed += 1;
-                eprintln!("error: {e}");
+                crate::log::tell(&format!("error: {e}"));
             }
         }
     }

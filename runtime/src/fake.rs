@@ -91,7 +91,7 @@ pub fn artifact() -> Artifact {
 }
 
 pub struct FakeSession {
-    artifact: Artifact,
+    pub artifact: Artifact,
     params: Vec<f32>,
     grads: Vec<f32>,
     first: Vec<f32>,

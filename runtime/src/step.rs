@@ -1,7 +1,7 @@
 //! One step on given tensors: the window through which losses and gradients are compared with other implementations.
 
 use crate::atomic::{Piece, Values, write_tensors};
-use crate::batch::{Inputs, constant, mask, masked_index, scalar};
+use crate::batch::{Inputs, classes, constant, mask, masked_index, scalar};
 use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::masks::{check_rows, draw_keep};
@@ -66,6 +66,7 @@ pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
         program,
         settings: &settings,
         geometry: Geometry::new(&artifact)?,
+        classes: classes(&artifact),
     };
     let inputs = given.inputs()?;
     session.grads().fill(0.0);
@@ -104,6 +105,7 @@ struct Given<'a> {
     program: &'a Program,
     settings: &'a Settings,
     geometry: Geometry,
+    classes: Option<usize>,
 }
 
 impl Given<'_> {
@@ -134,6 +136,9 @@ impl Given<'_> {
         let Some(values) = self.file.floats(name)? else {
             return Ok(None);
         };
+        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+            return Err(self.wrong(format!("element {at} of `{name}` is {}", values[at])));
+        }
         Ok(Some(Tensor::f32(self.file.shape(name).unwrap_or_default(), values)))
     }
 
@@ -156,6 +161,9 @@ impl Given<'_> {
             )));
         }
         let frames: Vec<usize> = list.iter().map(|n| self.geometry.frames(*n as usize)).collect();
+        if let Some(b) = frames.iter().position(|n| *n == 0) {
+            return Err(self.wrong(format!("clip {b} has {} samples, too few for a frame", list[b])));
+        }
         let hidden = self.hidden(rows, self.geometry.frames(samples), &frames)?;
         let fill = |port: &Port| {
             self.input(port, &wave, &lengths, &hidden)
@@ -194,7 +202,36 @@ impl Given<'_> {
             )));
         }
         check_rows(&hidden, frames)?;
+        let contrasts = self.program.inputs.iter().any(|p| p.name == "negatives");
+        if let Some(b) = hidden.iter().position(|h| contrasts && h.is_empty()) {
+            return Err(self.wrong(format!("`mask` hides no frame of clip {b}")));
+        }
         Ok(hidden)
+    }
+
+    fn labels(&self, rows: usize) -> Result<Tensor, Error> {
+        let own = self
+            .ints("labels", 2)?
+            .ok_or_else(|| self.wrong("it has no `labels`"))?;
+        if own.shape[0] != rows {
+            return Err(self.wrong(format!("`labels` has {} rows for {rows} clips", own.shape[0])));
+        }
+        let values = own.as_i32().unwrap_or_default();
+        for (b, row) in values.chunks(own.shape[1].max(1)).enumerate() {
+            let used = row.iter().position(|l| *l < 0).unwrap_or(row.len());
+            if let Some(after) = row[used..].iter().find(|l| **l >= 0) {
+                let what = format!("`labels` of clip {b} has {after} after padding, which may only come last");
+                return Err(self.wrong(what));
+            }
+            let beyond = |l: &&i32| self.classes.is_some_and(|n| **l as usize >= n);
+            if let Some(bad) = row[..used].iter().find(beyond) {
+                let classes = self.classes.unwrap_or_default();
+                return Err(self.wrong(format!(
+                    "`labels` of clip {b} has {bad}, and the model has {classes} classes"
+                )));
+            }
+        }
+        Ok(own)
     }
 
     fn input(&self, port: &Port, wave: &Tensor, lengths: &Tensor, hidden: &[Vec<usize>]) -> Result<Tensor, Error> {
@@ -207,7 +244,7 @@ impl Given<'_> {
             "lengths" => lengths.clone(),
             "mask" => mask(hidden, self.geometry.frames(wave.shape[1])),
             "masked_index" => masked_index(hidden),
-            "negatives" => self.negatives(hidden, most)?,
+            "negatives" => self.negatives(port, hidden, most)?,
             "gumbel" => {
                 let shape = [rows, most, fixed(2)?, fixed(3)?];
                 match self.floats("gumbel")? {
@@ -222,17 +259,13 @@ impl Given<'_> {
             "temperature" => {
                 let own = self.floats("temperature")?.and_then(|t| t.as_f32()?.first().copied());
                 let start = self.settings.scalar("temperature_start").unwrap_or(1.0) as f32;
-                Tensor::f32(&[1], vec![own.unwrap_or(start)])
-            }
-            "labels" => {
-                let own = self
-                    .ints("labels", 2)?
-                    .ok_or_else(|| self.wrong("it has no `labels`"))?;
-                if own.shape[0] != rows {
-                    return Err(self.wrong(format!("`labels` has {} rows for {rows} clips", own.shape[0])));
+                let temperature = own.unwrap_or(start);
+                if temperature <= 0.0 {
+                    return Err(self.wrong(format!("`temperature` is {temperature} and must be above 0")));
                 }
-                own
+                Tensor::f32(&[1], vec![temperature])
             }
+            "labels" => self.labels(rows)?,
             "channel_mask" => {
                 let shape = [rows, fixed(1)?];
                 match self.ints("channel_mask", 2)? {
@@ -257,7 +290,7 @@ impl Given<'_> {
         })
     }
 
-    fn negatives(&self, hidden: &[Vec<usize>], most: usize) -> Result<Tensor, Error> {
+    fn negatives(&self, port: &Port, hidden: &[Vec<usize>], most: usize) -> Result<Tensor, Error> {
         let own = self
             .ints("negatives", 3)?
             .ok_or_else(|| self.wrong("it has no `negatives`"))?;
@@ -269,7 +302,17 @@ impl Given<'_> {
             );
             return Err(self.wrong(what));
         }
+        if let Some(fixed) = port
+            .shape
+            .get(2)
+            .and_then(|d| d.as_const())
+            .filter(|k| *k as usize != count)
+        {
+            return Err(self.wrong(format!("`negatives` has {count} per frame and the model takes {fixed}")));
+        }
         let values = own.as_i32().unwrap_or_default();
+        // What lies beyond a clip's hidden frames is padding, whatever the file has there.
+        let mut clean = vec![-1; values.len()];
         for (b, row) in hidden.iter().enumerate() {
             let used = &values[b * most * count..][..row.len() * count];
             if let Some(bad) = used.iter().find(|n| **n < 0 || **n as usize >= row.len()) {
@@ -279,7 +322,94 @@ impl Given<'_> {
                 );
                 return Err(self.wrong(what));
             }
+            clean[b * most * count..][..used.len()].copy_from_slice(used);
         }
-        Ok(own)
+        Ok(Tensor::i32(&own.shape, clean))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::FakeSession;
+
+    fn stepped(dir: &Path, name: &str, pieces: Vec<(&str, Piece)>) -> Result<(), String> {
+        let batch = dir.join("batch.safetensors");
+        let wave: Vec<f32> = (0..120).map(|i| (i as f32).sin()).collect();
+        let values = Values::F32(&wave);
+        let mut all = vec![(
+            "wave".to_string(),
+            Piece {
+                shape: vec![2, 60],
+                values,
+            },
+        )];
+        all.extend(pieces.into_iter().map(|(n, p)| (n.to_string(), p)));
+        write_tensors(&batch, all).unwrap();
+        let options = Options {
+            weights: dir.into(),
+            batch,
+            out: dir.join("out"),
+            program: Some(name.into()),
+            ..Options::default()
+        };
+        step(&mut FakeSession::default(), &options).map_err(|e| e.to_string())
+    }
+
+    /// Weights with every parameter but those that start with `without`.
+    fn weights(dir: &Path, without: &str) {
+        let zeros = vec![0f32; 64];
+        let artifact = crate::fake::artifact();
+        let kept = artifact.params.iter().filter(|p| !p.name.starts_with(without));
+        let piece = |p: &ir::artifact::Param| Piece {
+            shape: p.shape.iter().map(|d| *d as usize).collect(),
+            values: Values::F32(&zeros[..p.len()]),
+        };
+        let pieces = kept.map(|p| (p.name.clone(), piece(p))).collect();
+        write_tensors(&dir.join(crate::weights::MODEL), pieces).unwrap();
+    }
+
+    #[test]
+    fn labels_beyond_the_head_and_padding_between_them_are_refused() {
+        let tmp = tempfile::tempdir().unwrap();
+        weights(tmp.path(), "quantizer");
+        let with = |labels: &[i32; 6]| {
+            let values = Values::I32(labels);
+            let shape = vec![2, 3];
+            stepped(tmp.path(), "finetune", vec![("labels", Piece { shape, values })])
+        };
+        with(&[5, 31, -100, 7, -100, -100]).unwrap();
+        let error = with(&[5, 32, -100, 7, 7, 7]).unwrap_err();
+        assert!(
+            error.contains("clip 0 has 32") && error.contains("32 classes"),
+            "{error}"
+        );
+        let error = with(&[5, 6, 7, 7, -100, 7]).unwrap_err();
+        assert!(error.contains("clip 1") && error.contains("padding"), "{error}");
+    }
+
+    #[test]
+    fn a_temperature_or_mask_that_gives_no_number_is_refused() {
+        let tmp = tempfile::tempdir().unwrap();
+        weights(tmp.path(), "lm_head");
+        let with = |temperature: f32, mask: &[i32; 10]| {
+            let temperature = [temperature];
+            let own = |shape: &[usize], values| Piece {
+                shape: shape.to_vec(),
+                values,
+            };
+            let pieces = vec![
+                ("mask", own(&[2, 5], Values::I32(mask))),
+                ("negatives", own(&[2, 2, 5], Values::I32(&[0; 20]))),
+                ("temperature", own(&[1], Values::F32(&temperature))),
+            ];
+            stepped(tmp.path(), "pretrain", pieces)
+        };
+        let mask = [1, 1, 0, 0, 0, 0, 1, 1, 0, 0];
+        with(0.5, &mask).unwrap();
+        assert!(with(0.0, &mask).unwrap_err().contains("above 0"));
+        assert!(with(f32::NAN, &mask).unwrap_err().contains("NaN"));
+        let error = with(0.5, &[1, 1, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap_err();
+        assert!(error.contains("hides no frame of clip 1"), "{error}");
     }
 }

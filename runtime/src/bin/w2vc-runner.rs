@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match native {
         Ok(native) => runtime::cli::main_with(&native),
         Err(e) => {
-            eprintln!("error: {e}");
+            runtime::log::tell(&format!("error: {e}"));
             ExitCode::FAILURE
         }
     }

@@ -22,6 +22,8 @@ pub struct Position {
     pub epoch: u64,
     /// Batch within the epoch.
     pub batch: u64,
+    /// Part of a batch whose clips turned out too long to go together.
+    pub part: u64,
 }
 
 /// One batch: the clips, and the most samples each may keep.
@@ -93,6 +95,7 @@ impl Batcher {
                     position: Position {
                         epoch,
                         batch: batch as u64,
+                        part: 0,
                     },
                     clips,
                     crop,
@@ -103,6 +106,8 @@ impl Batcher {
 
     /// Plans from a place on, epoch after epoch without end (none at all where there are no clips).
     pub fn from(self, start: Position) -> impl Iterator<Item = Plan> + Send {
+        // A plan is made whole; the loader passes over the parts before the start.
+        let start = Position { part: 0, ..start };
         let epochs = if self.lengths.is_empty() {
             start.epoch..start.epoch
         } else {

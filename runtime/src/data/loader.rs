@@ -30,9 +30,9 @@ pub struct Loaded {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Task {
     pub seed: u64,
-    /// Clips found shorter than this, whatever a manifest said, are skipped.
+    /// Clips found shorter than this, whatever a header said, are skipped.
     pub min_samples: usize,
-    /// A batch has no more samples than this, padding included, whatever a manifest said.
+    /// A batch has no more samples than this, padding included, whatever a header said.
     pub max_tokens: usize,
     /// All clips of a batch to the length of the shortest.
     pub equal: bool,
@@ -61,8 +61,11 @@ impl Loader {
                 let thread = std::thread::spawn(move || {
                     let mut reader = Reader::default();
                     for (plan, next) in plans {
-                        if send.send(load(&corpus, &plan, next, &mut reader, task)).is_err() {
-                            return; // The trainer has gone.
+                        let parts = load(&corpus, &plan, next, &mut reader, task);
+                        for loaded in parts.into_iter().filter(|l| l.position >= start) {
+                            if send.send(loaded).is_err() {
+                                return; // The trainer has gone.
+                            }
                         }
                     }
                 });
@@ -75,14 +78,18 @@ impl Loader {
     /// The next batch; an error where there are no clips at all.
     pub fn next_batch(&mut self) -> Result<Loaded, Error> {
         let (receive, _) = &self.workers[self.turn];
-        self.turn = (self.turn + 1) % self.workers.len();
-        receive.recv().map_err(|_| {
+        let loaded = receive.recv().map_err(|_| {
             Error::data(
                 "loader",
                 "no clips are left to train on",
                 "check the data and min_samples",
             )
-        })
+        })?;
+        // The parts of one batch come from the same thread.
+        if loaded.next.part == 0 {
+            self.turn = (self.turn + 1) % self.workers.len();
+        }
+        Ok(loaded)
     }
 }
 
@@ -105,7 +112,8 @@ fn with_next(plans: impl Iterator<Item = Plan>) -> impl Iterator<Item = (Plan, P
     })
 }
 
-fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task: Task) -> Loaded {
+/// Decodes a planned batch: one part, or several where headers understated the lengths and it does not fit.
+fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task: Task) -> Vec<Loaded> {
     let (mut clips, mut skipped) = (vec![], vec![]);
     for index in &plan.clips {
         let utterance = &corpus.utterances[*index];
@@ -139,31 +147,45 @@ fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task:
             clip.wave = clip.wave[start..start + crop].to_vec();
         }
     }
-    // Lengths that a manifest understates must not make a batch that does not fit.
-    let (mut count, mut longest) = (0, 0);
-    clips.retain(|clip: &Clip| {
-        let width = longest.max(clip.wave.len());
-        let fits = (count + 1) * width <= task.max_tokens;
-        if fits {
-            (count, longest) = (count + 1, width);
-        } else {
+    // Lengths that a header understates must not make a batch that does not fit: what is left over is one of its own.
+    let (mut parts, mut longest) = (vec![vec![]], 0);
+    for clip in clips {
+        let length = clip.wave.len();
+        if length > task.max_tokens {
             skipped.push(Skipped {
-                path: clip.path.clone(),
+                path: clip.path,
                 reason: format!(
-                    "with its {} samples the batch exceeds max_tokens = {}; correct the manifest or raise the setting",
-                    clip.wave.len(),
+                    "it has {length} samples and max_tokens is {}; cut it or raise the setting",
                     task.max_tokens
                 ),
             });
+            continue;
         }
-        fits
-    });
-    Loaded {
-        position: plan.position,
-        next,
-        clips,
-        skipped,
+        let last = parts.last_mut().expect("there is a first part");
+        let width = length.max(longest);
+        if (last.len() + 1) * width <= task.max_tokens {
+            last.push(clip);
+            longest = width;
+        } else {
+            parts.push(vec![clip]);
+            longest = length;
+        }
     }
+    let count = parts.len() as u64;
+    let part = |i: u64| Position {
+        part: i,
+        ..plan.position
+    };
+    parts
+        .into_iter()
+        .zip(0..)
+        .map(|(clips, i)| Loaded {
+            position: part(i),
+            next: if i + 1 < count { part(i + 1) } else { next },
+            clips,
+            skipped: if i == 0 { std::mem::take(&mut skipped) } else { vec![] },
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -191,11 +213,7 @@ mod tests {
                 (0..n).for_each(|s| w.write_sample((s * (i + 1)) as i16).unwrap());
                 w.finalize().unwrap();
             }
-            corpus.utterances.push(Utterance {
-                path,
-                text: None,
-                samples: Some(n),
-            });
+            corpus.utterances.push(Utterance { path, text: None });
             corpus.lengths.push(n);
         }
         let corpus = Arc::new(corpus);
@@ -231,5 +249,56 @@ mod tests {
             .flat_map(|l| &l.skipped)
             .collect();
         assert!(bad.len() == 1 && bad[0].reason.contains("5.wav"), "{bad:?}");
+    }
+
+    #[test]
+    fn clips_that_do_not_fit_together_come_one_after_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: 16_000,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut corpus = Corpus::default();
+        for (i, n) in [600usize, 500, 400, 1_500].into_iter().enumerate() {
+            let path = dir.path().join(format!("{i}.wav"));
+            let mut w = hound::WavWriter::create(&path, spec).unwrap();
+            (0..n).for_each(|s| w.write_sample(s as i16).unwrap());
+            w.finalize().unwrap();
+            corpus.utterances.push(Utterance { path, text: None });
+            // Far too little, so that all are planned into one batch.
+            corpus.lengths.push(100);
+        }
+        let corpus = Arc::new(corpus);
+        let limits = Limits {
+            max_tokens: 1_000,
+            max_batch: 8,
+            max_crop: usize::MAX,
+            crop_to_shortest: false,
+        };
+        let task = Task {
+            seed: 7,
+            min_samples: 0,
+            max_tokens: 1_000,
+            equal: false,
+            normalize: false,
+        };
+        let loader = |start, threads| {
+            let batcher = Batcher::new(corpus.lengths.clone(), limits, 7, false);
+            Loader::new(corpus.clone(), batcher, start, threads, task)
+        };
+        let mut whole = loader(Position::default(), 2);
+        let parts: Vec<Loaded> = (0..4).map(|_| whole.next_batch().unwrap()).collect();
+        let sizes = |l: &Loaded| l.clips.iter().map(|c| c.wave.len()).collect::<Vec<_>>();
+        assert_eq!((sizes(&parts[0]), sizes(&parts[1])), (vec![600], vec![500, 400]));
+        assert_eq!(
+            (parts[1].next.epoch, parts[1].next.part, sizes(&parts[2])),
+            (1, 0, vec![600])
+        );
+        assert_eq!(parts[0].skipped.len(), 1);
+        // A run may be resumed between them.
+        let rest = loader(parts[0].next, 2).next_batch().unwrap();
+        assert_eq!((rest.position, &rest.clips), (parts[1].position, &parts[1].clips));
     }
 }

@@ -18,8 +18,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Utterance {
     pub path: PathBuf,
     pub text: Option<String>,
-    /// Samples by the manifest, at 16 kHz.
-    pub samples: Option<usize>,
 }
 
 /// A clip that could not be used, and why.
@@ -137,12 +135,7 @@ fn probe_all(utterances: &[Utterance]) -> Vec<Result<usize, Error>> {
         loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
             let Some(u) = utterances.get(i) else { return found };
-            // A manifest's count is believed for planning, once the file is seen to be there.
-            let length = match u.samples {
-                Some(n) if u.path.is_file() => Ok(n),
-                _ => crate::audio::probe(&u.path),
-            };
-            found.push((i, length));
+            found.push((i, crate::audio::probe(&u.path)));
         }
     };
     let mut all: Vec<(usize, Result<usize, Error>)> = std::thread::scope(|scope| {
@@ -154,4 +147,27 @@ fn probe_all(utterances: &[Utterance]) -> Vec<Result<usize, Error>> {
     });
     all.sort_by_key(|(i, _)| *i);
     all.into_iter().map(|(_, n)| n).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_counts_at_the_rate_of_its_recordings() {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: 8_000,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut w = hound::WavWriter::create(dir.path().join("a.wav"), spec).unwrap();
+        (0..500).for_each(|s| w.write_sample(s as i16).unwrap());
+        w.finalize().unwrap();
+        let manifest = dir.path().join("train.tsv");
+        std::fs::write(&manifest, ".\na.wav\t500\ngone.wav\t500\n").unwrap();
+        let (corpus, skipped) = Corpus::open(&manifest).unwrap();
+        assert_eq!((corpus.lengths, skipped.len()), (vec![1_000], 1));
+    }
 }

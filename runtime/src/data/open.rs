@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Lists the utterances of a data set, in a fixed order.
 ///
-/// - `FILE.tsv` whose first line is a folder: a fairseq manifest (`path<TAB>samples`), with texts from `FILE.ltr` where
-///   that is there;
+/// - `FILE.tsv` whose first line is a folder: a fairseq manifest (`path<TAB>samples`, where the samples are at the
+///   recording's own rate and its header is asked instead), with texts from `FILE.ltr` where that is there;
 /// - any other `.tsv` or `.txt` file: `path<TAB>text` per line, paths relative to the file;
 /// - a folder: every recording below it, with texts from `*.trans.txt` (LibriSpeech) or a `.txt` of the same name;
 /// - a recording by itself.
@@ -27,7 +27,6 @@ pub fn open(place: &Path) -> Result<Vec<Utterance>, Error> {
         vec![Utterance {
             path: place.into(),
             text: same_name_text(place)?,
-            samples: None,
         }]
     } else {
         table(place)?
@@ -49,13 +48,15 @@ fn is_audio(path: &Path) -> bool {
 
 fn read(path: &Path) -> Result<String, Error> {
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    String::from_utf8(bytes).map_err(|e| {
+    let text = String::from_utf8(bytes).map_err(|e| {
         Error::data(
             path.display(),
             format!("it is not UTF-8 text ({e})"),
             "save it as UTF-8",
         )
-    })
+    })?;
+    // Some editors put a byte order mark first, which would be taken for part of the first path.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
 }
 
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -79,7 +80,6 @@ fn table(path: &Path) -> Result<Vec<Utterance>, Error> {
             Some((name, label)) if !name.is_empty() => Ok(Utterance {
                 path: base.join(name),
                 text: Some(label.trim().into()),
-                samples: None,
             }),
             _ => Err(Error::data(
                 format!("{}:{line}", path.display()),
@@ -105,8 +105,8 @@ fn manifest(path: &Path, base: &Path, text: &str) -> Result<Vec<Utterance>, Erro
     for (line, l) in rows {
         let parsed = l
             .split_once('\t')
-            .and_then(|(name, n)| Some((name, n.trim().parse::<usize>().ok()?)));
-        let Some((name, samples)) = parsed else {
+            .and_then(|(name, n)| n.trim().parse::<u64>().ok().map(|_| name));
+        let Some(name) = parsed else {
             return Err(Error::data(
                 format!("{}:{line}", path.display()),
                 format!("`{l}` is not `path<TAB>samples`"),
@@ -116,7 +116,6 @@ fn manifest(path: &Path, base: &Path, text: &str) -> Result<Vec<Utterance>, Erro
         found.push(Utterance {
             path: root.join(name),
             text: None,
-            samples: Some(samples),
         });
     }
     let labels = path.with_extension("ltr");
@@ -187,11 +186,7 @@ fn folder(dir: &Path) -> Result<Vec<Utterance>, Error> {
             Some(text) => Some(text.clone()),
             None => same_name_text(&path)?,
         };
-        found.push(Utterance {
-            path,
-            text,
-            samples: None,
-        });
+        found.push(Utterance { path, text });
     }
     Ok(found)
 }
@@ -241,8 +236,7 @@ mod tests {
             plain[1],
             Utterance {
                 path: at("libri").join("c.ogg"),
-                text: None,
-                samples: Some(5)
+                text: None
             }
         );
         put("train.ltr", "H I | Y O U |\n\n");
@@ -250,11 +244,12 @@ mod tests {
             texts(&open(&at("train.tsv")).unwrap()),
             [("b.WAV".into(), Some("HI YOU")), ("c.ogg".into(), Some(""))]
         );
-        put("two.tsv", "libri/b.WAV\tone two\r\nlibri/c.ogg\tthree\n");
+        put("two.tsv", "\u{feff}libri/b.WAV\tone two\r\nlibri/c.ogg\tthree\n");
         assert_eq!(
             texts(&open(&at("two.tsv")).unwrap()),
             [("b.WAV".into(), Some("one two")), ("c.ogg".into(), Some("three"))]
         );
+        assert!(open(&at("two.tsv")).unwrap().iter().all(|u| u.path.is_file()));
     }
 
     #[test]

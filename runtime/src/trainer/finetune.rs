@@ -2,7 +2,7 @@
 
 use super::objective::{Objective, Score, Totals, need, sum_of};
 use super::prepare::{Corpora, Options, Start, limits, train};
-use crate::batch::{Batch, Clips, Occasion, build};
+use crate::batch::{Batch, Clips, Occasion, build, classes as artifact_classes};
 use crate::data::{Clip, Utterance};
 use crate::error::Error;
 use crate::geometry::Geometry;
@@ -77,8 +77,7 @@ fn choose_vocab(artifact: &Artifact, options: &Options) -> Result<Vocab, Error> 
 
 /// Fails where there are more letters than the head has classes.
 pub(super) fn check_classes(artifact: &Artifact, vocab: &Vocab) -> Result<(), Error> {
-    let head = artifact.params.iter().find(|p| p.name == "lm_head.weight");
-    let Some(classes) = head.map(|p| p.shape[0] as usize).filter(|c| *c < vocab.len()) else {
+    let Some(classes) = artifact_classes(artifact).filter(|c| *c < vocab.len()) else {
         return Ok(());
     };
     Err(Error::data(

@@ -119,8 +119,10 @@ impl Trainer<'_> {
                 self.report(std::mem::replace(&mut window, Window::new()))?;
             }
             if now % validate == 0 || last {
+                let begun = Instant::now();
                 self.validate()?;
-                window.since = Instant::now();
+                // Speed is that of the updates alone.
+                window.since += begun.elapsed();
             }
             if now % save == 0 || last {
                 self.save()?;
@@ -134,8 +136,12 @@ impl Trainer<'_> {
     fn save(&mut self) -> Result<(), Error> {
         let keep = self.settings.count("keep_checkpoints", 1)? as usize;
         self.run.save(self.session, &self.state, keep)?;
-        // Without a validation the latest is the best there is.
-        if self.valid.is_empty() { self.export() } else { Ok(()) }
+        // Without a validation that could score one, the latest is the best there is.
+        if self.state.best.is_none() {
+            self.export()
+        } else {
+            Ok(())
+        }
     }
 
     fn export(&mut self) -> Result<(), Error> {

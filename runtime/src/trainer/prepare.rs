@@ -9,7 +9,7 @@ use crate::geometry::Geometry;
 use crate::log::Log;
 use crate::memory::Guard;
 use crate::session::Session;
-use crate::settings::Settings;
+use crate::settings::{Settings, show};
 use crate::vocab::Vocab;
 use crate::weights::{Folder, Missing, export_texts, initialize};
 use ir::artifact::Artifact;
@@ -39,6 +39,33 @@ pub(super) struct Start {
     pub run: Run,
     pub state: Option<State>,
     pub notes: Vec<String>,
+    /// Settings that are not those the resumed run was begun with: name, and what it was and is.
+    pub changed: Vec<(String, String)>,
+}
+
+/// Settings that change neither what is computed nor which model is kept.
+const WITHOUT_EFFECT: [&str; 4] = ["loaders", "save_every", "keep_checkpoints", "log_every"];
+
+/// Settings that decide which clips there are to train on.
+const OF_THE_DATA: [&str; 5] = ["seed", "valid_fraction", "min_samples", "max_samples", "max_tokens"];
+
+fn changed(settings: &Settings, begun: &Settings) -> Vec<(String, String)> {
+    let pairs = settings.list().iter().zip(begun.list());
+    pairs
+        .filter(|(now, then)| now.value != then.value && !WITHOUT_EFFECT.contains(&now.name.as_str()))
+        .map(|(now, then)| {
+            let what = format!("`{}` was {} and is {}", now.name, show(&then.value), show(&now.value));
+            (now.name.clone(), what)
+        })
+        .collect()
+}
+
+fn list(changed: &[(String, String)]) -> String {
+    changed
+        .iter()
+        .map(|(_, what)| what.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 impl Start {
@@ -62,7 +89,18 @@ impl Start {
         if let Some(state) = &state {
             settings.restore(&state.settings);
         }
+        let begun = settings.clone();
         options.set.iter().try_for_each(|s| settings.set(s))?;
+        let changed = match &state {
+            Some(_) => changed(&settings, &begun),
+            None => vec![],
+        };
+        if !changed.is_empty() {
+            notes.push(format!(
+                "settings changed on resuming ({}): the results differ from those of an uninterrupted run",
+                list(&changed)
+            ));
+        }
         if state.is_none() {
             initialize(&artifact, session.params(), settings.count("seed", 0)?, &|_| true);
             if let Some(folder) = &init {
@@ -81,6 +119,7 @@ impl Start {
             run,
             state,
             notes,
+            changed,
         })
     }
 }
@@ -143,6 +182,7 @@ pub(super) fn train(
         run,
         state,
         notes,
+        changed,
     } = start;
     let command = objective.command();
     let fingerprint = corpora.train.fingerprint();
@@ -155,8 +195,22 @@ pub(super) fn train(
         best: None,
         settings: settings.values(),
         fingerprint,
+        constants: artifact.constants.clone(),
+        config: artifact.export.get(command).cloned().unwrap_or_default(),
     });
     if state.fingerprint != fingerprint {
+        let mut of_data = changed;
+        of_data.retain(|(name, _)| OF_THE_DATA.contains(&name.as_str()));
+        if !of_data.is_empty() {
+            return Err(Error::run(
+                run.dir(),
+                format!(
+                    "settings that choose the training clips differ from those it was begun with: {}",
+                    list(&of_data)
+                ),
+                "leave them as they were, or start anew with --init this folder and another --out",
+            ));
+        }
         let remedy = "give the same --data as before, or start anew with --init this folder and another --out";
         return Err(Error::run(
             run.dir(),

@@ -271,3 +271,44 @@ fn accumulated_micro_batches_are_divided_by_what_they_hold_together() {
     );
     assert_eq!(session.runs, 3);
 }
+
+#[test]
+fn a_run_whose_validation_clips_are_all_unusable_still_gives_a_model() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut o = options(tmp.path(), "unscored", &["updates=2", "min_samples=10"]);
+    o.set.retain(|s| s != "min_samples=100");
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    // Two frames, of which none could be hidden and judged.
+    let valid = tmp.path().join("valid.wav");
+    let mut w = hound::WavWriter::create(&valid, spec).unwrap();
+    (0..30).for_each(|s| w.write_sample(s as i16).unwrap());
+    w.finalize().unwrap();
+    o.valid = Some(valid);
+    pretrain(&mut FakeSession::default(), &o).unwrap();
+    assert!(events(&o.out).iter().all(|l| l["kind"] != "valid"));
+    assert!(o.out.join("model.safetensors").is_file());
+}
+
+#[test]
+fn settings_changed_on_resuming_are_told() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut o = options(tmp.path(), "run", &["updates=3"]);
+    pretrain(&mut FakeSession::default(), &o).unwrap();
+    (o.resume, o.set) = (true, vec!["seed=9".into()]);
+    let error = pretrain(&mut FakeSession::default(), &o).unwrap_err().to_string();
+    assert!(error.contains("settings") && error.contains("and is 9"), "{error}");
+    o.set = vec!["lr=0.125".into(), "updates=4".into(), "loaders=2".into()];
+    pretrain(&mut FakeSession::default(), &o).unwrap();
+    let told: String = events(&o.out)
+        .iter()
+        .filter(|l| l["event"] == "note")
+        .map(|l| l["message"].to_string())
+        .collect();
+    assert!(told.contains("`lr` was") && told.contains("is 0.125"), "{told}");
+    assert!(told.contains("uninterrupted") && !told.contains("loaders"), "{told}");
+}

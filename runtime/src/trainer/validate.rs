@@ -41,11 +41,13 @@ impl Trainer<'_> {
         };
         let settings = self.settings.without_dropout();
         let batcher = self.batcher(&self.valid, false);
-        let batches = batcher.epoch(0).len();
         let mut loader = Loader::new(self.valid.clone(), batcher, Position::default(), 1, self.task);
         let mut totals = Totals::default();
-        for number in 0..batches as u64 {
+        for number in 0.. {
             let loaded = loader.next_batch()?;
+            if loaded.position.epoch > 0 {
+                break;
+            }
             // What cannot be used was reported when the data were opened or is seen in every validation: not again.
             let mut clips = loaded.clips;
             let mut labels = vec![];

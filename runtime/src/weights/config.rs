@@ -31,7 +31,7 @@ fn same(a: &Value, b: &Value) -> bool {
 }
 
 /// The first field in which both speak and differ, with both values: (field, folder's, model's).
-pub(super) fn difference(folder: &Value, model: &Value) -> Option<(&'static str, String, String)> {
+pub(crate) fn difference(folder: &Value, model: &Value) -> Option<(&'static str, String, String)> {
     DECISIVE.iter().find_map(|field| {
         let (a, b) = (folder.get(*field)?, model.get(*field)?);
         (!same(a, b)).then(|| (*field, a.to_string(), b.to_string()))

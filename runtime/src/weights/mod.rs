@@ -6,6 +6,7 @@ mod names;
 mod read;
 mod write;
 
+pub(crate) use config::difference;
 pub use init::initialize;
 pub use names::{exported, only_for_pretraining};
 pub use read::{Folder, Missing, TensorFile};
