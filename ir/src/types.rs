@@ -98,6 +98,16 @@ pub fn float(what: &str, ty: &Type) -> Result<(), TypeError> {
     type_error(format!("{what} must hold floats, got {ty}"))
 }
 
+/// The one operand of an op along the last axis: floats, not a scalar.
+pub fn float_rows(args: &[Type]) -> Result<&Type, TypeError> {
+    let [x] = arity::<1>(args)?;
+    float("the operand", x)?;
+    if x.rank() == 0 {
+        return type_error("a scalar has no last axis");
+    }
+    Ok(x)
+}
+
 pub fn int(what: &str, ty: &Type) -> Result<(), TypeError> {
     if ty.dtype == DType::I32 {
         return Ok(());

@@ -35,7 +35,7 @@ fn compile(to: &Path) {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny.ron");
     let mut command = Command::new(built("w2vc"));
     command.arg("compile").arg(model).arg("-o").arg(to);
-    SMALL.iter().for_each(|s| drop(command.args(["--set", s])));
+    command.args(SMALL.iter().flat_map(|s| ["--set", s]));
     assert_ok(command.output().expect("w2vc starts"));
 }
 
@@ -84,7 +84,7 @@ fn pretrain(exe: &Path, data: &Path, out: &Path) -> Command {
         "dropout=0.1",
         "layerdrop=0.2",
     ];
-    settings.iter().for_each(|s| drop(command.args(["--set", s])));
+    command.args(settings.iter().flat_map(|s| ["--set", s]));
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -9,18 +9,14 @@ use crate::types::{Type, TypeError};
 use serde::{Deserialize, Serialize};
 use super::MaxReduce;
 use crate::scalar::Unary;
-use crate::types::{arity, float, type_error};
+use crate::types::float_rows;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LogSoftmax {}
 
 impl OpDef for LogSoftmax {
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
-        let [x] = arity::<1>(args)?;
-        float("the operand", x)?;
-        if x.rank() == 0 {
-            return type_error("a scalar has no last axis");
-        }
+        let x = float_rows(args)?;
         Ok(vec![x.clone()])
     }
 

@@ -8,7 +8,7 @@ use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
 use serde::{Deserialize, Serialize};
 use crate::scalar::{Binary, Float, Unary};
-use crate::types::{arity, float, type_error};
+use crate::types::float_rows;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Normalize {
@@ -29,11 +29,7 @@ impl Normalize {
 
 impl OpDef for Normalize {
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
-        let [x] = arity::<1>(args)?;
-        float("the operand", x)?;
-        if x.rank() == 0 {
-            return type_error("a scalar has no last axis");
-        }
+        let x = float_rows(args)?;
         Ok(vec![x.clone()])
     }
 

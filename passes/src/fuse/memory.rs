@@ -10,8 +10,8 @@ use ir::lower::Lower;
 use ir::ops::Op;
 use ir::scalar::{Binary, Unary};
 
-/// Work per element above which a value that several nodes read is kept. A load and store of 4 bytes cost as much as
-/// some 40 vector operations do per element on the machines we target.
+/// Work per element above which a value that several nodes read is kept. Chosen by reasoning about memory traffic, not
+/// yet by measurement.
 const KEEP_ABOVE: usize = 40;
 
 /// True for leaves, reductions, contractions, results of kernels of their own, and element values that are kept.

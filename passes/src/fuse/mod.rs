@@ -102,7 +102,8 @@ pub fn fuse(g: &Graph) -> Fused {
     f.finish()
 }
 
-/// Reads of values in memory or in groups: the value and whether it is at the reading group's own position.
+/// Reads of values that have a place: the root that holds it, the coordinates, and the value (a reshape of the root,
+/// perhaps) that they are coordinates of.
 type Accesses = Vec<(ValueId, Vec<Index>, ValueId)>;
 
 struct Fuser<'a> {
