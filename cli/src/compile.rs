@@ -70,6 +70,7 @@ pub fn compile(model: &Model, target: &Target, asm: bool) -> Result<Output, Erro
     let artifact = Artifact {
         name: model.name.clone(),
         cpu_features: target.required.clone(),
+        gpu: None,
         constants: model.constants.iter().map(|c| (c.name.clone(), c.value)).collect(),
         recipes: model.recipes.clone(),
         export: model.export.clone(),

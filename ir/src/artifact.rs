@@ -13,6 +13,8 @@ pub struct Artifact {
     pub name: String,
     /// Instruction sets the code needs, as `is_x86_feature_detected!` spells them; the runner checks them first.
     pub cpu_features: Vec<String>,
+    /// `None` for a program of the CPU.
+    pub gpu: Option<Precision>,
     /// Constants of the model as compiled (after `--set`).
     pub constants: BTreeMap<String, f64>,
     /// Settings of the recipe by command (`pretrain`, `finetune`, `transcribe`), changed at run time by `--set`.
@@ -86,8 +88,10 @@ pub enum Init {
 pub struct KernelInfo {
     /// For messages and profiles, e.g. `contract_12`.
     pub name: String,
-    /// Run one after the other, each over its own items in parallel.
+    /// CPU code: run one after the other, each over its own items in parallel. Empty in a program for the GPU.
     pub entries: Vec<Entry>,
+    /// GPU code: launched one after the other. Empty in a program for the CPU.
+    pub grids: Vec<Grid>,
     /// Bytes shared by all threads of one launch.
     pub workspace: Dim,
     /// Bytes each thread has for itself.
@@ -103,6 +107,38 @@ pub struct Entry {
     /// Byte offset of the function in the artifact's code.
     pub code: usize,
     pub items: Dim,
+}
+
+/// One function of a kernel on the GPU. Its parameters are the addresses of the kernel's slots (u64), the address of the
+/// workspace (u64), then the values of `sizes` (i64), all in this order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Grid {
+    /// The `.entry` of the kernel's PTX module.
+    pub function: String,
+    /// Blocks along x, y and z. Where one is 0 there is nothing to do.
+    pub blocks: [Dim; 3],
+    /// Threads of a block, all along x.
+    pub threads: u32,
+    /// Bytes of dynamic shared memory.
+    pub shared: u32,
+    pub sizes: Vec<Dim>,
+}
+
+/// The PTX text of every kernel (by its index in [`Artifact::kernels`]) for one architecture; the code of an artifact for
+/// the GPU is a list of these.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PtxImage {
+    /// As ptxas names it: `sm_80`, `sm_90a`.
+    pub arch: String,
+    pub modules: Vec<String>,
+}
+
+/// What a program for the GPU computes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Precision {
+    Fp32,
+    /// Activations and weights of products in bf16; sums, statistics, losses, parameters and optimizer in f32.
+    Bf16,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -141,6 +177,8 @@ pub enum BufferKind {
     Output,
     /// The whole parameter arena.
     Params,
+    /// The whole parameter arena rounded to bf16, at the same element offsets; refreshed by the program `narrow`.
+    NarrowParams,
     /// The whole gradient arena.
     Grads,
     /// Adam's first and second moments, laid out like the parameters.

@@ -8,11 +8,22 @@ pub enum DType {
     F32,
     F64,
     I32,
+    /// Half the bytes of f32, with its exponent: only how numbers lie in memory. Loads from it give f32, stores to it take
+    /// f32 and round to nearest, ties to even.
+    Bf16,
 }
 
 impl DType {
     pub fn bytes(self) -> usize {
-        if self == DType::F64 { 8 } else { 4 }
+        match self {
+            DType::Bf16 => 2,
+            DType::F32 | DType::I32 => 4,
+            DType::F64 => 8,
+        }
+    }
+    /// The type of a number of this type once it is loaded.
+    pub fn loaded(self) -> DType {
+        if self == DType::Bf16 { DType::F32 } else { self }
     }
     pub fn is_float(self) -> bool {
         self != DType::I32
@@ -22,10 +33,11 @@ impl DType {
             DType::F32 => "f32",
             DType::F64 => "f64",
             DType::I32 => "i32",
+            DType::Bf16 => "bf16",
         }
     }
     pub fn parse(s: &str) -> Option<DType> {
-        [DType::F32, DType::F64, DType::I32].into_iter().find(|d| d.name() == s)
+        [DType::F32, DType::F64, DType::I32, DType::Bf16].into_iter().find(|d| d.name() == s)
     }
 }
 

@@ -57,6 +57,7 @@ pub fn artifact() -> Artifact {
     Artifact {
         name: "fake".into(),
         cpu_features: vec![],
+        gpu: None,
         constants: BTreeMap::new(),
         recipes: [("pretrain".to_string(), vec![negatives])].into(),
         export: BTreeMap::new(),

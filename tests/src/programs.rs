@@ -74,6 +74,7 @@ pub fn compile(graphs: &[(String, Graph)], symbols: &[&str]) -> Programs {
     let artifact = Artifact {
         name: "tests".into(),
         cpu_features: target.required.clone(),
+        gpu: None,
         constants: BTreeMap::new(),
         recipes: BTreeMap::new(),
         export: BTreeMap::new(),

@@ -47,6 +47,7 @@ impl Fenced {
             Buffer::F32(v) => v[MARGIN..].as_mut_ptr().cast(),
             Buffer::F64(v) => v[MARGIN..].as_mut_ptr().cast(),
             Buffer::I32(v) => v[MARGIN..].as_mut_ptr().cast(),
+            Buffer::Bf16(_) => unreachable!("samples for the CPU have no bf16"),
         }
     }
 
@@ -56,6 +57,7 @@ impl Fenced {
             Buffer::F32(v) => v.iter().map(|x| x.to_bits() as u64).collect(),
             Buffer::F64(v) => v.iter().map(|x| x.to_bits()).collect(),
             Buffer::I32(v) => v.iter().map(|x| *x as u32 as u64).collect(),
+            Buffer::Bf16(_) => unreachable!("samples for the CPU have no bf16"),
         }
     }
 

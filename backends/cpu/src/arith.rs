@@ -22,12 +22,16 @@ macro_rules! binary {
 }
 
 /// Types and constants.
+/// `build::emit` refuses kernels with such slots.
+const NO_BF16: &str = "there is no bf16 in kernels for the CPU";
+
 impl<'c> Entry<'_, 'c> {
     pub fn ty(&self, dtype: DType) -> BasicTypeEnum<'c> {
         match dtype {
             DType::F32 => self.ctx.f32_type().into(),
             DType::F64 => self.ctx.f64_type().into(),
             DType::I32 => self.ctx.i32_type().into(),
+            DType::Bf16 => unreachable!("{NO_BF16}"),
         }
     }
 
@@ -58,6 +62,7 @@ impl<'c> Entry<'_, 'c> {
             DType::F32 => self.f32(v as f32),
             DType::F64 => self.ctx.f64_type().const_float(v).into(),
             DType::I32 => self.i32(v as i32),
+            DType::Bf16 => unreachable!("{NO_BF16}"),
         }
     }
     /// A constant of the floating type of `like`.

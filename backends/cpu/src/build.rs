@@ -7,6 +7,7 @@ use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{FileType, TargetMachine};
 use ir::artifact::{Entry, KernelInfo};
 use ir::kernel::{Body, Kernel};
+use ir::scalar::DType;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -76,6 +77,7 @@ pub fn compile_with(
         infos[*index] = Some(KernelInfo {
             name: name.clone(),
             entries: entries.collect::<Result<_, Error>>()?,
+            grids: vec![],
             workspace: emitted.workspace.clone(),
             scratch: emitted.scratch.clone(),
             flops: cost.flops,
@@ -171,6 +173,12 @@ fn optimise(unit: &Unit, machine: &TargetMachine) -> Result<(), Error> {
 
 /// Writes the functions of one kernel; their names begin with `symbol`.
 fn emit(unit: &Unit, symbol: &str, kernel: &Kernel) -> Result<Emitted, Error> {
+    if kernel.slots.iter().any(|s| s.dtype == DType::Bf16) {
+        return Err(Error::Unsupported {
+            kernel: String::new(),
+            what: "a bf16 operand".into(),
+        });
+    }
     match &kernel.body {
         Body::Row(body) => row::emit(unit, symbol, kernel, body),
         Body::Column(body) => column::emit(unit, symbol, kernel, body),

@@ -20,6 +20,7 @@ fn data(o: &Operand) -> Data {
         DType::F32 => Data::F32(framed(f32::NAN, values().map(|v| *v as f32))),
         DType::F64 => Data::F64(framed(f64::NAN, values().copied())),
         DType::I32 => Data::I32(framed(-1, values().map(|v| *v as i32))),
+        DType::Bf16 => unreachable!("samples for the CPU have no bf16"),
     }
 }
 

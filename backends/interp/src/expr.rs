@@ -147,6 +147,7 @@ fn round(dtype: DType, v: f64) -> f64 {
         DType::F32 => v as f32 as f64,
         DType::F64 => v,
         DType::I32 => v as i32 as f64,
+        DType::Bf16 => half::bf16::from_f32(v as f32).to_f64(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Buffers of typed elements, and slots as places in them.
 
 use crate::Error;
+use half::bf16;
 use ir::kernel::{Body, Kernel, Slot, SlotDecl};
 use ir::scalar::DType;
 
@@ -10,6 +11,7 @@ pub enum Buffer {
     F32(Vec<f32>),
     F64(Vec<f64>),
     I32(Vec<i32>),
+    Bf16(Vec<bf16>),
 }
 
 impl Buffer {
@@ -23,6 +25,7 @@ impl Buffer {
             DType::F32 => Buffer::F32(vec![f32::from_bits(u32::MAX); len]),
             DType::F64 => Buffer::F64(vec![f64::from_bits(u64::MAX); len]),
             DType::I32 => Buffer::I32(vec![-1; len]),
+            DType::Bf16 => Buffer::Bf16(vec![bf16::from_bits(u16::MAX); len]),
         }
     }
 
@@ -32,6 +35,7 @@ impl Buffer {
             DType::F32 => Buffer::F32(values.map(|v| v as f32).collect()),
             DType::F64 => Buffer::F64(values.collect()),
             DType::I32 => Buffer::I32(values.map(|v| v as i32).collect()),
+            DType::Bf16 => Buffer::Bf16(values.map(|v| bf16::from_f32(v as f32)).collect()),
         }
     }
 
@@ -44,6 +48,7 @@ impl Buffer {
             Buffer::F32(_) => DType::F32,
             Buffer::F64(_) => DType::F64,
             Buffer::I32(_) => DType::I32,
+            Buffer::Bf16(_) => DType::Bf16,
         }
     }
 
@@ -52,6 +57,7 @@ impl Buffer {
             Buffer::F32(v) => v.len(),
             Buffer::F64(v) => v.len(),
             Buffer::I32(v) => v.len(),
+            Buffer::Bf16(v) => v.len(),
         }
     }
 
@@ -65,6 +71,7 @@ impl Buffer {
             Buffer::F32(v) => v[i] as f64,
             Buffer::F64(v) => v[i],
             Buffer::I32(v) => v[i] as f64,
+            Buffer::Bf16(v) => v[i].to_f64(),
         }
     }
 
@@ -74,6 +81,7 @@ impl Buffer {
             Buffer::F32(v) => v[i] = value as f32,
             Buffer::F64(v) => v[i] = value,
             Buffer::I32(v) => v[i] = value as i32,
+            Buffer::Bf16(v) => v[i] = bf16::from_f32(value as f32),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Programs run over one arena laid out by a memory plan, with everything outside live ranges filled with NaN: a plan or a
 //! live range that is wrong changes the results or is an error.
 
+use half::bf16;
 use crate::Error;
 use crate::memory::{Buffer, Place};
 use crate::program::{Machine, address, check_buffer, count_steps, first, kernel_of, start, walk};
@@ -150,6 +151,7 @@ impl Arena<'_> {
             DType::F32 => Buffer::F32(bytes.as_chunks().0.iter().map(|c| f32::from_ne_bytes(*c)).collect()),
             DType::F64 => Buffer::F64(bytes.as_chunks().0.iter().map(|c| f64::from_ne_bytes(*c)).collect()),
             DType::I32 => Buffer::I32(bytes.as_chunks().0.iter().map(|c| i32::from_ne_bytes(*c)).collect()),
+            DType::Bf16 => Buffer::Bf16(bytes.as_chunks().0.iter().map(|c| bf16::from_ne_bytes(*c)).collect()),
         })
     }
 
@@ -162,6 +164,7 @@ impl Arena<'_> {
             Buffer::F32(v) => v.iter().flat_map(|x| x.to_ne_bytes()).collect(),
             Buffer::F64(v) => v.iter().flat_map(|x| x.to_ne_bytes()).collect(),
             Buffer::I32(v) => v.iter().flat_map(|x| x.to_ne_bytes()).collect(),
+            Buffer::Bf16(v) => v.iter().flat_map(|x| x.to_ne_bytes()).collect(),
         };
         self.bytes[t.offset..t.end()].copy_from_slice(&bytes);
     }

@@ -296,10 +296,10 @@ fn output(program: &Program, port: &Port, env: &Env) -> Result<(String, Tensor),
     let data = match port.dtype {
         DType::F32 => Data::F32(vec![0.0; n]),
         DType::I32 => Data::I32(vec![0; n]),
-        DType::F64 => {
+        DType::F64 | DType::Bf16 => {
             return Err(Error::program(
                 &program.name,
-                format!("output `{}` is f64; cast it to f32", port.name),
+                format!("output `{}` is {}; cast it to f32", port.name, port.dtype.name()),
             ));
         }
     };
@@ -359,6 +359,7 @@ fn locate(a: &Address, bases: &Bases, layer: i64) -> *mut u8 {
     let base = match a.memory {
         Memory::Temp => bases.temp,
         Memory::Params => bases.params,
+        Memory::NarrowParams => unreachable!("programs for the CPU have no parameters in bf16"),
         Memory::Grads => bases.grads,
         Memory::Moment1 => bases.moments[0],
         Memory::Moment2 => bases.moments[1],

@@ -17,6 +17,7 @@ pub struct Address {
 pub enum Memory {
     Temp,
     Params,
+    NarrowParams,
     Grads,
     Moment1,
     Moment2,
@@ -217,6 +218,7 @@ fn address(program: &Program, env: &Env, o: &Operand, offsets: &[usize]) -> Resu
     let memory = match buffer.kind {
         BufferKind::Temp => Memory::Temp,
         BufferKind::Params => Memory::Params,
+        BufferKind::NarrowParams => Memory::NarrowParams,
         BufferKind::Grads => Memory::Grads,
         BufferKind::Moment1 => Memory::Moment1,
         BufferKind::Moment2 => Memory::Moment2,
