@@ -3,6 +3,9 @@
 //! A kernel never names a buffer: it reads and writes numbered *slots*, which a launch in the plan binds to buffers.
 //! All addresses are in elements of the slot. How loops become tiles, vectors or threads is each backend's business; the
 //! meaning is fixed by the interpreter in `backends/interp`.
+//!
+//! A slot may hold bf16, which is a way to lie in memory and no type of a value: what is loaded from it is f32, and f32
+//! stored to it is rounded to nearest, ties to even. Nothing is added up in bf16: no store accumulates into such a slot.
 
 use crate::dim::Dim;
 use crate::scalar::{Binary, DType, Unary};
@@ -21,6 +24,7 @@ pub struct Kernel {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SlotDecl {
+    /// Of the elements in memory.
     pub dtype: DType,
     pub access: Access,
 }
@@ -180,7 +184,7 @@ pub struct ColumnKernel {
 }
 
 /// acc[batch.., i, j] = sum over (o, p) of a[batch.., o, i, p] * b[batch.., o, p, j], in f32, o outer and p inner, in
-/// order; then the epilogue's stores with axes numbered batch.., i, j.
+/// order; then the epilogue's stores with axes numbered batch.., i, j. The slots of a and b hold f32 or bf16.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Contract {
     pub batch: Vec<Dim>,
@@ -191,6 +195,8 @@ pub struct Contract {
     pub k: Dim,
     pub a: Strided,
     pub b: Strided,
+    /// F32 or Bf16: elements of a and b are rounded to it before they are multiplied. Products and sums are in f32.
+    pub round: DType,
     pub values: Vec<Value>,
     pub store: Vec<Store>,
 }
@@ -228,6 +234,9 @@ pub struct AttentionDropout {
 /// out = dropout(softmax over j < lengths[b] of scale * <q_i, k_j>) v. Rows i at or beyond the length are computed like
 /// any other; a length of 0 gives 0. `lse[b, h, i]` = log of the sum of exp(scale * <q_i, k_j>).
 /// Never holds time x time values.
+///
+/// The slots of q, k, v and out hold all f32 or all bf16. Where they hold bf16, a backend may round the operands of every
+/// inner product to bf16: the probabilities too, after dropout. Where they hold f32 it may not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Attention {
     pub batch: Dim,
@@ -248,6 +257,9 @@ pub struct Attention {
 }
 
 /// The gradients of `forward` (whose `out` and `lse` are read here) for the gradient `d_out` of its output.
+///
+/// The slots of d_out, dq, dk and dv hold what those of `forward` do. Where that is bf16, a backend may round the operands
+/// of every inner product to bf16: probabilities and the gradients of scores too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AttentionGrad {
     pub forward: Attention,
@@ -258,7 +270,7 @@ pub struct AttentionGrad {
 }
 
 /// out[r, 0..into, 0..width] = 0, then for j in order: out[r, index[r, j], :] += from[r, j, :]; a negative index is skipped.
-/// All operands are contiguous. One item of work is one r.
+/// All operands are contiguous. One item of work is one r. `from` may hold bf16 where `out` holds f32.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scatter {
     pub rows: Dim,

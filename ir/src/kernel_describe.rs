@@ -1,7 +1,7 @@
 //! One line on what a kernel does, for people who follow a compilation.
 
 use crate::kernel::{Body, Kernel, Phase, Reduction, Value};
-use crate::scalar::Unary;
+use crate::scalar::{DType, Unary};
 use crate::types::shape_text;
 
 /// The loop it is, what it reduces, and which functions its fused values compute.
@@ -30,8 +30,9 @@ pub fn describe(kernel: &Kernel) -> String {
         }
         Body::Contract(k) => {
             let depth = k.k_outer.clone() * k.k.clone();
+            let factors = if k.round == DType::Bf16 { " of bf16" } else { "" };
             (
-                format!("product {} of {} x {} over {depth}", shape_text(&k.batch), k.m, k.n),
+                format!("product{factors} {} of {} x {} over {depth}", shape_text(&k.batch), k.m, k.n),
                 &k.values,
             )
         }

@@ -18,7 +18,8 @@
 //! first, then strides times coordinates. `load s0[...] if v3` reads only where v3 is not zero and is 0 elsewhere.
 //!
 //! In a contraction `a = s0[...]` gives the element of the first operand in terms of the batch axes `b0`, `b1`, ..., the
-//! summed axes `o` and `p` and the row `i` (for the second operand the column `j`); in attention an operand's element 0 of
+//! summed axes `o` and `p` and the row `i` (for the second operand the column `j`); `round bf16` at the end of its first line
+//! says that both are rounded before they are multiplied. In attention an operand's element 0 of
 //! the head, in terms of `b`, `t` and `h`. `#` begins a comment.
 
 mod parse;

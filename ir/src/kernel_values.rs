@@ -127,12 +127,12 @@ fn infer_one(value: &Value, before: &[DType], slots: &[SlotDecl], reductions: &[
                 Err(VerifyError::BadConstant { at: at(), value })
             }
         }
-        Value::Const { dtype, .. } => Ok(*dtype),
+        Value::Const { dtype, .. } => no_storage_type(*dtype, at),
         Value::Axis(_) | Value::Size(_) => Ok(DType::I32),
         Value::Load { slot, index: i, guard } => {
             index(i)?;
             guard.iter().try_for_each(|g| is_i32(*g))?;
-            Ok(decl(slots, *slot, at)?.dtype)
+            Ok(decl(slots, *slot, at)?.dtype.loaded())
         }
         Value::Unary(f, a) => {
             let d = of(*a)?;
@@ -156,7 +156,7 @@ fn infer_one(value: &Value, before: &[DType], slots: &[SlotDecl], reductions: &[
             is_i32(*cond)?;
             same(*then, *other)
         }
-        Value::Cast(d, a) => of(*a).map(|_| *d),
+        Value::Cast(d, a) => of(*a).and_then(|_| no_storage_type(*d, at)),
         Value::Reduced(n) => {
             let count = reductions.len();
             let (how, v) = *reductions.get(*n).ok_or_else(|| VerifyError::NoReduction {
@@ -176,6 +176,18 @@ fn infer_one(value: &Value, before: &[DType], slots: &[SlotDecl], reductions: &[
             expect_slot(slots, *seed, DType::I32, at)?;
             Ok(DType::F32)
         }
+    }
+}
+
+/// `dtype`, if values can be of it.
+fn no_storage_type(dtype: DType, at: impl Fn() -> String) -> Checked<DType> {
+    if dtype.loaded() == dtype {
+        Ok(dtype)
+    } else {
+        Err(VerifyError::StorageType {
+            at: at(),
+            dtype: dtype.name(),
+        })
     }
 }
 

@@ -49,6 +49,10 @@ pub enum VerifyError {
     WriteOfRead { at: String, slot: Slot },
     #[error("{at} adds to slot {slot}, which is not declared updated")]
     AccumulateWithoutUpdate { at: String, slot: Slot },
+    #[error("{at} adds to slot {slot}, which holds bf16; sums are kept in f32")]
+    AccumulateInBf16 { at: String, slot: Slot },
+    #[error("{at} is {dtype}, which is a way to lie in memory and no type of a value")]
+    StorageType { at: String, dtype: &'static str },
     #[error("slot {slot} is declared written, but nothing writes it")]
     NeverWritten { slot: Slot },
     #[error("{at}: {found} batch strides for {expected} batch axes")]
@@ -57,6 +61,8 @@ pub enum VerifyError {
     ArgMaxOverRows { at: String },
     #[error("attention needs at least one head of at least one element, not {heads} of {head_dim}")]
     NoHeads { heads: i64, head_dim: i64 },
+    #[error("a product rounds its operands to f32 or bf16, not to {dtype}")]
+    BadRounding { dtype: &'static str },
 }
 
 type Checked<T = ()> = Result<T, VerifyError>;
@@ -100,7 +106,8 @@ pub fn verify(kernel: &Kernel) -> Checked {
             v.reads("the index", k.index, DType::I32)?;
             let dtype = decl(slots, k.from, || "the source".into())?.dtype;
             v.reads("the source", k.from, dtype)?;
-            v.writes("the result", k.out, dtype)?;
+            // Sums go through memory.
+            v.writes("the result", k.out, dtype.loaded())?;
         }
         Body::Ctc(k) => {
             v.reads("the log-probabilities", k.log_probs, DType::F32)?;
@@ -167,7 +174,8 @@ impl Verifier<'_> {
 
     fn contract(&mut self, k: &Contract) -> Checked {
         for (at, operand) in [("operand a", &k.a), ("operand b", &k.b)] {
-            self.reads(at, operand.slot, DType::F32)?;
+            let dtype = self.float_storage(at, operand.slot)?;
+            self.reads(at, operand.slot, dtype)?;
             let (found, expected) = (operand.batch.len(), k.batch.len());
             if found != expected {
                 return Err(VerifyError::Strides {
@@ -176,6 +184,9 @@ impl Verifier<'_> {
                     expected,
                 });
             }
+        }
+        if !matches!(k.round, DType::F32 | DType::Bf16) {
+            return Err(VerifyError::BadRounding { dtype: k.round.name() });
         }
         let count = k.batch.len() + 2;
         self.axes(count)?;
@@ -190,38 +201,46 @@ impl Verifier<'_> {
         self.store(&k.store, count, &scope)
     }
 
-    /// Operands that both directions of attention read.
-    fn attention_inputs(&self, k: &Attention) -> Checked {
+    /// The dtype of a slot that holds f32 or bf16.
+    fn float_storage(&self, at: &str, slot: Slot) -> Checked<DType> {
+        let dtype = decl(self.slots, slot, || at.into())?.dtype;
+        expect(dtype.loaded() == DType::F32, || format!("{at}: slot {slot}"), "f32 or bf16", dtype)?;
+        Ok(dtype)
+    }
+
+    /// Operands that both directions of attention read; the dtype that all operands of heads share.
+    fn attention_inputs(&self, k: &Attention) -> Checked<DType> {
         if k.heads < 1 || k.head_dim < 1 {
             return Err(VerifyError::NoHeads {
                 heads: k.heads,
                 head_dim: k.head_dim,
             });
         }
+        let dtype = self.float_storage("the queries", k.q.slot)?;
         for (at, view) in [("the queries", &k.q), ("the keys", &k.k), ("the values", &k.v)] {
-            self.reads(at, view.slot, DType::F32)?;
+            self.reads(at, view.slot, dtype)?;
         }
         self.reads("the lengths", k.lengths, DType::I32)?;
         if let Some(d) = &k.dropout {
             self.reads("the dropout rate", d.rate, DType::F32)?;
             self.reads("the dropout seed", d.seed, DType::I32)?;
         }
-        Ok(())
+        Ok(dtype)
     }
 
     fn attention(&mut self, k: &Attention) -> Checked {
-        self.attention_inputs(k)?;
-        self.writes("the result", k.out.slot, DType::F32)?;
+        let dtype = self.attention_inputs(k)?;
+        self.writes("the result", k.out.slot, dtype)?;
         self.writes("the log-sum-exp", k.lse, DType::F32)
     }
 
     fn attention_grad(&mut self, k: &AttentionGrad) -> Checked {
-        self.attention_inputs(&k.forward)?;
-        self.reads("the result", k.forward.out.slot, DType::F32)?;
+        let dtype = self.attention_inputs(&k.forward)?;
+        self.reads("the result", k.forward.out.slot, dtype)?;
         self.reads("the log-sum-exp", k.forward.lse, DType::F32)?;
-        self.reads("the gradient of the result", k.d_out.slot, DType::F32)?;
+        self.reads("the gradient of the result", k.d_out.slot, dtype)?;
         for view in [&k.dq, &k.dk, &k.dv] {
-            self.writes("a gradient", view.slot, DType::F32)?;
+            self.writes("a gradient", view.slot, dtype)?;
         }
         Ok(())
     }
@@ -281,7 +300,12 @@ impl Verifier<'_> {
                     self.dtypes[v],
                 )?;
             }
-            self.writes(&at, store.slot, self.dtypes[store.value])?;
+            let held = decl(self.slots, store.slot, || at.clone())?.dtype;
+            let value = self.dtypes[store.value];
+            self.writes(&at, store.slot, if held.loaded() == value { held } else { value })?;
+            if store.accumulate && held == DType::Bf16 {
+                return Err(VerifyError::AccumulateInBf16 { at, slot: store.slot });
+            }
             if store.accumulate && self.slots[store.slot].access != Access::Update {
                 return Err(VerifyError::AccumulateWithoutUpdate { at, slot: store.slot });
             }
@@ -427,6 +451,34 @@ row [B, 8]
             ),
         ] {
             let text = GOOD.replacen(from, to, 1);
+            let e = verified(&text).expect_err(&text).to_string();
+            assert!(e.contains(told), "{e}, not {told}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn bf16_is_only_how_numbers_lie_in_memory() {
+        let verified = |text: &str| verify(&kernel_text::parse(text).unwrap());
+        let narrow = GOOD.replace("s0 read f32", "s0 read bf16").replace("s1 write f32", "s1 update bf16");
+        assert_eq!(verified(&narrow), Ok(()));
+        let product = "contract batch [], m 2, n 3, k_outer 1, k 4, round bf16\n  s0 read f32\n  s1 read bf16\n  \
+                       s2 write bf16\n  a = s0[4*i + p]\n  b = s1[4*j + p]\n  v0 = acc\n  store\n    s2[3*a0 + a1] = v0\n";
+        assert_eq!(verified(product), Ok(()));
+        let heads = "attention batch 1, time 2, heads 1, head_dim 4, scale 0.5\n  s0 read bf16\n  s1 read bf16\n  \
+                     s2 read i32\n  s3 write bf16\n  s4 write f32\n  q = s0[4*t]\n  k = s1[4*t]\n  v = s1[4*t]\n  \
+                     lengths = s2\n  out = s3[4*t]\n  lse = s4\n";
+        assert_eq!(verified(heads), Ok(()));
+        for (good, from, to, told) in [
+            (&narrow[..], "mul v0, v1", "cast bf16 v0", "v2 is bf16, which is a way"),
+            (&narrow, "mul v0, v1", "bf16 1.0", "v2 is bf16, which is a way"),
+            (&narrow, "a1] = v4", "a1] += v4", "phase 2, store 0 adds to slot 1, which holds bf16"),
+            (&narrow, "a1] = v4", "a1] = v3", "store 0: slot 1 is bf16, where i32 is needed"),
+            (product, "round bf16", "round f64", "rounds its operands to f32 or bf16, not to f64"),
+            (product, "s1 read bf16", "s1 read i32", "operand b: slot 1 is i32, where f32 or bf16 is needed"),
+            (heads, "s1 read bf16", "s1 read f32", "the keys: slot 1 is f32, where bf16 is needed"),
+            (heads, "s4 write f32", "s4 write bf16", "the log-sum-exp: slot 4 is bf16, where f32 is needed"),
+        ] {
+            let text = good.replacen(from, to, 1);
             let e = verified(&text).expect_err(&text).to_string();
             assert!(e.contains(told), "{e}, not {told}:\n{text}");
         }

@@ -6,6 +6,7 @@ pub mod eval;
 pub mod gradient;
 pub mod graph;
 pub mod kernel;
+pub mod kernel_cost;
 pub mod kernel_describe;
 pub mod kernel_sample;
 pub mod kernel_text;

@@ -75,7 +75,7 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
         command
     };
     let settings = Settings::new(&artifact, command)?;
-    initialize(&artifact, session.params(), 1, &|_| true);
+    initialize(&artifact, session.params()?, 1, &|_| true);
 
     let mut stream = Stream::new(1, Purpose::Synthetic, 0, 0);
     let samples = (options.seconds * crate::audio::RATE as f64) as usize;

@@ -238,8 +238,8 @@ fn pieces<'a>(artifact: &Artifact, prefix: &str, arena: &'a [f32]) -> Vec<(Strin
 fn write_checkpoint(dir: &Path, session: &mut dyn Session, state: &State) -> Result<(), Error> {
     create_dir(dir)?;
     let artifact = session.artifact().clone();
-    write_tensors(&dir.join(WEIGHTS), pieces(&artifact, "", session.params()))?;
-    let (first, second) = session.moments();
+    write_tensors(&dir.join(WEIGHTS), pieces(&artifact, "", session.params()?))?;
+    let (first, second) = session.moments()?;
     let mut moments = pieces(&artifact, "first.", first);
     moments.extend(pieces(&artifact, "second.", second));
     write_tensors(&dir.join(MOMENTS), moments)?;
@@ -264,8 +264,8 @@ fn open_checkpoint(dir: &Path) -> Result<Saved, Error> {
 
 fn fill_session(saved: &Saved, dir: &Path, session: &mut dyn Session) -> Result<(), Error> {
     let artifact = session.artifact().clone();
-    fill(&artifact, &saved.weights, "", dir, session.params())?;
-    let (first, second) = session.moments();
+    fill(&artifact, &saved.weights, "", dir, session.params()?)?;
+    let (first, second) = session.moments()?;
     fill(&artifact, &saved.moments, "first.", dir, first)?;
     fill(&artifact, &saved.moments, "second.", dir, second)
 }

@@ -51,10 +51,48 @@ pub enum Error {
         available: usize,
         remedy: String,
     },
+    #[error(
+        "no NVIDIA driver was found (libcuda.so); this executable computes on an NVIDIA GPU: install a driver (version {need} \
+         or newer), or run it with --device emulator, slowly, on this processor"
+    )]
+    NoDriver { need: String },
+    #[error("the NVIDIA driver supports CUDA {have} and this executable needs {need}; update the driver")]
+    OldDriver { have: String, need: String },
+    #[error("no suitable GPU: {what}; {remedy}")]
+    NoDevice { what: String, remedy: String },
+    #[error("{0}")]
+    DeviceMemory(Box<Shortage>),
+    #[error("the GPU does not answer as it should: {call}: {what}")]
+    Device { call: String, what: String },
     #[error("training stopped at update {update}: {what}; the last good checkpoint is kept")]
     Training { update: u64, what: String },
     #[error("{0}")]
     Usage(String),
+}
+
+/// What a program needs of a device's memory, and what there is.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "program `{program}` needs {:.2} GiB on the GPU for this batch and {:.2} GiB are free; {}; {remedy}",
+    gib(*.needed), gib(*.available), fitting(*.batch, *.largest)
+)]
+pub struct Shortage {
+    pub program: String,
+    /// Bytes for everything that has to be there during a run, and bytes that can be had for it.
+    pub needed: usize,
+    pub available: usize,
+    /// Clips of this batch, and the most of the same sizes that would fit.
+    pub batch: Option<i64>,
+    pub largest: Option<i64>,
+    pub remedy: String,
+}
+
+fn fitting(batch: Option<i64>, largest: Option<i64>) -> String {
+    match (batch, largest) {
+        (None, _) => "no smaller batch would help".into(),
+        (Some(_), None) => "not even one clip of this length would fit".into(),
+        (Some(batch), Some(n)) => format!("the largest batch of such clips that would fit has {n} of these {batch}"),
+    }
 }
 
 fn gib(bytes: usize) -> f64 {
@@ -72,6 +110,18 @@ fn io_remedy(source: &io::Error) -> &'static str {
 }
 
 impl Error {
+    /// What the process ends with; 2 is a slip on the command line (clap's choice).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::NoDriver { .. } => 3,
+            Error::OldDriver { .. } => 4,
+            Error::NoDevice { .. } => 5,
+            Error::DeviceMemory(_) => 6,
+            Error::Device { .. } => 7,
+            _ => 1,
+        }
+    }
+
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         let path = path.to_path_buf();
         move |source| Error::Io { action, path, source }

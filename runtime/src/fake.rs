@@ -120,6 +120,16 @@ impl Default for FakeSession {
 }
 
 impl FakeSession {
+    pub fn params(&mut self) -> &mut [f32] {
+        &mut self.params
+    }
+    pub fn grads(&mut self) -> &mut [f32] {
+        &mut self.grads
+    }
+    pub fn moments(&mut self) -> (&mut [f32], &mut [f32]) {
+        (&mut self.first, &mut self.second)
+    }
+
     fn trained(&self, program: &str) -> Vec<std::ops::Range<usize>> {
         let program = self
             .artifact
@@ -140,14 +150,18 @@ impl Session for FakeSession {
     fn artifact(&self) -> &Artifact {
         &self.artifact
     }
-    fn params(&mut self) -> &mut [f32] {
-        &mut self.params
+    fn params(&mut self) -> Result<&mut [f32], Error> {
+        Ok(FakeSession::params(self))
     }
-    fn grads(&mut self) -> &mut [f32] {
-        &mut self.grads
+    fn grads(&mut self) -> Result<&mut [f32], Error> {
+        Ok(FakeSession::grads(self))
     }
-    fn moments(&mut self) -> (&mut [f32], &mut [f32]) {
-        (&mut self.first, &mut self.second)
+    fn moments(&mut self) -> Result<(&mut [f32], &mut [f32]), Error> {
+        Ok(FakeSession::moments(self))
+    }
+    fn zero_grads(&mut self) -> Result<(), Error> {
+        self.grads.fill(0.0);
+        Ok(())
     }
     fn peak_bytes(&self, _: &str, inputs: &[(&str, &Tensor)]) -> Result<usize, Error> {
         Ok(inputs.iter().map(|(_, t)| 4 * t.shape.iter().product::<usize>()).sum())

@@ -71,14 +71,31 @@ pub struct AdamStep {
 pub trait Session {
     fn artifact(&self) -> &Artifact;
 
-    /// The parameter arena; `Param::offset` says where each parameter lies.
-    fn params(&mut self) -> &mut [f32];
+    /// The parameter arena; `Param::offset` says where each parameter lies. Whoever asks may change it.
+    ///
+    /// # Errors
+    /// Here and below: where a device that holds the newest values does not give them.
+    fn params(&mut self) -> Result<&mut [f32], Error>;
 
     /// The gradient arena, laid out like the parameters.
-    fn grads(&mut self) -> &mut [f32];
+    fn grads(&mut self) -> Result<&mut [f32], Error>;
 
     /// Adam's first and second moments, laid out like the parameters.
-    fn moments(&mut self) -> (&mut [f32], &mut [f32]);
+    fn moments(&mut self) -> Result<(&mut [f32], &mut [f32]), Error>;
+
+    /// Makes every gradient 0, wherever the gradients are.
+    fn zero_grads(&mut self) -> Result<(), Error>;
+
+    /// Whether a run fits into memory, where that is not the host's: a refusal names needed and free bytes. `None` where
+    /// programs run in the host's memory.
+    fn admit(&self, _program: &str, _inputs: &[(&str, &Tensor)], _remedy: &str) -> Option<Result<(), Error>> {
+        None
+    }
+
+    /// The name of the device that computes, where that is not this machine's processor.
+    fn device(&self) -> Option<String> {
+        None
+    }
 
     /// Bytes the program's activations need for these sizes, before anything is allocated.
     fn peak_bytes(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<usize, Error>;

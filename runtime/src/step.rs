@@ -58,7 +58,7 @@ pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
     } else {
         Missing::Quantizer
     };
-    Folder::open(&options.weights)?.load(&artifact, session.params(), missing)?;
+    Folder::open(&options.weights)?.load(&artifact, session.params()?, missing)?;
 
     let given = Given {
         file,
@@ -69,7 +69,7 @@ pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
         classes: classes(&artifact),
     };
     let inputs = given.inputs()?;
-    session.grads().fill(0.0);
+    session.zero_grads()?;
     Guard::default().check(session, name, &inputs.refs(), "give fewer or shorter clips")?;
     let outputs = session.run(name, &inputs.refs())?;
 
@@ -89,7 +89,7 @@ pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
             )
         })
         .collect();
-    let grads = session.grads();
+    let grads = session.grads()?;
     for p in program.trains.iter().map(|i| &artifact.params[*i]) {
         let shape = p.shape.iter().map(|d| *d as usize).collect();
         let values = Values::F32(&grads[p.offset..p.offset + p.len()]);

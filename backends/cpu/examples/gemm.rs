@@ -48,6 +48,7 @@ fn kernel(a_rows: bool, b_rows: bool) -> Kernel {
             k_outer: one.clone(),
             a: strided(0, &m, a_rows),
             b: strided(1, &n, b_rows),
+            round: DType::F32,
             m,
             n,
             k,

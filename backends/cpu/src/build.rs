@@ -1,12 +1,13 @@
 //! Kernels to one image of machine code.
 
 use crate::entry::{Emitted, Unit};
-use crate::{Error, Target, attention, column, contract, cost, ctc, link, row, scatter};
+use crate::{Error, Target, attention, column, contract, ctc, link, row, scatter};
 use inkwell::context::Context;
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{FileType, TargetMachine};
 use ir::artifact::{Entry, KernelInfo};
 use ir::kernel::{Body, Kernel};
+use ir::kernel_cost;
 use ir::scalar::DType;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -73,7 +74,7 @@ pub fn compile_with(
                 items: items.clone(),
             })
         });
-        let cost = cost::estimate(kernel);
+        let cost = kernel_cost::estimate(kernel);
         infos[*index] = Some(KernelInfo {
             name: name.clone(),
             entries: entries.collect::<Result<_, Error>>()?,
@@ -177,6 +178,12 @@ fn emit(unit: &Unit, symbol: &str, kernel: &Kernel) -> Result<Emitted, Error> {
         return Err(Error::Unsupported {
             kernel: String::new(),
             what: "a bf16 operand".into(),
+        });
+    }
+    if matches!(&kernel.body, Body::Contract(c) if c.round != DType::F32) {
+        return Err(Error::Unsupported {
+            kernel: String::new(),
+            what: "a product of rounded operands".into(),
         });
     }
     match &kernel.body {

@@ -21,7 +21,6 @@
 //! | `function`, `math`, `random` | scalar functions; exp, log, erf, tanh; random numbers |
 //! | `value`, `reduce` | scalar values of kernel IR as vector code; reductions of them |
 //! | `row`, `column`, `contract`, `gemm`, `attention`, `scatter`, `ctc` | the bodies |
-//! | `cost` | estimates of work |
 //! | `build`, `link` | kernels to object files; these to a flat image |
 
 mod arith;
@@ -29,7 +28,6 @@ mod attention;
 mod build;
 mod column;
 mod contract;
-mod cost;
 mod ctc;
 mod entry;
 mod flow;

@@ -1,11 +1,12 @@
 //! Contractions.
 
-use crate::expr::{Exprs, Stores};
+use crate::expr::{Exprs, Stores, round};
 use crate::maps::extents;
 use crate::memory::Slots;
 use crate::{Error, positions};
 use ir::dim::Env;
 use ir::kernel::{Contract, Slot, Strided};
+use ir::scalar::DType;
 
 /// A matrix operand with its strides known.
 struct Operand {
@@ -29,36 +30,42 @@ impl Operand {
         })
     }
 
-    fn load(&self, batch: &[i64], o: i64, free: i64, p: i64, memory: &Slots) -> Result<f64, Error> {
+    /// The summed elements of one row (of a) or column (of b), rounded.
+    fn line(&self, batch: &[i64], free: i64, sum: &Summed, memory: &Slots) -> Result<Vec<f64>, Error> {
         let at: i64 = self.batch.iter().zip(batch).map(|(stride, b)| stride * b).sum();
-        memory.load(
-            self.slot,
-            self.base + at + self.k_outer * o + self.free * free + self.k * p,
-        )
+        let start = self.base + at + self.free * free;
+        let steps = (0..sum.k_outer).flat_map(|o| (0..sum.k).map(move |p| (o, p)));
+        steps
+            .map(|(o, p)| Ok(round(sum.round, memory.load(self.slot, start + self.k_outer * o + self.k * p)?)))
+            .collect()
     }
+}
+
+/// The summed axis.
+struct Summed {
+    k_outer: i64,
+    k: i64,
+    round: DType,
 }
 
 pub fn run(c: &Contract, memory: &mut Slots, sizes: &Env) -> Result<(), Error> {
     let batch = extents(&c.batch, sizes)?;
-    let (m, n, k_outer, k) = (
-        c.m.eval(sizes)?,
-        c.n.eval(sizes)?,
-        c.k_outer.eval(sizes)?,
-        c.k.eval(sizes)?,
-    );
+    let (m, n) = (c.m.eval(sizes)?, c.n.eval(sizes)?);
+    let summed = Summed {
+        k_outer: c.k_outer.eval(sizes)?,
+        k: c.k.eval(sizes)?,
+        round: c.round,
+    };
     let (a, b) = (Operand::new(&c.a, sizes)?, Operand::new(&c.b, sizes)?);
     let mut exprs = Exprs::new(&c.values, &[], memory, sizes)?;
     let stores = Stores::new(&c.store, sizes)?;
     let order = exprs.needed(stores.roots());
     for at in positions(&batch) {
+        let columns = (0..n).map(|j| b.line(&at, j, &summed, memory)).collect::<Result<Vec<_>, _>>()?;
         for i in 0..m {
-            for j in 0..n {
-                let mut sum = 0.0;
-                for o in 0..k_outer {
-                    for p in 0..k {
-                        sum += a.load(&at, o, i, p, memory)? * b.load(&at, o, j, p, memory)?;
-                    }
-                }
+            let row = a.line(&at, i, &summed, memory)?;
+            for (j, column) in (0..n).zip(&columns) {
+                let sum: f64 = row.iter().zip(column).map(|(x, y)| x * y).sum();
                 exprs.acc = sum as f32 as f64;
                 let here = [&at[..], &[i, j]].concat();
                 exprs.compute(&order, &here, memory)?;

@@ -142,7 +142,8 @@ pub fn binary(f: Binary, dtype: DType, a: f64, b: f64) -> f64 {
     }
 }
 
-fn round(dtype: DType, v: f64) -> f64 {
+/// `v` rounded to `dtype`.
+pub fn round(dtype: DType, v: f64) -> f64 {
     match dtype {
         DType::F32 => v as f32 as f64,
         DType::F64 => v,

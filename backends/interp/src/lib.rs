@@ -3,7 +3,7 @@
 //! # Arithmetic
 //! Every value has its dtype's precision: f32 operations are computed in f64 and rounded to f32 once (for `+ - * / sqrt`
 //! that is the correctly rounded f32 result), f64 ones are not rounded further, i32 ones wrap. A cast from float to i32
-//! rounds toward zero and saturates. Sums over many elements (`Reduction::Sum`, the product of a contraction, attention,
+//! rounds toward zero and saturates. bf16 is only stored: rounded to nearest, ties to even, when it is. Sums over many elements (`Reduction::Sum`, the product of a contraction, attention,
 //! CTC) are accumulated in f64 and rounded to the result's dtype at the end, whatever order or precision a backend uses:
 //! this is the reference that backends approximate, not a bit-exact model of them. Stores that accumulate, and the sums
 //! of a scatter, go through memory and so round at each step.

@@ -249,6 +249,7 @@ fn a_contraction_with_overlapping_rows_is_a_convolution() {
         k: 2.into(),
         a: operand(0, 8, 2, 2),
         b: operand(1, 0, 2, 4),
+        round: F32,
         values: vec![Value::Acc, Value::constant(F32, 0.0), Value::Binary(Binary::Max, 0, 1)],
         store: vec![Store {
             slot: 2,
@@ -274,6 +275,33 @@ fn a_contraction_with_overlapping_rows_is_a_convolution() {
         );
     }
     close(&buffers[2], &want);
+}
+
+#[test]
+fn bf16_is_rounded_to_even_in_memory_and_in_products() {
+    // The half-way points above 1 and above 1 + 2^-7: to even they round to 1 and to 1 + 2^-6.
+    let (low, high) = (1.0 + 2f32.powi(-8), 1.0 + 3.0 * 2f32.powi(-8));
+    let kernel = |text: &str| ir::kernel_text::parse(text).unwrap();
+    let copy = kernel(
+        "row [3]\n  s0 read f32\n  s1 write bf16\n  s2 write f32\n  v0 = load s0[a0]\n  v1 = load s1[a0]\n  columns\n    \
+         s1[a0] = v0\n  columns\n    s2[a0] = v1\n",
+    );
+    let rounded = [1.0, 1.0 + 2f64.powi(-6), f64::NEG_INFINITY];
+    let mut buffers = [f32s(&[low, high, f32::MIN]), Buffer::poison(DType::Bf16, 3), Buffer::poison(F32, 3)];
+    run_separate(&copy, &mut buffers, &Env::new()).unwrap();
+    assert_eq!(buffers[1].to_f64(), rounded);
+    assert_eq!(buffers[2].to_f64(), rounded);
+
+    let product = "contract batch [], m 1, n 1, k_outer 1, k 2, round bf16\n  s0 read f32\n  s1 read f32\n  s2 write f32\n  \
+                   a = s0[p]\n  b = s1[p]\n  v0 = acc\n  store\n    s2[0] = v0\n";
+    for (text, want) in [
+        (product.to_string(), 3.0 * (2.0 + 2f32.powi(-6))),
+        (product.replace(", round bf16", ""), 3.0 * (low + high)),
+    ] {
+        let mut buffers = [f32s(&[low, high]), f32s(&[3.0, 3.0]), Buffer::poison(F32, 1)];
+        run_separate(&kernel(&text), &mut buffers, &Env::new()).unwrap();
+        assert_eq!(buffers[2], f32s(&[want]));
+    }
 }
 
 #[test]

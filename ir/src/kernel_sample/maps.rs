@@ -1,4 +1,4 @@
-//! Row, column and contract kernels.
+//! Row and column kernels.
 
 use super::exprs::{Exprs, Known};
 use super::{Draw, EPS, Extent, Sample, dims};
@@ -7,16 +7,16 @@ use crate::kernel::*;
 use crate::scalar::{Binary, DType, Unary};
 
 const ROWS: &[i64] = &[1, 2, 3, 5];
-const COLUMNS: &[i64] = &[1, 2, 3, 7, 8, 9, 16, 17, 31, 64, 65, 130];
+pub const COLUMNS: &[i64] = &[1, 2, 3, 7, 8, 9, 16, 17, 31, 64, 65, 130];
 
 /// All of `count` axes.
-fn all(count: usize) -> u64 {
+pub fn all(count: usize) -> u64 {
     (1 << count) - 1
 }
 
 /// Stores `value` along the axes of `of`, each element its own: written to a new slot, added to one, or in place of
 /// what the slot held and the value took in.
-fn store(d: &mut Draw, exprs: &mut Exprs, of: &[usize], value: Known) -> Store {
+pub fn store(d: &mut Draw, exprs: &mut Exprs, of: &[usize], value: Known) -> Store {
     let natural = d.rand.int(0, 2) > 0;
     let (index, len) = exprs.layout(d, of, natural);
     let accumulate = value.dtype != DType::I32 && d.rand.int(0, 2) == 0;
@@ -37,7 +37,7 @@ fn store(d: &mut Draw, exprs: &mut Exprs, of: &[usize], value: Known) -> Store {
 }
 
 /// One to three stores of values along `allowed` axes.
-fn stores(d: &mut Draw, exprs: &mut Exprs, of: &[usize], allowed: u64) -> Vec<Store> {
+pub fn stores(d: &mut Draw, exprs: &mut Exprs, of: &[usize], allowed: u64) -> Vec<Store> {
     let mut list = vec![];
     for _ in 0..d.rand.int(1, 3) {
         // There is always a leaf.
@@ -51,7 +51,7 @@ fn stores(d: &mut Draw, exprs: &mut Exprs, of: &[usize], allowed: u64) -> Vec<St
 }
 
 /// Reads a slot and writes a function of that in its place.
-fn in_place(d: &mut Draw, exprs: &mut Exprs, of: &[usize]) -> Store {
+pub fn in_place(d: &mut Draw, exprs: &mut Exprs, of: &[usize]) -> Store {
     let (index, len) = exprs.layout(d, of, true);
     let slot = d.floats(Access::Update, len);
     let axes = of.iter().fold(0, |m, a| m | 1 << a);
@@ -146,9 +146,14 @@ pub fn row(seed: u32) -> Sample {
     let mut d = Draw::new(seed);
     let mut axes = d.extents(2, ROWS);
     axes.push(d.extent(COLUMNS));
-    if d.rand.int(0, 15) == 0 {
-        return softmax(d, axes);
+    match d.rand.int(0, 15) {
+        0 => softmax(d, axes),
+        _ => phases(d, axes),
     }
+}
+
+/// Any row kernel over these axes.
+pub fn phases(mut d: Draw, axes: Vec<Extent>) -> Sample {
     let (columns, count) = (axes.len() - 1, axes.len());
     let mut exprs = Exprs::new(axes.clone());
     let (mut phases, mut number): (Vec<Phase>, usize) = (vec![], 0);
@@ -219,7 +224,7 @@ pub fn row(seed: u32) -> Sample {
 }
 
 /// Softmax over the first columns of each row, masked by minus infinity; the first column always counts.
-fn softmax(mut d: Draw, axes: Vec<Extent>) -> Sample {
+pub fn softmax(mut d: Draw, axes: Vec<Extent>) -> Sample {
     let columns = axes.len() - 1;
     let (rows, everywhere): (Vec<usize>, Vec<usize>) = ((0..columns).collect(), (0..=columns).collect());
     let exprs = Exprs::new(axes.clone());
@@ -321,120 +326,4 @@ pub fn column(seed: u32) -> Sample {
         store,
     };
     d.sample(Body::Column(body))
-}
-
-/// A contraction: plain, transposed or with overlapping rows, and an epilogue.
-pub fn contract(seed: u32) -> Sample {
-    let mut d = Draw::new(seed);
-    let batch = d.extents(2, &[1, 2, 3]);
-    let (mut m, mut n) = (d.extent(&[1, 2, 5, 6, 7, 13, 30]), d.extent(COLUMNS));
-    let (k_outer, mut k) = (d.extent_to(6, &[1, 1, 1, 2]), d.extent(&[1, 2, 3, 8, 17]));
-    // Now and then one extent goes beyond what a backend keeps in one block.
-    let batch = match d.rand.int(0, 17) {
-        0 => {
-            m = d.extent_to(0, &[150, 260]);
-            vec![]
-        }
-        1 => {
-            n = d.extent_to(0, &[300, 530]);
-            vec![]
-        }
-        2 => {
-            k = d.extent_to(0, &[260, 700]);
-            vec![]
-        }
-        _ => batch,
-    };
-    let terms = (k_outer.size * k.size) as f64;
-    let a = operand(&mut d, &batch, &k_outer, &m, &k);
-    let b = operand(&mut d, &batch, &k_outer, &n, &k);
-    let mut exprs = Exprs::new([&batch[..], &[m.clone(), n.clone()]].concat());
-    let count = exprs.axes.len();
-    // Products of eighths: exact as long as no sum has more than 2^18 of them.
-    let acc = Known {
-        id: 0,
-        dtype: DType::F32,
-        low: -terms,
-        high: terms,
-        error: EPS * terms,
-        exact: false,
-        axes: all(count),
-    };
-    let acc = exprs.push(Value::Acc, acc);
-    let of: Vec<usize> = (0..count).collect();
-    let grown = d.rand.int(0, 8);
-    let mut store = vec![];
-    if grown < 3 {
-        store.push(self::store(&mut d, &mut exprs, &of, acc));
-    }
-    exprs.grow(&mut d, all(count), grown);
-    store.extend(stores(&mut d, &mut exprs, &of, all(count)));
-    if d.rand.int(0, 3) == 0 {
-        store.push(in_place(&mut d, &mut exprs, &of));
-    }
-    let (batch, values) = (dims(&batch), exprs.values);
-    let body = Contract {
-        batch,
-        m: m.dim,
-        n: n.dim,
-        k_outer: k_outer.dim,
-        k: k.dim,
-        a,
-        b,
-        values,
-        store,
-    };
-    d.sample(Body::Contract(body))
-}
-
-fn operand(d: &mut Draw, batch: &[Extent], k_outer: &Extent, free: &Extent, k: &Extent) -> Strided {
-    let one = Dim::from(1);
-    let base = Dim::from(*d.rand.pick(&[0, 0, 3]));
-    // Strides of k_outer, free, k and the elements of one batch.
-    let (so, sf, sk, mut span) = match d.rand.int(0, 4) {
-        // [o, free, k]
-        0 | 1 => {
-            let sf = k.dim.clone();
-            let so = sf.clone() * free.dim.clone();
-            (so.clone(), sf, one, so * k_outer.dim.clone())
-        }
-        // [o, k, free]
-        2 => {
-            let sk = free.dim.clone();
-            let so = sk.clone() * k.dim.clone();
-            (so.clone(), one, sk, so * k_outer.dim.clone())
-        }
-        // [free, o, k]
-        3 => {
-            let so = k.dim.clone();
-            let sf = so.clone() * k_outer.dim.clone();
-            (so, sf.clone(), one, sf * free.dim.clone())
-        }
-        // Overlapping rows, as of a convolution.
-        _ => {
-            let sf = Dim::from(d.rand.int(1, 3));
-            let span = sf.clone() * free.dim.clone() + k.dim.clone() * k_outer.dim.clone();
-            (k.dim.clone(), sf, one, span)
-        }
-    };
-    let mut strides = vec![];
-    for e in batch.iter().rev() {
-        // Now and then all of a batch share an operand.
-        let shared = d.rand.int(0, 3) == 0;
-        strides.push(if shared { Dim::from(0) } else { span.clone() });
-        if !shared {
-            span = span * e.dim.clone();
-        }
-    }
-    strides.reverse();
-    let len = d.size(&base) + d.size(&span);
-    let slot = d.floats(Access::Read, len);
-    Strided {
-        slot,
-        base,
-        batch: strides,
-        k_outer: so,
-        free: sf,
-        k: sk,
-    }
 }

@@ -7,6 +7,7 @@ use super::scan::{
 use super::scan::{value, view};
 use crate::dim::Dim;
 use crate::kernel::*;
+use crate::scalar::DType;
 use std::iter::Peekable;
 
 /// Reads the text of one kernel. It need not be valid; that is the verifier's to say.
@@ -215,6 +216,10 @@ impl<'a> Lines<'a> {
     fn contract(&mut self, of: Extents) -> Parsed<Kernel> {
         let (batch, m, n) = (of.list(0, "batch")?, of.dim(1, "m")?, of.dim(2, "n")?);
         let (k_outer, k) = (of.dim(3, "k_outer")?, of.dim(4, "k")?);
+        let round = match of.0.get(5) {
+            Some(_) => dtype(of.text(5, "round")?)?,
+            None => DType::F32,
+        };
         let slots = self.slots()?;
         let a = strided(self.field("a")?, batch.len(), "i")?;
         let b = strided(self.field("b")?, batch.len(), "j")?;
@@ -231,6 +236,7 @@ impl<'a> Lines<'a> {
                 k,
                 a,
                 b,
+                round,
                 values,
                 store,
             }),

@@ -68,12 +68,16 @@ fn head(body: &Body) -> String {
         ),
         Body::Contract(k) => {
             format!(
-                "contract batch {}, m {}, n {}, k_outer {}, k {}",
+                "contract batch {}, m {}, n {}, k_outer {}, k {}{}",
                 dims(&k.batch),
                 k.m,
                 k.n,
                 k.k_outer,
-                k.k
+                k.k,
+                match k.round {
+                    DType::F32 => String::new(),
+                    round => format!(", round {}", round.name()),
+                }
             )
         }
         Body::Attention(k) => format!("attention {}", attention_head(k)),

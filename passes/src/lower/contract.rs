@@ -129,6 +129,7 @@ pub fn emit(
             k: depth,
             a,
             b: bb,
+            round: DType::F32,
             values,
             store,
         })

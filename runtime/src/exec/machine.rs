@@ -4,13 +4,13 @@ use super::arena::Arena;
 use super::bundle::Bundle;
 use super::image::{EntryFn, Image};
 use super::peak;
+use super::program::{ADAM, GRAD_NORM, adam_scalars, find, input, output, range_sizes, ranges, sizes, touches};
 use super::resolve::{Action, Address, Memory, Resolved, Run, resolve};
 use crate::cli::Runner;
 use crate::error::Error;
 use crate::session::{AdamStep, Data, Session, Tensor};
-use ir::artifact::{Artifact, Port, Program};
-use ir::dim::{Atom, Dim, Env};
-use ir::scalar::DType;
+use ir::artifact::{Artifact, BufferKind, Port, Program};
+use ir::dim::Env;
 use rayon::ThreadPool;
 use std::collections::HashMap;
 use std::path::Path;
@@ -128,70 +128,6 @@ pub struct Machine {
     resolved: HashMap<String, (Env, Arc<Resolved>)>,
 }
 
-fn find<'a>(artifact: &'a Artifact, name: &str) -> Result<&'a Program, Error> {
-    artifact
-        .programs
-        .iter()
-        .find(|p| p.name == name)
-        .ok_or_else(|| Error::program(name, "is not in this executable"))
-}
-
-/// The run-time sizes that the inputs' shapes give.
-fn sizes(artifact: &Artifact, program: &Program, inputs: &[(&str, &Tensor)]) -> Result<Env, Error> {
-    let mut env = Env::new();
-    let fail = |what: String| Err(Error::program(&program.name, what));
-    let mut bound = vec![];
-    for port in &program.inputs {
-        let Some((_, t)) = inputs.iter().find(|(n, _)| *n == port.name) else {
-            return fail(format!("has no value for its input `{}`", port.name));
-        };
-        if t.shape.len() != port.shape.len() {
-            return fail(format!(
-                "input `{}` must have shape {}, got {:?}",
-                port.name,
-                ir::types::shape_text(&port.shape),
-                t.shape
-            ));
-        }
-        bound.push((port, *t));
-    }
-    for (port, t) in &bound {
-        for (d, n) in port.shape.iter().zip(&t.shape) {
-            if let Some(s) = symbol(d) {
-                let n = *n as i64;
-                if *env.entry(s.clone()).or_insert(n) != n {
-                    return fail(format!(
-                        "input `{}` has {n} for size {s}, another input {}",
-                        port.name, env[&s]
-                    ));
-                }
-            }
-        }
-    }
-    for (port, t) in &bound {
-        for (d, n) in port.shape.iter().zip(&t.shape) {
-            let want = d.eval(&env).map_err(|e| Error::program(&program.name, e.to_string()))?;
-            if want != *n as i64 {
-                let name = artifact
-                    .dims
-                    .iter()
-                    .find(|(_, def)| def == d)
-                    .map_or(d.to_string(), |(n, _)| n.clone());
-                return fail(format!("input `{}` has {n} where its size {name} is {want}", port.name));
-            }
-        }
-    }
-    Ok(env)
-}
-
-fn symbol(d: &Dim) -> Option<Arc<str>> {
-    let terms: Vec<_> = d.terms().collect();
-    match &terms[..] {
-        [(1, [Atom::Sym(s)])] => Some(s.clone()),
-        _ => None,
-    }
-}
-
 /// Addresses of everything a run touches.
 struct Bases<'a> {
     inputs: Vec<*mut u8>,
@@ -206,6 +142,28 @@ struct Bases<'a> {
 }
 
 impl Machine {
+    /// The parameter arena; here, unlike in [`Session::params`], nothing can fail.
+    pub fn params(&mut self) -> &mut [f32] {
+        let n = self.artifact.param_elements;
+        self.params.floats(n)
+    }
+
+    /// The gradient arena.
+    pub fn grads(&mut self) -> &mut [f32] {
+        let n = self.artifact.param_elements;
+        self.grads.grow(n * 4);
+        self.grads.floats(n)
+    }
+
+    /// Adam's first and second moments.
+    pub fn moments(&mut self) -> (&mut [f32], &mut [f32]) {
+        let n = self.artifact.param_elements;
+        let [a, b] = &mut self.moments;
+        a.grow(n * 4);
+        b.grow(n * 4);
+        (a.floats(n), b.floats(n))
+    }
+
     fn resolved(&mut self, program: &str, env: &Env) -> Result<Arc<Resolved>, Error> {
         if let Some((have, r)) = self.resolved.get(program)
             && have == env
@@ -224,14 +182,11 @@ impl Machine {
         self.temp.grow(r.temp_bytes);
         self.scratch.iter_mut().for_each(|s| s.grow(r.scratch_bytes));
         let n = artifact.param_elements * 4;
-        let touches = |kind| program.buffers.iter().any(|b| b.kind == kind);
-        if touches(ir::artifact::BufferKind::Grads) && !program.trains.is_empty()
-            || name == "adam"
-            || name == "grad_norm"
-        {
+        let touches = |kind| touches(program, kind);
+        if touches(BufferKind::Grads) && !program.trains.is_empty() || name == ADAM || name == GRAD_NORM {
             self.grads.grow(n);
         }
-        if touches(ir::artifact::BufferKind::Moment1) {
+        if touches(BufferKind::Moment1) {
             self.moments.iter_mut().for_each(|m| m.grow(n));
         }
         let mut outputs = program
@@ -264,46 +219,6 @@ impl Machine {
         walk(&r.actions, &bases, &mut values, layer, 0);
         Ok(outputs)
     }
-
-    /// Contiguous ranges of the arena that a program trains, as (start, length).
-    fn ranges(&self, program: &str) -> Result<Vec<(usize, usize)>, Error> {
-        let mut spans: Vec<(usize, usize)> = find(&self.artifact, program)?
-            .trains
-            .iter()
-            .map(|i| &self.artifact.params[*i])
-            .map(|p| (p.offset, p.len()))
-            .collect();
-        spans.sort();
-        let mut out: Vec<(usize, usize)> = vec![];
-        for (start, len) in spans {
-            match out.last_mut() {
-                Some((s, l)) if *s + *l == start => *l += len,
-                _ => out.push((start, len)),
-            }
-        }
-        Ok(out)
-    }
-}
-
-fn output(program: &Program, port: &Port, env: &Env) -> Result<(String, Tensor), Error> {
-    let size = |d: &Dim| {
-        d.eval(env)
-            .map(|n| n.max(0) as usize)
-            .map_err(|e| Error::program(&program.name, e.to_string()))
-    };
-    let shape = port.shape.iter().map(size).collect::<Result<Vec<_>, _>>()?;
-    let n = shape.iter().product();
-    let data = match port.dtype {
-        DType::F32 => Data::F32(vec![0.0; n]),
-        DType::I32 => Data::I32(vec![0; n]),
-        DType::F64 | DType::Bf16 => {
-            return Err(Error::program(
-                &program.name,
-                format!("output `{}` is {}; cast it to f32", port.name, port.dtype.name()),
-            ));
-        }
-    };
-    Ok((port.name.clone(), Tensor { shape, data }))
 }
 
 fn address_of(t: &mut Tensor) -> *mut u8 {
@@ -315,15 +230,10 @@ fn address_of(t: &mut Tensor) -> *mut u8 {
 
 /// Inputs are only read, though kernels take all operands as mutable addresses.
 fn input_address(program: &Program, port: &Port, inputs: &[(&str, &Tensor)]) -> Result<*mut u8, Error> {
-    let t = inputs.iter().find(|(n, _)| *n == port.name).map(|(_, t)| *t);
-    match (t.map(|t| &t.data), port.dtype) {
-        (Some(Data::F32(v)), DType::F32) => Ok(v.as_ptr().cast_mut().cast()),
-        (Some(Data::I32(v)), DType::I32) => Ok(v.as_ptr().cast_mut().cast()),
-        _ => Err(Error::program(
-            &program.name,
-            format!("input `{}` must be {}", port.name, port.dtype.name()),
-        )),
-    }
+    Ok(match input(program, port, inputs)? {
+        Data::F32(v) => v.as_ptr().cast_mut().cast(),
+        Data::I32(v) => v.as_ptr().cast_mut().cast(),
+    })
 }
 
 fn walk(actions: &[Action], bases: &Bases, values: &mut Vec<i64>, layer_at: Option<usize>, layer: i64) {
@@ -431,21 +341,18 @@ impl Session for Machine {
     fn artifact(&self) -> &Artifact {
         &self.artifact
     }
-    fn params(&mut self) -> &mut [f32] {
-        let n = self.artifact.param_elements;
-        self.params.floats(n)
+    fn params(&mut self) -> Result<&mut [f32], Error> {
+        Ok(Machine::params(self))
     }
-    fn grads(&mut self) -> &mut [f32] {
-        let n = self.artifact.param_elements;
-        self.grads.grow(n * 4);
-        self.grads.floats(n)
+    fn grads(&mut self) -> Result<&mut [f32], Error> {
+        Ok(Machine::grads(self))
     }
-    fn moments(&mut self) -> (&mut [f32], &mut [f32]) {
-        let n = self.artifact.param_elements;
-        let [a, b] = &mut self.moments;
-        a.grow(n * 4);
-        b.grow(n * 4);
-        (a.floats(n), b.floats(n))
+    fn moments(&mut self) -> Result<(&mut [f32], &mut [f32]), Error> {
+        Ok(Machine::moments(self))
+    }
+    fn zero_grads(&mut self) -> Result<(), Error> {
+        Machine::grads(self).fill(0.0);
+        Ok(())
     }
     fn peak_bytes(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<usize, Error> {
         let program = find(&self.artifact, program)?;
@@ -458,33 +365,17 @@ impl Session for Machine {
     }
     fn grad_norm(&mut self, program: &str, scale: f32) -> Result<f64, Error> {
         let mut total = 0.0;
-        for (start, len) in self.ranges(program)? {
-            let env = Env::from([("range_start".into(), start as i64), ("range_len".into(), len as i64)]);
-            let out = self.execute("grad_norm", &env, &[])?;
+        for range in ranges(&self.artifact, program)? {
+            let out = self.execute(GRAD_NORM, &range_sizes(range), &[])?;
             let squares = out[0].1.as_f32().unwrap_or_default();
             total += squares.iter().map(|s| *s as f64).sum::<f64>();
         }
         Ok(total * scale as f64 * scale as f64)
     }
     fn adam(&mut self, program: &str, a: &AdamStep) -> Result<(), Error> {
-        let (b1, b2, t) = (a.beta1 as f64, a.beta2 as f64, a.step as i32);
-        let step_size = a.lr as f64 * (1.0 - b2.powi(t)).sqrt() / (1.0 - b1.powi(t));
-        let decay = a.lr as f64 * a.weight_decay as f64;
-        let scalars = [
-            a.scale as f64,
-            b1,
-            1.0 - b1,
-            b2,
-            1.0 - b2,
-            a.eps as f64,
-            decay,
-            step_size,
-        ]
-        .map(|x| x as f32);
-        let scalars = Tensor::f32(&[8], scalars.to_vec());
-        for (start, len) in self.ranges(program)? {
-            let env = Env::from([("range_start".into(), start as i64), ("range_len".into(), len as i64)]);
-            self.execute("adam", &env, &[("adam", &scalars)])?;
+        let scalars = adam_scalars(a);
+        for range in ranges(&self.artifact, program)? {
+            self.execute(ADAM, &range_sizes(range), &[("adam", &scalars)])?;
         }
         Ok(())
     }

@@ -6,7 +6,8 @@ mod image;
 mod machine;
 mod peak;
 pub mod plan;
-mod resolve;
+pub(crate) mod program;
+pub(crate) mod resolve;
 
 pub use bundle::{Bundle, append};
 pub use machine::{Machine, Native};

@@ -1,5 +1,6 @@
 //! A program at given sizes: every address, count and offset as a number.
 
+use super::program::size_value as value;
 use super::plan::{Request, layout};
 use crate::error::Error;
 use ir::artifact::{Artifact, BufferKind, Launch, Operand, Program, Step};
@@ -11,6 +12,8 @@ pub struct Address {
     pub memory: Memory,
     pub byte: i64,
     pub layer_bytes: i64,
+    /// One past the last byte of the buffer, in the same memory.
+    pub end: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,11 +30,14 @@ pub enum Memory {
 }
 
 pub struct Run {
+    /// Which of the artifact's kernels.
+    pub kernel: usize,
     /// Functions (byte offsets in the code) with their items.
     pub entries: Vec<(usize, i64)>,
     pub operands: Vec<Address>,
     /// Byte offset of the workspace among the temporaries.
     pub workspace: usize,
+    pub workspace_bytes: usize,
 }
 
 pub enum Action {
@@ -85,7 +91,11 @@ pub fn resolve(artifact: &Artifact, program: &Program, env: &Env) -> Result<Reso
     for (n, i) in owners.iter().enumerate() {
         offsets[*i] = placed.offsets[n];
     }
-    let spaces = placed.offsets[owners.len()..].to_vec();
+    let spaces: Vec<(usize, usize)> = placed.offsets[owners.len()..]
+        .iter()
+        .zip(&r.workspaces)
+        .map(|(offset, bytes)| (*offset, *bytes))
+        .collect();
     let (scratch_bytes, flops) = (r.scratch, r.flops);
     let mut next = 0;
     let actions = actions(artifact, program, &env, &program.steps, &offsets, &spaces, &mut next)?;
@@ -95,10 +105,6 @@ pub fn resolve(artifact: &Artifact, program: &Program, env: &Env) -> Result<Reso
         scratch_bytes,
         flops,
     })
-}
-
-fn value(program: &Program, env: &Env, d: &Dim) -> Result<i64, Error> {
-    d.eval(env).map_err(|e| Error::program(&program.name, e.to_string()))
 }
 
 /// First pass: what needs memory when.
@@ -153,7 +159,7 @@ fn actions(
     env: &Env,
     steps: &[Step],
     offsets: &[usize],
-    workspaces: &[usize],
+    workspaces: &[(usize, usize)],
     next: &mut usize,
 ) -> Result<Vec<Action>, Error> {
     let mut out = vec![];
@@ -175,7 +181,10 @@ fn actions(
                 } else {
                     (0..*count).collect()
                 };
-                let keep = keep.as_ref().map(|o| address(program, env, o, offsets)).transpose()?;
+                let keep = keep
+                    .as_ref()
+                    .map(|o| address(artifact, program, env, o, offsets))
+                    .transpose()?;
                 let body = actions(artifact, program, env, body, offsets, workspaces, next)?;
                 Action::Loop { layers, keep, body }
             }
@@ -190,7 +199,7 @@ fn run(
     env: &Env,
     l: &Launch,
     offsets: &[usize],
-    workspace: usize,
+    workspace: (usize, usize),
 ) -> Result<Run, Error> {
     let info = &artifact.kernels[l.kernel];
     let entries = info
@@ -201,16 +210,24 @@ fn run(
     let operands = l
         .operands
         .iter()
-        .map(|o| address(program, env, o, offsets))
+        .map(|o| address(artifact, program, env, o, offsets))
         .collect::<Result<_, Error>>()?;
     Ok(Run {
+        kernel: l.kernel,
         entries,
         operands,
-        workspace,
+        workspace: workspace.0,
+        workspace_bytes: workspace.1,
     })
 }
 
-fn address(program: &Program, env: &Env, o: &Operand, offsets: &[usize]) -> Result<Address, Error> {
+fn address(
+    artifact: &Artifact,
+    program: &Program,
+    env: &Env,
+    o: &Operand,
+    offsets: &[usize],
+) -> Result<Address, Error> {
     let buffer = &program.buffers[o.buffer];
     let width = buffer.dtype.bytes() as i64;
     let port = |ports: &[ir::artifact::Port]| ports.iter().position(|p| p.buffer == o.buffer);
@@ -225,11 +242,19 @@ fn address(program: &Program, env: &Env, o: &Operand, offsets: &[usize]) -> Resu
         BufferKind::Input => Memory::Input(port(&program.inputs).ok_or_else(missing)?),
         BufferKind::Output => Memory::Output(port(&program.outputs).ok_or_else(missing)?),
     };
-    let byte = value(program, env, &o.offset)? * width + offsets[o.buffer] as i64;
+    let start = offsets[o.buffer] as i64;
+    let elements = match memory {
+        // These are one buffer, whatever part of it a program names.
+        Memory::Params | Memory::NarrowParams | Memory::Grads | Memory::Moment1 | Memory::Moment2 => {
+            artifact.param_elements as i64
+        }
+        Memory::Temp | Memory::Input(_) | Memory::Output(_) => value(program, env, &buffer.elements)?.max(0),
+    };
     Ok(Address {
         memory,
-        byte,
+        byte: value(program, env, &o.offset)? * width + start,
         layer_bytes: value(program, env, &o.layer_stride)? * width,
+        end: start + elements * width,
     })
 }
 

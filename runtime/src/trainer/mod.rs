@@ -149,7 +149,7 @@ impl Trainer<'_> {
             self.run.dir(),
             &self.artifact,
             self.objective.command(),
-            self.session.params(),
+            self.session.params()?,
         )
     }
 
@@ -202,7 +202,7 @@ impl Trainer<'_> {
             samples: 0,
             norm: 0.0,
         };
-        self.session.grads().fill(0.0);
+        self.session.zero_grads()?;
         let (mut micro, mut barren_since) = (0, None::<Position>);
         while micro < accumulate {
             let loaded = loader.next_batch()?;

@@ -102,9 +102,9 @@ impl Start {
             ));
         }
         if state.is_none() {
-            initialize(&artifact, session.params(), settings.count("seed", 0)?, &|_| true);
+            initialize(&artifact, session.params()?, settings.count("seed", 0)?, &|_| true);
             if let Some(folder) = &init {
-                let absent = folder.load(&artifact, session.params(), missing)?;
+                let absent = folder.load(&artifact, session.params()?, missing)?;
                 if !absent.is_empty() {
                     notes.push(format!(
                         "start at random, being absent from the given weights: {}",

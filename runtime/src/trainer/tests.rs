@@ -68,14 +68,17 @@ impl Session for Killed {
     fn artifact(&self) -> &Artifact {
         self.inner.artifact()
     }
-    fn params(&mut self) -> &mut [f32] {
-        self.inner.params()
+    fn params(&mut self) -> Result<&mut [f32], Error> {
+        Ok(self.inner.params())
     }
-    fn grads(&mut self) -> &mut [f32] {
-        self.inner.grads()
+    fn grads(&mut self) -> Result<&mut [f32], Error> {
+        Ok(self.inner.grads())
     }
-    fn moments(&mut self) -> (&mut [f32], &mut [f32]) {
-        self.inner.moments()
+    fn moments(&mut self) -> Result<(&mut [f32], &mut [f32]), Error> {
+        Ok(self.inner.moments())
+    }
+    fn zero_grads(&mut self) -> Result<(), Error> {
+        self.inner.zero_grads()
     }
     fn peak_bytes(&self, p: &str, i: &[(&str, &crate::session::Tensor)]) -> Result<usize, Error> {
         self.inner.peak_bytes(p, i)

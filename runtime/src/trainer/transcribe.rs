@@ -53,7 +53,7 @@ impl<'a> Transcriber<'a> {
             settings.force("normalize", own as u8 as f64);
         }
         set.iter().try_for_each(|s| settings.set(s))?;
-        folder.load(&artifact, session.params(), Missing::Quantizer)?;
+        folder.load(&artifact, session.params()?, Missing::Quantizer)?;
         let vocab = folder.vocab()?.unwrap_or_default();
         check_classes(&artifact, &vocab)?;
         let program = artifact.programs.iter().find(|p| p.name == "transcribe").cloned();

@@ -90,7 +90,7 @@ impl Trainer<'_> {
             self.objective.observe(self.session, &clips, &batch, &outputs)?;
         }
         // A training program has added gradients; the next update starts from zero, and so does a resumed one.
-        self.session.grads().fill(0.0);
+        self.session.zero_grads()?;
         Ok((totals.weight > 0.0).then(|| self.objective.score(&totals)))
     }
 }

@@ -1,8 +1,8 @@
 //! How much work a kernel is: operations and bytes, as sizes, for reports and choices. Estimates, not measurements.
 
-use ir::dim::{Dim, numel};
-use ir::kernel::{Attention, Body, Coord, Index, Kernel, Phase, Slot, Store, ValId, Value};
-use ir::scalar::Unary;
+use crate::dim::{Dim, numel};
+use crate::kernel::{Attention, Body, Coord, HeadView, Index, Kernel, Phase, Slot, Store, ValId, Value};
+use crate::scalar::Unary;
 use std::collections::BTreeSet;
 
 /// Work of one launch.
@@ -79,16 +79,19 @@ pub fn estimate(kernel: &Kernel) -> Cost {
             }
             walk.cost()
         }
-        Body::Attention(a) => attention(a, 2, 4),
-        Body::AttentionGrad(a) => attention(&a.forward, 5, 8),
+        Body::Attention(a) => attention(kernel, a, 2, &[&a.q, &a.k, &a.v, &a.out]),
+        Body::AttentionGrad(a) => {
+            let f = &a.forward;
+            let views = [&f.q, &f.k, &f.v, &f.out, &a.d_out, &a.dq, &a.dk, &a.dv];
+            attention(kernel, f, 5, &views)
+        }
         Body::Scatter(s) => {
-            let width = Dim::from(kernel.slots[s.out].dtype.bytes() as i64);
             let moved = s.rows.clone() * s.count.clone() * s.width.clone();
             let out = s.rows.clone() * s.into.clone() * s.width.clone();
             let index = s.rows.clone() * s.count.clone() * Dim::from(4);
             Cost {
                 flops: moved.clone(),
-                bytes: (moved + out) * width + index,
+                bytes: moved * width(kernel, s.from) + out * width(kernel, s.out) + index,
             }
         }
         Body::Ctc(c) => {
@@ -103,15 +106,21 @@ pub fn estimate(kernel: &Kernel) -> Cost {
     }
 }
 
-/// `products` products of time x time, `tensors` operands of the size of q.
-fn attention(a: &Attention, products: i64, tensors: i64) -> Cost {
+/// Bytes of an element of a slot.
+fn width(kernel: &Kernel, slot: Slot) -> Dim {
+    Dim::from(kernel.slots[slot].dtype.bytes() as i64)
+}
+
+/// `products` products of time x time, with `operands` that each hold all heads.
+fn attention(kernel: &Kernel, a: &Attention, products: i64, operands: &[&HeadView]) -> Cost {
     let heads = a.batch.clone() * Dim::from(a.heads);
     let scores = heads.clone() * a.time.clone() * a.time.clone();
     let flops = scores * Dim::from(2 * products * a.head_dim + TRANSCENDENTAL);
-    Cost {
-        flops,
-        bytes: heads * a.time.clone() * Dim::from(a.head_dim * tensors * 4),
-    }
+    let elements = heads * a.time.clone() * Dim::from(a.head_dim);
+    let bytes = operands
+        .iter()
+        .fold(Dim::default(), |sum, v| sum + elements.clone() * width(kernel, v.slot));
+    Cost { flops, bytes }
 }
 
 /// Adds up expressions and the elements they touch.
@@ -138,7 +147,7 @@ impl<'k> Walk<'k> {
     }
 
     fn width(&self, slot: Slot) -> Dim {
-        Dim::from(self.kernel.slots[slot].dtype.bytes() as i64)
+        width(self.kernel, slot)
     }
 
     /// The axes a value depends on.
@@ -218,31 +227,32 @@ fn axes_of(index: &Index, out: &mut BTreeSet<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::*;
-    use ir::kernel::RowKernel;
-    use ir::scalar::{Binary, DType};
+
+    fn cost(text: &str) -> Cost {
+        estimate(&crate::kernel_text::parse(text).unwrap())
+    }
+
+    fn d(s: &str) -> Dim {
+        s.parse().unwrap()
+    }
 
     #[test]
     fn elementwise_work_is_counted_once() {
-        let mut b = crate::testing::Body::default();
-        let x = b.load(0, strides("0", &["C", "1"]));
-        let g = b.load(1, strides("0", &["0", "1"]));
-        let y = b.binary(Binary::Mul, x, g);
-        let phase = Phase::Columns {
-            reduce: vec![],
-            store: vec![store(2, strides("0", &["C", "1"]), y)],
-        };
-        let row = RowKernel {
-            axes: vec![d("R"), d("C")],
-            values: b.values,
-            phases: vec![phase],
-        };
-        let slots = slots(&[DType::F32, DType::F32], &[DType::F32]);
-        let cost = estimate(&Kernel {
-            slots,
-            body: ir::kernel::Body::Row(row),
-        });
+        let cost = cost(
+            "row [R, C]\n  s0 read f32\n  s1 read f32\n  s2 update bf16\n  v0 = load s0[C*a0 + a1]\n  v1 = load s1[a1]\n  \
+             v2 = mul v0, v1\n  columns\n    s2[C*a0 + a1] = v2\n",
+        );
         assert_eq!(cost.flops, d("R*C"));
-        assert_eq!(cost.bytes, d("8*R*C + 4*C"));
+        assert_eq!(cost.bytes, d("6*R*C + 4*C"));
+    }
+
+    #[test]
+    fn operands_count_by_their_width() {
+        let cost = cost(
+            "contract batch [], m M, n N, k_outer 1, k K, round bf16\n  s0 read bf16\n  s1 read f32\n  s2 write f32\n  \
+             a = s0[K*i + p]\n  b = s1[N*p + j]\n  v0 = acc\n  store\n    s2[N*a0 + a1] = v0\n",
+        );
+        assert_eq!(cost.flops, d("2*M*N*K"));
+        assert_eq!(cost.bytes, d("2*M*K + 4*N*K + 4*M*N"));
     }
 }

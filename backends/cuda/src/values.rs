@@ -1,0 +1,437 @@
+//! Scalar values of kernel IR as code of one thread, which computes `lanes` consecutive columns at a time.
+
+use crate::arith::{Cmp, ty};
+use crate::builder::{Ty, V};
+use crate::function::{Function, divisible};
+use ir::dim::Dim;
+use ir::kernel::{Coord, Index, Reduction, Slot, Store, ValId, Value};
+use ir::scalar::{DType, Unary};
+
+/// What a thread knows of a value: the same for all its columns, or one each.
+#[derive(Clone, Debug)]
+pub enum Lanes<'c> {
+    One(V<'c>),
+    Each(Vec<V<'c>>),
+}
+
+impl<'c> Lanes<'c> {
+    /// That of the `i`-th column.
+    pub fn get(&self, i: usize) -> V<'c> {
+        match self {
+            Lanes::One(v) => *v,
+            Lanes::Each(v) => v[i],
+        }
+    }
+    fn map(&self, f: impl Fn(V<'c>) -> V<'c>) -> Lanes<'c> {
+        match self {
+            Lanes::One(v) => Lanes::One(f(*v)),
+            Lanes::Each(v) => Lanes::Each(v.iter().map(|v| f(*v)).collect()),
+        }
+    }
+}
+
+/// Where values are computed: coordinates and inputs known so far, and what has been computed from them. A clone is a
+/// point further in: set more coordinates on it, and what the outer point computed is reused.
+#[derive(Clone)]
+pub struct Point<'c> {
+    /// i64; `None` while the axis is not open. That of the column axis is the first of `lanes` consecutive positions.
+    pub axes: Vec<Option<V<'c>>>,
+    /// The accumulated product of a contraction.
+    pub acc: Option<Lanes<'c>>,
+    /// Results of reductions by number.
+    pub reduced: Vec<Option<Lanes<'c>>>,
+    memo: Vec<Option<Lanes<'c>>>,
+}
+
+/// What a value depends on, itself and through operands.
+#[derive(Clone, Copy, Default)]
+struct Needs {
+    /// Bit per axis.
+    axes: u64,
+    /// Bit per reduction.
+    reduced: u64,
+    acc: bool,
+    loads: bool,
+}
+
+/// The values of one kernel body in one function.
+pub struct Values<'f, 'k, 'c> {
+    f: &'f Function<'k, 'c>,
+    values: &'f [Value],
+    reductions: &'f [(Reduction, ValId)],
+    column: usize,
+    axes: usize,
+    /// Consecutive columns of one thread: 1, 2 or 4. The first column is a multiple of it, and all of them exist.
+    lanes: usize,
+    needs: Vec<Needs>,
+}
+
+/// Elements of one access.
+struct Span<'c> {
+    /// Of the first column.
+    first: V<'c>,
+    /// One per column where they are neither all the same nor consecutive.
+    each: Option<Vec<V<'c>>>,
+    consecutive: bool,
+    /// Whether the first element is a multiple of `lanes`.
+    aligned: bool,
+}
+
+impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
+    /// `values` over `axes` axes, of which the last is that of the columns. Call it where nothing is nested yet: keys of
+    /// random numbers are computed here.
+    pub fn new(
+        f: &'f Function<'k, 'c>,
+        values: &'f [Value],
+        axes: usize,
+        reductions: &'f [(Reduction, ValId)],
+        lanes: usize,
+    ) -> Self {
+        assert!(
+            axes <= 64 && reductions.len() <= 64,
+            "a kernel has at most 64 axes and 64 reductions"
+        );
+        for v in values {
+            if let Value::Uniform { seed, site, .. } = v {
+                f.random_keys(*seed, *site);
+            }
+        }
+        Values {
+            f,
+            values,
+            reductions,
+            column: axes - 1,
+            axes,
+            lanes,
+            needs: needs(values),
+        }
+    }
+
+    /// A point where no axis is open.
+    pub fn point(&self) -> Point<'c> {
+        Point {
+            axes: vec![None; self.axes],
+            acc: None,
+            reduced: vec![None; self.reductions.len()],
+            memo: vec![None; self.values.len()],
+        }
+    }
+
+    pub fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// The type of a value once loaded.
+    pub fn dtype(&self, id: ValId) -> DType {
+        match &self.values[id] {
+            Value::Const { dtype, .. } | Value::Cast(dtype, _) => *dtype,
+            Value::Axis(_) | Value::Size(_) | Value::Unary(Unary::Not, _) => DType::I32,
+            Value::Load { slot, .. } => self.f.slots[*slot].dtype.loaded(),
+            Value::Binary(f, ..) if f.is_comparison() => DType::I32,
+            Value::Unary(_, x) | Value::Binary(_, x, _) | Value::Select { then: x, .. } => self.dtype(*x),
+            Value::Reduced(r) => match self.reductions[*r] {
+                (Reduction::ArgMax, _) => DType::I32,
+                (_, v) => self.dtype(v),
+            },
+            Value::Acc | Value::Uniform { .. } => DType::F32,
+        }
+    }
+
+    fn available(&self, id: ValId, p: &Point<'c>) -> bool {
+        let n = self.needs[id];
+        let open = |bits: u64, known: &dyn Fn(usize) -> bool| (0..64).all(|i| bits >> i & 1 == 0 || known(i));
+        open(n.axes, &|a| p.axes[a].is_some())
+            && open(n.reduced, &|r| p.reduced[r].is_some())
+            && (!n.acc || p.acc.is_some())
+    }
+
+    /// Computes everything that `roots` need and `p` has the coordinates for: call before opening an inner loop.
+    pub fn hoist(&self, p: &mut Point<'c>, roots: impl IntoIterator<Item = ValId>) {
+        let mut seen = vec![false; self.values.len()];
+        let mut todo: Vec<ValId> = roots.into_iter().collect();
+        while let Some(id) = todo.pop() {
+            if std::mem::replace(&mut seen[id], true) {
+                continue;
+            }
+            if self.available(id, p) {
+                self.eval(id, p);
+            } else {
+                todo.extend(self.values[id].operands());
+            }
+        }
+    }
+
+    /// Forgets what was computed from memory: call after stores that later values may read.
+    pub fn forget_loads(&self, p: &mut Point<'c>) {
+        for (memo, needs) in p.memo.iter_mut().zip(&self.needs) {
+            if needs.loads {
+                *memo = None;
+            }
+        }
+    }
+
+    /// The value at a point.
+    pub fn eval(&self, id: ValId, p: &mut Point<'c>) -> Lanes<'c> {
+        if let Some(v) = &p.memo[id] {
+            return v.clone();
+        }
+        let f = self.f;
+        let v = match &self.values[id] {
+            Value::Const { dtype, bits } => Lanes::One(f.of(*dtype, f64::from_bits(*bits))),
+            Value::Axis(a) => {
+                let first = f.resize(self.axis(*a, p), Ty::I32);
+                if *a == self.column && self.lanes > 1 {
+                    Lanes::Each((0..self.lanes).map(|i| f.add(first, f.i32(i as i32))).collect())
+                } else {
+                    Lanes::One(first)
+                }
+            }
+            Value::Size(d) => Lanes::One(f.dim32(d)),
+            Value::Load { slot, index, guard } => self.load(*slot, index, *guard, p),
+            Value::Unary(op, x) => self.eval(*x, p).map(|x| f.unary(*op, x)),
+            Value::Binary(op, x, y) => {
+                let (x, y) = (self.eval(*x, p), self.eval(*y, p));
+                self.zip(&[&x, &y], |v| f.binary(*op, v[0], v[1]))
+            }
+            Value::Select { cond, then, other } => {
+                let cond = self.condition(*cond, p);
+                let (x, y) = (self.eval(*then, p), self.eval(*other, p));
+                self.zip(&[&cond, &x, &y], |v| f.select(v[0], v[1], v[2]))
+            }
+            Value::Cast(to, x) => self.eval(*x, p).map(|x| f.cast(x, *to)),
+            Value::Reduced(r) => p.reduced[*r].clone().expect("a reduction is used after its phase"),
+            Value::Acc => p.acc.clone().expect("the accumulated product is used in an epilogue"),
+            Value::Uniform { seed, site, index } => {
+                let keys = f.random_keys(*seed, *site);
+                self.counter(index, p).map(|i| f.uniform(keys, i))
+            }
+        };
+        p.memo[id] = Some(v.clone());
+        v
+    }
+
+    /// Something of several values: one where all are, else one per column.
+    fn zip(&self, values: &[&Lanes<'c>], f: impl Fn(&[V<'c>]) -> V<'c>) -> Lanes<'c> {
+        let at = |i| f(&values.iter().map(|v| v.get(i)).collect::<Vec<_>>());
+        if values.iter().all(|v| matches!(v, Lanes::One(_))) {
+            Lanes::One(at(0))
+        } else {
+            Lanes::Each((0..self.lanes).map(at).collect())
+        }
+    }
+
+    /// An i32 truth value as i1.
+    pub fn condition(&self, id: ValId, p: &mut Point<'c>) -> Lanes<'c> {
+        self.eval(id, p).map(|v| self.f.cmp(Cmp::Ne, v, self.f.i32(0)))
+    }
+
+    fn axis(&self, a: usize, p: &Point<'c>) -> V<'c> {
+        p.axes[a].expect("an axis is open where its position is used")
+    }
+
+    /// The index truncated to 32 bits, as a counter of random numbers.
+    fn counter(&self, index: &Index, p: &mut Point<'c>) -> Lanes<'c> {
+        let f = self.f;
+        let mut total = Lanes::One(f.dim32(&index.base));
+        for (stride, coord) in &index.terms {
+            let stride = f.dim32(stride);
+            let at = match coord {
+                Coord::Axis(a) => {
+                    let first = f.resize(self.axis(*a, p), Ty::I32);
+                    if *a == self.column && self.lanes > 1 {
+                        Lanes::Each((0..self.lanes).map(|i| f.add(first, f.i32(i as i32))).collect())
+                    } else {
+                        Lanes::One(first)
+                    }
+                }
+                Coord::Value(v) => self.eval(*v, p),
+            };
+            total = self.zip(&[&total, &at], |v| f.add(v[0], f.mul(v[1], stride)));
+        }
+        total
+    }
+
+    fn span(&self, index: &Index, p: &mut Point<'c>) -> Span<'c> {
+        let f = self.f;
+        let mut first = f.dim(&index.base);
+        let mut column_stride = Dim::default();
+        let mut each: Option<Vec<V>> = None;
+        let n = self.lanes as i64;
+        let mut aligned = divisible(&index.base, n);
+        for (stride, coord) in &index.terms {
+            match coord {
+                Coord::Axis(a) => {
+                    if *a == self.column {
+                        column_stride = column_stride + stride.clone();
+                    } else {
+                        aligned &= divisible(stride, n);
+                    }
+                    if !stride.is_zero() {
+                        first = f.add(first, f.mul(self.axis(*a, p), f.dim(stride)));
+                    }
+                }
+                Coord::Value(v) => {
+                    aligned &= divisible(stride, n);
+                    let stride = f.dim(stride);
+                    let at = self.eval(*v, p).map(|at| f.mul(f.resize(at, Ty::I64), stride));
+                    match at {
+                        Lanes::One(at) => first = f.add(first, at),
+                        Lanes::Each(at) => {
+                            each = Some(match each {
+                                None => at,
+                                Some(e) => e.iter().zip(&at).map(|(e, a)| f.add(*e, *a)).collect(),
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        let steps = |i: usize| f.mul(f.dim(&column_stride), f.i64(i as i64));
+        let (one, run) = (column_stride.is_zero(), column_stride.is_one());
+        let each = match each {
+            Some(each) => Some(
+                (0..self.lanes)
+                    .map(|i| f.add(f.add(first, each[i]), steps(i)))
+                    .collect(),
+            ),
+            None if one => None,
+            None => Some((0..self.lanes).map(|i| f.add(first, steps(i))).collect::<Vec<_>>()),
+        };
+        let consecutive = run && index.terms.iter().all(|(_, c)| match c {
+            Coord::Axis(_) => true,
+            Coord::Value(v) => self.needs[*v].axes >> self.column & 1 == 0,
+        });
+        Span {
+            first,
+            each,
+            consecutive,
+            aligned,
+        }
+    }
+
+    /// Whether the columns of a thread are one access of memory.
+    fn vector(&self, slot: Slot, span: &Span) -> bool {
+        let bytes = self.f.slots[slot].dtype.bytes() as u32 * self.lanes as u32;
+        self.lanes > 1 && span.consecutive && span.aligned && self.f.alignment(slot) % bytes.min(16) == 0
+    }
+
+    fn load(&self, slot: usize, index: &Index, guard: Option<ValId>, p: &mut Point<'c>) -> Lanes<'c> {
+        let f = self.f;
+        let guard = guard.map(|g| self.condition(g, p));
+        let span = self.span(index, p);
+        let zero = || f.of(f.slots[slot].dtype, 0.0);
+        let element = |at: V<'c>, guard: Option<V<'c>>| match guard {
+            None => f.load_element(slot, at),
+            Some(g) => f.if_else(g, || vec![f.load_element(slot, at)], || vec![zero()])[0],
+        };
+        let Some(each) = &span.each else {
+            return match &guard {
+                Some(Lanes::Each(_)) => {
+                    let guard = guard.expect("matched above");
+                    Lanes::Each((0..self.lanes).map(|i| element(span.first, Some(guard.get(i)))).collect())
+                }
+                guard => Lanes::One(element(span.first, guard.as_ref().map(|g| g.get(0)))),
+            };
+        };
+        let count = self.lanes as u32;
+        match &guard {
+            None if self.vector(slot, &span) => Lanes::Each(f.load_elements(slot, span.first, count)),
+            Some(Lanes::One(g)) if self.vector(slot, &span) => Lanes::Each(f.if_else(
+                *g,
+                || f.load_elements(slot, span.first, count),
+                || vec![zero(); self.lanes],
+            )),
+            guard => Lanes::Each(
+                (0..self.lanes)
+                    .map(|i| element(each[i], guard.as_ref().map(|g| g.get(i))))
+                    .collect(),
+            ),
+        }
+    }
+
+    /// Performs stores in order. All their values are computed before the first of them. Where several columns store to one
+    /// element the caller sees to it that one thread at a time does, and the last one wins or all are added in order.
+    pub fn store_all(&self, stores: &[Store], p: &mut Point<'c>) {
+        for s in stores {
+            self.eval(s.value, p);
+        }
+        for s in stores {
+            self.store(s, p);
+        }
+    }
+
+    fn store(&self, s: &Store, p: &mut Point<'c>) {
+        let f = self.f;
+        let v = self.eval(s.value, p);
+        let in_columns = p.axes[self.column].is_some();
+        let lanes = if in_columns { self.lanes } else { 1 };
+        let span = self.span(&s.index, p);
+        if lanes > 1 && self.vector(s.slot, &span) {
+            let values: Vec<V> = (0..lanes).map(|i| v.get(i)).collect();
+            let values = if s.accumulate {
+                let old = f.load_elements(s.slot, span.first, lanes as u32);
+                old.iter().zip(&values).map(|(a, b)| f.add(*a, *b)).collect()
+            } else {
+                values
+            };
+            return f.store_elements(s.slot, span.first, &values);
+        }
+        for i in 0..lanes {
+            let at = span.each.as_ref().map_or(span.first, |e| e[i]);
+            let v = v.get(i);
+            let v = if s.accumulate {
+                f.add(f.load_element(s.slot, at), v)
+            } else {
+                v
+            };
+            f.store_element(s.slot, at, v);
+        }
+    }
+
+    /// What a reduction starts from.
+    pub fn start(&self, (how, value): (Reduction, ValId)) -> V<'c> {
+        let f = self.f;
+        match (how, self.dtype(value)) {
+            (Reduction::Sum, t) => f.of(t, 0.0),
+            (_, DType::I32) => f.i32(i32::MIN),
+            (_, t) => f.of(t, f64::NEG_INFINITY),
+        }
+    }
+
+    /// MLIR's type of a value.
+    pub fn ty(&self, id: ValId) -> Ty {
+        ty(self.dtype(id))
+    }
+}
+
+fn needs(values: &[Value]) -> Vec<Needs> {
+    let mut needs: Vec<Needs> = Vec::with_capacity(values.len());
+    for v in values {
+        let mut n = Needs::default();
+        for o in v.operands() {
+            let o = needs[o];
+            n = Needs {
+                axes: n.axes | o.axes,
+                reduced: n.reduced | o.reduced,
+                acc: n.acc | o.acc,
+                loads: n.loads | o.loads,
+            };
+        }
+        match v {
+            Value::Axis(a) => n.axes |= 1 << a,
+            Value::Load { index, .. } | Value::Uniform { index, .. } => {
+                for (_, c) in &index.terms {
+                    if let Coord::Axis(a) = c {
+                        n.axes |= 1 << a;
+                    }
+                }
+                n.loads |= matches!(v, Value::Load { .. });
+            }
+            Value::Reduced(r) => n.reduced |= 1 << r,
+            Value::Acc => n.acc = true,
+            _ => {}
+        }
+        needs.push(n);
+    }
+    needs
+}

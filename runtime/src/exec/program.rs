@@ -1,0 +1,164 @@
+//! What every machine does around a run: find the program, take sizes from its inputs, make its outputs, and the
+//! numbers of the optimizer.
+
+use crate::error::Error;
+use crate::session::{AdamStep, Data, Tensor};
+use ir::artifact::{Artifact, BufferKind, Port, Program};
+use ir::dim::{Atom, Dim, Env};
+use ir::scalar::DType;
+use std::sync::Arc;
+
+/// Programs over a range of the arenas, which every training needs beside those of the model.
+pub(crate) const ADAM: &str = "adam";
+pub(crate) const GRAD_NORM: &str = "grad_norm";
+pub(crate) const NARROW: &str = "narrow";
+
+pub(crate) fn find<'a>(artifact: &'a Artifact, name: &str) -> Result<&'a Program, Error> {
+    artifact
+        .programs
+        .iter()
+        .find(|p| p.name == name)
+        .ok_or_else(|| Error::program(name, "is not in this executable"))
+}
+
+pub(crate) fn touches(program: &Program, kind: BufferKind) -> bool {
+    program.buffers.iter().any(|b| b.kind == kind)
+}
+
+/// The run-time sizes that the inputs' shapes give.
+pub(crate) fn sizes(artifact: &Artifact, program: &Program, inputs: &[(&str, &Tensor)]) -> Result<Env, Error> {
+    let mut env = Env::new();
+    let fail = |what: String| Err(Error::program(&program.name, what));
+    let mut bound = vec![];
+    for port in &program.inputs {
+        let Some((_, t)) = inputs.iter().find(|(n, _)| *n == port.name) else {
+            return fail(format!("has no value for its input `{}`", port.name));
+        };
+        if t.shape.len() != port.shape.len() {
+            return fail(format!(
+                "input `{}` must have shape {}, got {:?}",
+                port.name,
+                ir::types::shape_text(&port.shape),
+                t.shape
+            ));
+        }
+        bound.push((port, *t));
+    }
+    for (port, t) in &bound {
+        for (d, n) in port.shape.iter().zip(&t.shape) {
+            if let Some(s) = symbol(d) {
+                let n = *n as i64;
+                if *env.entry(s.clone()).or_insert(n) != n {
+                    return fail(format!(
+                        "input `{}` has {n} for size {s}, another input {}",
+                        port.name, env[&s]
+                    ));
+                }
+            }
+        }
+    }
+    for (port, t) in &bound {
+        for (d, n) in port.shape.iter().zip(&t.shape) {
+            let want = d.eval(&env).map_err(|e| Error::program(&program.name, e.to_string()))?;
+            if want != *n as i64 {
+                let name = artifact
+                    .dims
+                    .iter()
+                    .find(|(_, def)| def == d)
+                    .map_or(d.to_string(), |(n, _)| n.clone());
+                return fail(format!("input `{}` has {n} where its size {name} is {want}", port.name));
+            }
+        }
+    }
+    Ok(env)
+}
+
+/// The size's name, where it is nothing but a name.
+pub(crate) fn symbol(d: &Dim) -> Option<Arc<str>> {
+    let terms: Vec<_> = d.terms().collect();
+    match &terms[..] {
+        [(1, [Atom::Sym(s)])] => Some(s.clone()),
+        _ => None,
+    }
+}
+
+/// Sizes of a program over `len` elements of the arenas from `start` on.
+pub(crate) fn range_sizes((start, len): (usize, usize)) -> Env {
+    Env::from([("range_start".into(), start as i64), ("range_len".into(), len as i64)])
+}
+
+/// Contiguous ranges of the arena that a program trains, as (start, length).
+pub(crate) fn ranges(artifact: &Artifact, program: &str) -> Result<Vec<(usize, usize)>, Error> {
+    let mut spans: Vec<(usize, usize)> = find(artifact, program)?
+        .trains
+        .iter()
+        .map(|i| &artifact.params[*i])
+        .map(|p| (p.offset, p.len()))
+        .collect();
+    spans.sort();
+    let mut out: Vec<(usize, usize)> = vec![];
+    for (start, len) in spans {
+        match out.last_mut() {
+            Some((s, l)) if *s + *l == start => *l += len,
+            _ => out.push((start, len)),
+        }
+    }
+    Ok(out)
+}
+
+/// The input of the program `adam`: scale, beta1, 1 - beta1, beta2, 1 - beta2, eps, lr * weight decay, step size.
+pub(crate) fn adam_scalars(a: &AdamStep) -> Tensor {
+    let (b1, b2, t) = (a.beta1 as f64, a.beta2 as f64, a.step as i32);
+    let step_size = a.lr as f64 * (1.0 - b2.powi(t)).sqrt() / (1.0 - b1.powi(t));
+    let decay = a.lr as f64 * a.weight_decay as f64;
+    let scalars = [
+        a.scale as f64,
+        b1,
+        1.0 - b1,
+        b2,
+        1.0 - b2,
+        a.eps as f64,
+        decay,
+        step_size,
+    ];
+    Tensor::f32(&[8], scalars.map(|x| x as f32).to_vec())
+}
+
+/// An output's name and zeros of its shape.
+pub(crate) fn output(program: &Program, port: &Port, env: &Env) -> Result<(String, Tensor), Error> {
+    let size = |d: &Dim| {
+        d.eval(env)
+            .map(|n| n.max(0) as usize)
+            .map_err(|e| Error::program(&program.name, e.to_string()))
+    };
+    let shape = port.shape.iter().map(size).collect::<Result<Vec<_>, _>>()?;
+    let n = shape.iter().product();
+    let data = match port.dtype {
+        DType::F32 => Data::F32(vec![0.0; n]),
+        DType::I32 => Data::I32(vec![0; n]),
+        DType::F64 | DType::Bf16 => {
+            return Err(Error::program(
+                &program.name,
+                format!("output `{}` is {}; cast it to f32", port.name, port.dtype.name()),
+            ));
+        }
+    };
+    Ok((port.name.clone(), Tensor { shape, data }))
+}
+
+/// The values of an input port, in the dtype it wants.
+pub(crate) fn input<'a>(program: &Program, port: &Port, inputs: &[(&str, &'a Tensor)]) -> Result<&'a Data, Error> {
+    let t = inputs.iter().find(|(n, _)| *n == port.name).map(|(_, t)| *t);
+    match (t.map(|t| &t.data), port.dtype) {
+        (Some(data @ Data::F32(_)), DType::F32) | (Some(data @ Data::I32(_)), DType::I32) => Ok(data),
+        _ => Err(Error::program(
+            &program.name,
+            format!("input `{}` must be {}", port.name, port.dtype.name()),
+        )),
+    }
+}
+
+/// The value of a size in a run of the program.
+pub(crate) fn size_value(program: &Program, env: &Env, d: &Dim) -> Result<i64, Error> {
+    d.eval(env).map_err(|e| Error::program(&program.name, e.to_string()))
+}
