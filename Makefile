@@ -3,12 +3,13 @@
 SHELL := /bin/bash
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo test build setup golden lint fmt clean-demo
+.PHONY: help demo test build build-cpu setup golden lint fmt clean-demo
 
 help:
 	@echo 'make demo     set up, build, make spoken digits, compile models/tiny.ron, train it, transcribe unseen clips'
 	@echo 'make test     set up and run the whole test suite'
-	@echo 'make build    set up and build target/release/w2vc and target/release/w2vc-runner'
+	@echo 'make build    set up and build target/release/w2vc with its runner and its code generator for the GPU'
+	@echo 'make build-cpu   the same without the code generator for the GPU, and so without MLIR'
 	@echo 'make setup    install what is missing (apt)'
 	@echo 'make golden   rewrite the expected texts of the golden tests; look at the diff before committing'
 	@echo 'make lint     rustfmt and clippy, warnings are errors'
@@ -23,6 +24,10 @@ test: setup
 	cargo test --workspace
 
 build: setup
+	cargo build --release --package w2vc-runtime --package w2vc --package w2vc-cuda
+
+build-cpu:
+	@scripts/setup.sh cpu
 	cargo build --release --package w2vc-runtime --package w2vc
 
 setup:

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Makes this machine ready to build w2vc: checks Rust, finds LLVM 22 and a C++ compiler, and installs by apt what is
-# missing, nothing else. Quiet when nothing is missing.
+# Makes this machine ready to build w2vc: checks Rust, finds LLVM 22, MLIR 22 and a C++ compiler, and installs by apt what
+# is missing, nothing else. Quiet when nothing is missing.
 #
-#   scripts/setup.sh          what building and testing need
-#   scripts/setup.sh demo     also espeak-ng, the voice of the demo
+#   scripts/setup.sh          what building and testing all of it need
+#   scripts/setup.sh cpu      what programs for the CPU need: no MLIR
+#   scripts/setup.sh demo     the same, and espeak-ng, the voice of the demo
 #
-# LLVM is looked for in $LLVM_SYS_221_PREFIX, else in /usr/lib/llvm-22.
+# LLVM and MLIR are looked for in $LLVM_SYS_221_PREFIX, else in /usr/lib/llvm-22.
 set -euo pipefail
 
 rust_needed="1.95" # what everything was tried with; the dependencies alone ask for 1.88
@@ -35,8 +36,23 @@ have_llvm() {
     "$config" --link-shared --libfiles >/dev/null 2>&1
 }
 
+# The code generator for the GPU links MLIR; its Rust binding is made from MLIR's headers by libclang, and its tables are
+# read through LLVM's TableGen, whose archives ask for zlib and zstd.
+have_mlir() {
+    [ -e "$llvm_prefix/include/mlir-c/IR.h" ] && [ -e "$llvm_prefix/lib/libMLIR.so" ] &&
+        [ -e "$llvm_prefix/lib/libMLIRCAPIIR.a" ]
+}
+have_libclang() { compgen -G "$llvm_prefix/lib/libclang*.so*" >/dev/null; }
+have_header() { echo "#include <$1>" | cc -E - >/dev/null 2>&1; }
+
 packages=() # by their Debian names
 have_llvm || packages+=(llvm-22-dev)
+if [ "${1:-}" != cpu ] && [ "${1:-}" != demo ]; then
+    have_mlir || packages+=(libmlir-22-dev)
+    have_libclang || packages+=(libclang-22-dev)
+    have_header zlib.h || packages+=(zlib1g-dev)
+    have_header zstd.h || packages+=(libzstd-dev)
+fi
 # cc links Rust programs; libstdc++'s link-time name comes with g++ alone.
 if ! command -v cc >/dev/null || ! command -v g++ >/dev/null; then packages+=(g++ libc6-dev); fi
 if [ "${1:-}" = demo ] && ! command -v espeak-ng >/dev/null; then packages+=(espeak-ng); fi
@@ -57,6 +73,9 @@ by_hand() {
             say "    https://github.com/llvm/llvm-project/releases)."
             say "    If it is not in /usr/lib/llvm-22:  export LLVM_SYS_221_PREFIX=<the folder that holds bin/llvm-config>"
             ;;
+        libmlir-22-dev) say "  - MLIR 22, headers and libraries, where LLVM 22 is (Debian's packages: libmlir-22-dev)" ;;
+        libclang-22-dev) say "  - libclang 22 (Debian's package: libclang-22-dev)" ;;
+        zlib1g-dev | libzstd-dev) say "  - the headers of Debian's package $p" ;;
         g++) say "  - a C++ compiler that answers to cc and g++ (Debian's package: g++)" ;;
         libc6-dev) say "  - the C library's headers (Debian's package: libc6-dev)" ;;
         espeak-ng) say "  - espeak-ng (only for the demo)" ;;

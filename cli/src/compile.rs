@@ -1,13 +1,16 @@
-//! Compiles every program of a model for the CPU.
+//! Compiles every program of a model.
 
+use crate::generate::{self, ARCHS};
 use crate::layout::{Layout, layer_name, layout};
 use cpu::Target;
 use frontend::Model;
-use ir::artifact::Artifact;
+use ir::artifact::{Artifact, KernelInfo, Precision, Program, PtxImage};
+use ir::codegen::Generated;
 use ir::graph::Graph;
+use ir::kernel::Kernel;
 use passes::lower::Kernels;
-use passes::optimizer;
 use passes::pipeline::{CompileError, Source, Stages, to_kernels, to_primitive};
+use passes::{narrow, optimizer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,6 +20,10 @@ pub enum Error {
     Program { program: String, source: CompileError },
     #[error(transparent)]
     Backend(#[from] cpu::Error),
+    #[error(transparent)]
+    Generate(#[from] generate::Error),
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
 }
 
 /// A compiled model with what `--emit` and `explain` show of it.
@@ -25,13 +32,109 @@ pub struct Output {
     pub code: Vec<u8>,
     pub kernels: Kernels,
     pub stages: Vec<(String, Stages)>,
+    /// Texts on the way; empty where the target has none such.
     pub llvm_ir: String,
     pub asm: Option<String>,
+    /// One per kernel.
+    pub mlir: Vec<String>,
+    pub ptx: Vec<PtxImage>,
 }
 
+/// For the CPU, with assembly text if `asm`.
+///
 /// # Errors
 /// Where a program cannot be differentiated, lowered or compiled.
 pub fn compile(model: &Model, target: &Target, asm: bool) -> Result<Output, Error> {
+    let lowered = lower(model)?;
+    let symbols = symbols(model);
+    let compiled = cpu::compile_with(&lowered.kernels.list, &symbols, target, asm)?;
+    Ok(Output {
+        code: compiled.code,
+        llvm_ir: compiled.llvm_ir,
+        asm: compiled.asm,
+        mlir: vec![],
+        ptx: vec![],
+        artifact: Artifact {
+            cpu_features: target.required.clone(),
+            ..artifact(model, lowered.layout, compiled.kernels, lowered.programs)
+        },
+        kernels: lowered.kernels,
+        stages: lowered.stages,
+    })
+}
+
+/// For NVIDIA GPUs.
+///
+/// # Errors
+/// As [`compile`], and where the code generator is missing or fails.
+pub fn compile_cuda(model: &Model, precision: Precision, progress: &dyn Fn(usize, usize)) -> Result<Output, Error> {
+    let mut lowered = lower(model)?;
+    if precision == Precision::Bf16 {
+        lowered.kernels = narrow::narrow(&mut lowered.programs, &lowered.kernels);
+        lowered.programs.push(optimizer::narrow(&mut lowered.kernels));
+    }
+    let artifact = artifact(model, lowered.layout, vec![], lowered.programs);
+    let (artifact, code, generated) = link_cuda(artifact, &lowered.kernels.list, precision, progress)?;
+    Ok(Output {
+        ptx: images(&generated),
+        artifact,
+        code,
+        llvm_ir: String::new(),
+        asm: None,
+        mlir: generated.into_iter().map(|g| g.mlir).collect(),
+        kernels: lowered.kernels,
+        stages: lowered.stages,
+    })
+}
+
+/// Gives an artifact for the GPU its kernels; also what it is loaded with, and what the code generator made.
+///
+/// # Errors
+/// Where the code generator is missing or fails.
+pub fn link_cuda(
+    artifact: Artifact,
+    kernels: &[(String, Kernel)],
+    precision: Precision,
+    progress: &dyn Fn(usize, usize),
+) -> Result<(Artifact, Vec<u8>, Vec<Generated>), Error> {
+    let generated = generate::generate(kernels, &artifact.programs, progress)?;
+    let info = |((name, kernel), g): (&(String, Kernel), &Generated)| {
+        let cost = ir::kernel_cost::estimate(kernel);
+        KernelInfo {
+            name: name.clone(),
+            entries: vec![],
+            grids: g.grids.clone(),
+            workspace: g.workspace.clone(),
+            scratch: 0.into(),
+            flops: cost.flops,
+            bytes: cost.bytes,
+        }
+    };
+    let artifact = Artifact {
+        gpu: Some(precision),
+        kernels: kernels.iter().zip(&generated).map(info).collect(),
+        ..artifact
+    };
+    Ok((artifact, runtime::exec::pack_ptx(&images(&generated))?, generated))
+}
+
+fn images(generated: &[Generated]) -> Vec<PtxImage> {
+    let image = |(i, arch): (usize, &&str)| PtxImage {
+        arch: arch.to_string(),
+        modules: generated.iter().map(|g| g.ptx[i].clone()).collect(),
+    };
+    ARCHS.iter().enumerate().map(image).collect()
+}
+
+/// What all targets share: programs over kernels.
+struct Lowered {
+    layout: Layout,
+    kernels: Kernels,
+    programs: Vec<Program>,
+    stages: Vec<(String, Stages)>,
+}
+
+fn lower(model: &Model) -> Result<Lowered, Error> {
     let layout = layout(model);
     let mut kernels = Kernels::default();
     let mut programs = vec![];
@@ -65,30 +168,29 @@ pub fn compile(model: &Model, target: &Target, asm: bool) -> Result<Output, Erro
     }
     programs.push(optimizer::adam(&mut kernels));
     programs.push(optimizer::grad_norm(&mut kernels));
-    let symbols = symbols(model);
-    let compiled = cpu::compile_with(&kernels.list, &symbols, target, asm)?;
-    let artifact = Artifact {
+    Ok(Lowered {
+        layout,
+        kernels,
+        programs,
+        stages,
+    })
+}
+
+fn artifact(model: &Model, layout: Layout, kernels: Vec<KernelInfo>, programs: Vec<Program>) -> Artifact {
+    Artifact {
         name: model.name.clone(),
-        cpu_features: target.required.clone(),
+        cpu_features: vec![],
         gpu: None,
         constants: model.constants.iter().map(|c| (c.name.clone(), c.value)).collect(),
         recipes: model.recipes.clone(),
         export: model.export.clone(),
         params: layout.params,
         param_elements: layout.elements,
-        symbols,
+        symbols: symbols(model),
         dims: model.sizes.clone(),
-        kernels: compiled.kernels,
-        programs,
-    };
-    Ok(Output {
-        artifact,
-        code: compiled.code,
         kernels,
-        stages,
-        llvm_ir: compiled.llvm_ir,
-        asm: compiled.asm,
-    })
+        programs,
+    }
 }
 
 /// Indices of the parameters that have a gradient.

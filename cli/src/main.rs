@@ -1,10 +1,12 @@
 //! The `w2vc` command.
 
 use clap::{Parser, Subcommand, ValueEnum};
-use compiler::compile::{Output, compile};
+use compiler::compile::{Output, compile, compile_cuda};
 use compiler::explain::explain;
 use cpu::Target;
 use frontend::Model;
+use indicatif::{ProgressBar, ProgressStyle};
+use ir::artifact::Precision;
 use ir::dim::Env;
 use std::fs;
 use std::io::Write;
@@ -17,7 +19,8 @@ use std::process::ExitCode;
 #[command(
     version,
     after_help = "Examples:\n  w2vc check models/base.ron\n  w2vc explain models/tiny.ron --target cpu\n  \
-                  w2vc compile models/base.ron --target cpu -o base\n  w2vc compile models/base.ron --set layers=6"
+                  w2vc compile models/base.ron --target cpu -o base\n  w2vc compile models/base.ron --target cuda -o base-gpu\n  \
+                  w2vc compile models/base.ron --set layers=6"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -38,6 +41,9 @@ enum Command {
         file: PathBuf,
         #[arg(long, value_enum, default_value_t = Backend::Cpu)]
         target: Backend,
+        /// What a program for the GPU computes with.
+        #[arg(long, value_enum, default_value_t = Numbers::Bf16)]
+        precision: Numbers,
         /// Override a constant of the model.
         #[arg(long, value_name = "NAME=VALUE")]
         set: Vec<String>,
@@ -46,29 +52,53 @@ enum Command {
         size: Vec<String>,
     },
     /// Compile a model into one executable.
-    #[command(after_help = "Example: w2vc compile models/tiny.ron --target cpu -o tiny --set layers=2")]
+    #[command(
+        after_help = "Examples:\n  w2vc compile models/tiny.ron --target cpu -o tiny --set layers=2\n  \
+                      w2vc compile models/base.ron --target cuda --precision bf16 -o base-gpu\n  \
+                      w2vc compile models/tiny.ron --target cuda --emit ptx -o ptx\n\n\
+                      Compiling for cuda needs no GPU and nothing of NVIDIA's; the executable needs the driver alone."
+    )]
     Compile {
         file: PathBuf,
         #[arg(long, value_enum, default_value_t = Backend::Cpu)]
         target: Backend,
-        /// The executable; default: the name of the file without `.ron`.
+        /// The executable; default: the name of the file without `.ron`. With `--emit mlir` or `ptx`: a folder for the files.
         #[arg(short)]
         o: Option<PathBuf>,
         /// Override a constant of the model.
         #[arg(long, value_name = "NAME=VALUE")]
         set: Vec<String>,
-        /// Print a stage instead of writing an executable.
+        /// Print a stage instead of writing an executable; mlir and ptx are written as files.
         #[arg(long, value_enum)]
         emit: Option<Emit>,
+        /// What a program for the GPU computes with: bf16 products with sums, losses and master weights in fp32, or all fp32.
+        #[arg(long, value_enum, default_value_t = Numbers::Bf16)]
+        precision: Numbers,
         /// Processor to compile for: native, x86-64-v3 (AVX2) or x86-64-v4 (AVX-512).
         #[arg(long, default_value = "native")]
         cpu: String,
     },
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Backend {
     Cpu,
+    Cuda,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Numbers {
+    Bf16,
+    Fp32,
+}
+
+impl From<Numbers> for Precision {
+    fn from(n: Numbers) -> Precision {
+        match n {
+            Numbers::Bf16 => Precision::Bf16,
+            Numbers::Fp32 => Precision::Fp32,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -77,6 +107,8 @@ enum Emit {
     KernelIr,
     Llvm,
     Asm,
+    Mlir,
+    Ptx,
 }
 
 type Result<T> = std::result::Result<T, String>;
@@ -96,40 +128,72 @@ fn run(command: Command) -> Result<()> {
         Command::Check { file, set } => print(&frontend::check_report(&with_all_settings(load(&file, &set)?)?)),
         Command::Explain {
             file,
-            target: Backend::Cpu,
+            target,
+            precision,
             set,
             size,
         } => {
             let model = load(&file, &set)?;
-            let out = compile(&model, &target("native")?, false).map_err(error)?;
+            let out = match target {
+                Backend::Cpu => compile(&model, &cpu_target("native")?, false).map_err(error)?,
+                Backend::Cuda => for_gpu(&model, precision)?,
+            };
             print(&explain(&out, &example_sizes(&model, &size)?))
         }
         Command::Compile {
             file,
-            target: Backend::Cpu,
+            target,
             o,
             set,
             emit,
+            precision,
             cpu,
         } => {
             let model = load(&file, &set)?;
-            let out = compile(&model, &target(&cpu)?, emit == Some(Emit::Asm)).map_err(error)?;
+            check_stage(emit, target)?;
+            let out = match target {
+                Backend::Cpu => compile(&model, &cpu_target(&cpu)?, emit == Some(Emit::Asm)).map_err(error)?,
+                Backend::Cuda => for_gpu(&model, precision)?,
+            };
+            let o = o.unwrap_or_else(|| PathBuf::from(file.file_stem().unwrap_or(file.as_os_str())));
             match emit {
+                Some(Emit::Mlir | Emit::Ptx) => write_files(&o, &out, emit == Some(Emit::Ptx)),
                 Some(stage) => print(&emitted(&out, stage)),
-                None => {
-                    let stem = PathBuf::from(file.file_stem().unwrap_or(file.as_os_str()));
-                    write_executable(&o.unwrap_or(stem), &out)
-                }
+                None => write_executable(&o, &out),
             }
         }
     }
+}
+
+/// Stages belong to targets.
+fn check_stage(emit: Option<Emit>, target: Backend) -> Result<()> {
+    match (emit, target) {
+        (Some(Emit::Llvm | Emit::Asm), Backend::Cuda) => {
+            Err("error: --emit llvm and asm are for --target cpu; for the GPU there are mlir and ptx".into())
+        }
+        (Some(Emit::Mlir | Emit::Ptx), Backend::Cpu) => Err("error: --emit mlir and ptx need --target cuda".into()),
+        _ => Ok(()),
+    }
+}
+
+fn for_gpu(model: &Model, precision: Numbers) -> Result<Output> {
+    // Nothing is drawn where nobody watches.
+    let style = ProgressStyle::with_template("kernels {pos}/{len} [{bar:20}] eta {eta}");
+    let bar = ProgressBar::no_length().with_style(style.expect("the template is fixed"));
+    let progress = |done: usize, all: usize| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    };
+    let out = compile_cuda(model, precision.into(), &progress).map_err(error);
+    bar.finish_and_clear();
+    out
 }
 
 fn error(e: impl std::fmt::Display) -> String {
     format!("error: {e}")
 }
 
-fn target(cpu: &str) -> Result<Target> {
+fn cpu_target(cpu: &str) -> Result<Target> {
     Target::parse(cpu).map_err(error)
 }
 
@@ -211,7 +275,31 @@ fn emitted(out: &Output, stage: Emit) -> String {
         }
         Emit::Llvm => out.llvm_ir.clone(),
         Emit::Asm => out.asm.clone().unwrap_or_default(),
+        Emit::Mlir | Emit::Ptx => String::new(),
     }
+}
+
+/// One file per kernel: MLIR, or PTX for every architecture.
+fn write_files(folder: &Path, out: &Output, ptx: bool) -> Result<()> {
+    let write = |name: String, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(|e| format!("error: cannot write `{}`: {e}", path.display()))
+    };
+    fs::create_dir_all(folder).map_err(|e| format!("error: cannot make the folder `{}`: {e}", folder.display()))?;
+    for (i, (name, _)) in out.kernels.list.iter().enumerate() {
+        if ptx {
+            for image in &out.ptx {
+                write(format!("{name}.{}.ptx", image.arch), &image.modules[i])?;
+            }
+        } else {
+            write(format!("{name}.mlir"), &out.mlir[i])?;
+        }
+    }
+    print(&format!(
+        "wrote {} kernels to {}",
+        out.kernels.list.len(),
+        folder.display()
+    ))
 }
 
 /// The runner that this command was installed with, followed by the artifact and its code.

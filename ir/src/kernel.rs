@@ -236,7 +236,8 @@ pub struct AttentionDropout {
 /// Never holds time x time values.
 ///
 /// The slots of q, k, v and out hold all f32 or all bf16. Where they hold bf16, a backend may round the operands of every
-/// inner product to bf16: the probabilities too, after dropout. Where they hold f32 it may not.
+/// inner product to bf16: the probabilities too, after dropout. Where they hold f32 it may not. Scores, with their scale, the
+/// softmax and `lse` are in f32 either way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Attention {
     pub batch: Dim,

@@ -32,7 +32,12 @@ pub fn describe(kernel: &Kernel) -> String {
             let depth = k.k_outer.clone() * k.k.clone();
             let factors = if k.round == DType::Bf16 { " of bf16" } else { "" };
             (
-                format!("product{factors} {} of {} x {} over {depth}", shape_text(&k.batch), k.m, k.n),
+                format!(
+                    "product{factors} {} of {} x {} over {depth}",
+                    shape_text(&k.batch),
+                    k.m,
+                    k.n
+                ),
                 &k.values,
             )
         }

@@ -4,15 +4,22 @@
 //! its function is smooth, and a bound on the error that rounding may cause. Comparisons, positions of maxima and casts
 //! to i32 are applied only to values that every backend computes exactly.
 
+mod contract;
 mod exprs;
+mod heads;
+mod large;
 mod maps;
+mod narrow;
 mod structured;
 
 use crate::dim::{Dim, Env};
 use crate::kernel::{Access, Kernel, Slot, SlotDecl};
 use crate::sample::Rand;
 use crate::scalar::DType;
-pub use maps::{column, contract, row};
+pub use contract::{contract, contract_large};
+pub use large::{attention_grad_large, attention_large, row_large};
+pub use maps::{column, row};
+pub use narrow::narrowed;
 pub use structured::{attention, attention_grad, ctc, scatter};
 
 /// A valid kernel, the sizes it names (with `layer`), and a buffer for each of its slots, none shared.
@@ -29,13 +36,46 @@ pub struct Operand {
     pub dtype: DType,
     /// Each is a value of `dtype`.
     pub values: Vec<f64>,
-    /// How far apart two backends may be in any element afterwards; 0 where they must agree.
+    /// How far apart two backends may be in any element afterwards, before it is rounded to bf16 where it is; 0 where they
+    /// must agree.
     pub tolerance: f64,
+    /// The same element by element, where that is known: less than `tolerance` for most. Empty elsewhere.
+    pub tolerances: Vec<f64>,
+}
+
+impl Operand {
+    /// Lets every element be off by another `share` of its size.
+    fn tolerate(&mut self, sizes: &[f64], share: f64) {
+        self.tolerances.resize(sizes.len(), self.tolerance);
+        for (tolerance, size) in self.tolerances.iter_mut().zip(sizes) {
+            *tolerance += share * size;
+            self.tolerance = self.tolerance.max(*tolerance);
+        }
+    }
+
+    /// Whether two backends may give these two numbers for element `i`.
+    pub fn agrees(&self, i: usize, a: f64, b: f64) -> bool {
+        if a == b || (a.is_nan() && b.is_nan()) {
+            return true;
+        }
+        let tolerance = self.tolerances.get(i).copied().unwrap_or(self.tolerance);
+        // Each was rounded by half a unit, which is 2^-8 of the number at most.
+        let rounded = match self.dtype {
+            DType::Bf16 if tolerance > 0.0 => 2f64.powi(-8) * (a.abs() + b.abs()),
+            _ => 0.0,
+        };
+        (a - b).abs() <= tolerance + rounded
+    }
 }
 
 /// A kernel of any body.
 pub fn any(seed: u32) -> Sample {
     [row, row, column, contract, attention, attention_grad, scatter, ctc][seed as usize % 8](seed)
+}
+
+/// A kernel of several blocks of a GPU.
+pub fn any_large(seed: u32) -> Sample {
+    [row_large, contract_large, attention_large, attention_grad_large][seed as usize % 4](seed)
 }
 
 /// Rounding of f32: half a unit in the last place of 1, times 2 for operations that a backend contracts.
@@ -113,6 +153,7 @@ impl Draw {
             dtype,
             values,
             tolerance: 0.0,
+            tolerances: vec![],
         });
         self.slots.len() - 1
     }
@@ -148,9 +189,21 @@ mod tests {
 
         #[test]
         fn samples_are_valid(seed: u32) {
-            let s = super::any(seed);
-            prop_assert_eq!(verify(&s.kernel), Ok(()), "{}", s.kernel);
-            prop_assert_eq!(s.kernel.slots.len(), s.operands.len());
+            for s in [super::any(seed), super::narrowed(super::any(seed), seed)] {
+                prop_assert_eq!(verify(&s.kernel), Ok(()), "{}", s.kernel);
+                prop_assert_eq!(s.kernel.slots.len(), s.operands.len());
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        #[test]
+        fn large_samples_are_valid(seed: u32) {
+            for s in [super::any_large(seed), super::narrowed(super::any_large(seed), seed)] {
+                prop_assert_eq!(verify(&s.kernel), Ok(()), "{}", s.kernel);
+            }
         }
     }
 }

@@ -204,7 +204,12 @@ impl Verifier<'_> {
     /// The dtype of a slot that holds f32 or bf16.
     fn float_storage(&self, at: &str, slot: Slot) -> Checked<DType> {
         let dtype = decl(self.slots, slot, || at.into())?.dtype;
-        expect(dtype.loaded() == DType::F32, || format!("{at}: slot {slot}"), "f32 or bf16", dtype)?;
+        expect(
+            dtype.loaded() == DType::F32,
+            || format!("{at}: slot {slot}"),
+            "f32 or bf16",
+            dtype,
+        )?;
         Ok(dtype)
     }
 
@@ -459,7 +464,9 @@ row [B, 8]
     #[test]
     fn bf16_is_only_how_numbers_lie_in_memory() {
         let verified = |text: &str| verify(&kernel_text::parse(text).unwrap());
-        let narrow = GOOD.replace("s0 read f32", "s0 read bf16").replace("s1 write f32", "s1 update bf16");
+        let narrow = GOOD
+            .replace("s0 read f32", "s0 read bf16")
+            .replace("s1 write f32", "s1 update bf16");
         assert_eq!(verified(&narrow), Ok(()));
         let product = "contract batch [], m 2, n 3, k_outer 1, k 4, round bf16\n  s0 read f32\n  s1 read bf16\n  \
                        s2 write bf16\n  a = s0[4*i + p]\n  b = s1[4*j + p]\n  v0 = acc\n  store\n    s2[3*a0 + a1] = v0\n";
@@ -471,12 +478,42 @@ row [B, 8]
         for (good, from, to, told) in [
             (&narrow[..], "mul v0, v1", "cast bf16 v0", "v2 is bf16, which is a way"),
             (&narrow, "mul v0, v1", "bf16 1.0", "v2 is bf16, which is a way"),
-            (&narrow, "a1] = v4", "a1] += v4", "phase 2, store 0 adds to slot 1, which holds bf16"),
-            (&narrow, "a1] = v4", "a1] = v3", "store 0: slot 1 is bf16, where i32 is needed"),
-            (product, "round bf16", "round f64", "rounds its operands to f32 or bf16, not to f64"),
-            (product, "s1 read bf16", "s1 read i32", "operand b: slot 1 is i32, where f32 or bf16 is needed"),
-            (heads, "s1 read bf16", "s1 read f32", "the keys: slot 1 is f32, where bf16 is needed"),
-            (heads, "s4 write f32", "s4 write bf16", "the log-sum-exp: slot 4 is bf16, where f32 is needed"),
+            (
+                &narrow,
+                "a1] = v4",
+                "a1] += v4",
+                "phase 2, store 0 adds to slot 1, which holds bf16",
+            ),
+            (
+                &narrow,
+                "a1] = v4",
+                "a1] = v3",
+                "store 0: slot 1 is bf16, where i32 is needed",
+            ),
+            (
+                product,
+                "round bf16",
+                "round f64",
+                "rounds its operands to f32 or bf16, not to f64",
+            ),
+            (
+                product,
+                "s1 read bf16",
+                "s1 read i32",
+                "operand b: slot 1 is i32, where f32 or bf16 is needed",
+            ),
+            (
+                heads,
+                "s1 read bf16",
+                "s1 read f32",
+                "the keys: slot 1 is f32, where bf16 is needed",
+            ),
+            (
+                heads,
+                "s4 write f32",
+                "s4 write bf16",
+                "the log-sum-exp: slot 4 is bf16, where f32 is needed",
+            ),
         ] {
             let text = good.replacen(from, to, 1);
             let e = verified(&text).expect_err(&text).to_string();

@@ -1,6 +1,7 @@
 //! The two IRs and the words they share.
 
 pub mod artifact;
+pub mod codegen;
 pub mod dim;
 pub mod eval;
 pub mod gradient;

@@ -4,6 +4,7 @@ pub mod decompose;
 pub mod differentiate;
 pub mod fuse;
 pub mod lower;
+pub mod narrow;
 pub mod optimizer;
 pub mod pipeline;
 mod reshape;

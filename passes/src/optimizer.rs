@@ -17,11 +17,15 @@ struct Range {
 
 impl Range {
     fn slot(&mut self, kind: BufferKind, access: Access, elements: Dim) -> usize {
+        let dtype = match kind {
+            BufferKind::NarrowParams => DType::Bf16,
+            _ => DType::F32,
+        };
         let arena = !matches!(kind, BufferKind::Input | BufferKind::Output | BufferKind::Temp);
         let offset = if arena { Dim::sym("range_start") } else { Dim::from(0) };
         self.buffers.push(Buffer {
             kind,
-            dtype: DType::F32,
+            dtype,
             elements,
             live: (0, 0),
         });
@@ -30,10 +34,7 @@ impl Range {
             offset,
             layer_stride: Dim::from(0),
         });
-        self.slots.push(SlotDecl {
-            dtype: DType::F32,
-            access,
-        });
+        self.slots.push(SlotDecl { dtype, access });
         self.slots.len() - 1
     }
 }
@@ -119,6 +120,39 @@ pub fn adam(kernels: &mut Kernels) -> Program {
         buffer: 0,
     }];
     program("adam", kernels, r, body, inputs, vec![])
+}
+
+/// Rounds parameters to bf16, for programs that read them so ([`narrow`](crate::narrow)). To be run once after each change
+/// of the parameters.
+pub fn narrow(kernels: &mut Kernels) -> Program {
+    let len = Dim::sym("range_len");
+    let mut r = Range {
+        buffers: vec![],
+        operands: vec![],
+        slots: vec![],
+    };
+    let from = r.slot(BufferKind::Params, Access::Read, len.clone());
+    let to = r.slot(BufferKind::NarrowParams, Access::Write, len.clone());
+    let load = Value::Load {
+        slot: from,
+        index: at(0),
+        guard: None,
+    };
+    let phases = vec![Phase::Columns {
+        reduce: vec![],
+        store: vec![Store {
+            slot: to,
+            index: at(0),
+            value: 0,
+            accumulate: false,
+        }],
+    }];
+    let body = Body::Row(RowKernel {
+        axes: vec![len],
+        values: vec![load],
+        phases,
+    });
+    program("narrow", kernels, r, body, vec![], vec![])
 }
 
 /// Sums of squares of the gradient per block of `NORM_BLOCK` elements: output `squares`

@@ -23,6 +23,8 @@ pub struct Options {
     pub batch: usize,
     pub runs: usize,
     pub threads: usize,
+    /// The value of `--device`.
+    pub device: Option<String>,
 }
 
 /// One measurement.
@@ -37,9 +39,14 @@ pub struct Measurement {
     pub min_s: f64,
     /// Of the median run.
     pub gflops: f64,
-    /// What the machine's multiply-adds can do, measured just now.
-    pub peak_gflops: f64,
-    pub share_of_peak: f64,
+    /// What the machine's multiply-adds can do, measured just now, where that can be measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_gflops: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share_of_peak: Option<f64>,
+    /// The device that computes, where that is not the processor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     pub peak_rss_mib: f64,
 }
 
@@ -48,7 +55,7 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
     if !(options.seconds > 0.0 && options.seconds < 1e5) || options.batch == 0 || options.runs == 0 {
         return Err(Error::Usage("--seconds, --batch and --runs must be more than 0".into()));
     }
-    let mut session = runner.open(options.threads)?;
+    let mut session = runner.open(options.threads, options.device.as_deref())?;
     let artifact = session.artifact().clone();
     let program = artifact
         .programs
@@ -131,7 +138,8 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
         min_s: times[0],
         gflops,
         peak_gflops,
-        share_of_peak: gflops / peak_gflops,
+        share_of_peak: peak_gflops.map(|peak| gflops / peak),
+        device: session.device(),
         peak_rss_mib: peak_resident().unwrap_or(0) as f64 / (1 << 20) as f64,
     })
 }

@@ -1,7 +1,7 @@
 //! The commands of a compiled program.
 
 use crate::atomic::{Piece, Values, write_tensors};
-use crate::bench::{Options as BenchOptions, bench};
+use crate::bench::{Measurement, Options as BenchOptions, bench};
 use crate::error::Error;
 use crate::info::info;
 use crate::session::{Session, Tensor};
@@ -18,13 +18,14 @@ pub trait Runner {
     fn artifact(&self) -> &Artifact;
 
     /// Memory for the parameters and threads to compute with.
-    fn open(&self, threads: usize) -> Result<Box<dyn Session>, Error>;
+    /// `device` is the value of `--device`.
+    fn open(&self, threads: usize, device: Option<&str>) -> Result<Box<dyn Session>, Error>;
 
     /// Floating-point operations of a run with these inputs.
     fn flops(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<f64, Error>;
 
-    /// Most GFLOP/s that multiply-adds reach on this machine, measured.
-    fn peak_gflops(&self, threads: usize) -> f64;
+    /// Most GFLOP/s that multiply-adds reach on this machine, measured; `None` where there is no measurement.
+    fn peak_gflops(&self, threads: usize) -> Option<f64>;
 }
 
 /// A compiled speech model: learns from unlabelled speech, then from little labelled speech, and transcribes.
@@ -32,12 +33,18 @@ pub trait Runner {
 #[command(
     version,
     after_help = "Examples:\n  OUT pretrain --data recordings/ --out run1\n  OUT finetune --data labelled.tsv --init run1 \
-                  --out run2\n  OUT transcribe --weights run2 *.wav"
+                  --out run2\n  OUT transcribe --weights run2 *.wav\n\nExit codes: 0 done, 1 failed, 2 wrong command \
+                  line; for the GPU: 3 no driver, 4 driver too old, 5 no suitable device, 6 too little memory, 7 the \
+                  device failed"
 )]
 struct Cli {
     /// Threads to compute with; 0: one per core.
     #[arg(long, global = true, default_value_t = 0)]
     threads: usize,
+    /// For executables compiled for the GPU: `auto` (the first suitable GPU), `cuda:N`, or `emulator` (no GPU needed,
+    /// slow); by default cuda:0.
+    #[arg(long, global = true, value_name = "DEVICE")]
+    device: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -156,11 +163,14 @@ struct BenchArgs {
 pub fn main_with(runner: &dyn Runner) -> ExitCode {
     match run(runner, Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            crate::log::tell(&format!("error: {e}"));
-            ExitCode::FAILURE
-        }
+        Err(e) => fail(&e),
     }
+}
+
+/// Tells what went wrong; the code to end with says which kind it was.
+pub fn fail(e: &Error) -> ExitCode {
+    crate::log::tell(&format!("error: {e}"));
+    ExitCode::from(e.exit_code())
 }
 
 fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
@@ -168,7 +178,8 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
         n => n,
     };
-    let open = || runner.open(threads);
+    let device = cli.device.as_deref();
+    let open = || runner.open(threads, device);
     match cli.command {
         Command::Pretrain(args) => trained(&args.out.clone(), pretrain(&mut *open()?, &options(args))?),
         Command::Finetune(args) => trained(&args.out.clone(), finetune(&mut *open()?, &options(args))?),
@@ -211,6 +222,7 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
                     batch,
                     runs,
                     threads,
+                    device: cli.device.clone(),
                 },
             )?;
             if json {
@@ -219,21 +231,25 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
                     serde_json::to_string(&found).expect("plain data always serialises")
                 ));
             }
-            say(&format!(
-                "{} on {} x {} s, {} threads: median {:.4} s, min {:.4} s, {:.1} GFLOP/s ({:.0} % of {:.1}), {:.0} MiB\n",
-                found.program,
-                found.batch,
-                found.seconds,
-                found.threads,
-                found.median_s,
-                found.min_s,
-                found.gflops,
-                100.0 * found.share_of_peak,
-                found.peak_gflops,
-                found.peak_rss_mib
-            ))
+            say(&measured(&found))
         }
     }
+}
+
+/// A measurement as one line.
+fn measured(m: &Measurement) -> String {
+    let place = match &m.device {
+        Some(device) => device.clone(),
+        None => format!("{} threads", m.threads),
+    };
+    let share = match (m.share_of_peak, m.peak_gflops) {
+        (Some(share), Some(peak)) => format!(" ({:.0} % of {peak:.1})", 100.0 * share),
+        _ => String::new(),
+    };
+    format!(
+        "{} on {} x {} s, {place}: median {:.4} s, min {:.4} s, {:.1} GFLOP/s{share}, {:.0} MiB\n",
+        m.program, m.batch, m.seconds, m.median_s, m.min_s, m.gflops, m.peak_rss_mib
+    )
 }
 
 /// Writes to the standard output; a reader that has gone (`| head`) is no error.
@@ -328,14 +344,14 @@ mod tests {
         fn artifact(&self) -> &Artifact {
             &self.0
         }
-        fn open(&self, _: usize) -> Result<Box<dyn Session>, Error> {
+        fn open(&self, _: usize, _: Option<&str>) -> Result<Box<dyn Session>, Error> {
             Ok(Box::new(FakeSession::default()))
         }
         fn flops(&self, _: &str, _: &[(&str, &Tensor)]) -> Result<f64, Error> {
             Ok(1e6)
         }
-        fn peak_gflops(&self, _: usize) -> f64 {
-            10.0
+        fn peak_gflops(&self, _: usize) -> Option<f64> {
+            Some(10.0)
         }
     }
 

@@ -52,8 +52,8 @@ pub enum Error {
         remedy: String,
     },
     #[error(
-        "no NVIDIA driver was found (libcuda.so); this executable computes on an NVIDIA GPU: install a driver (version {need} \
-         or newer), or run it with --device emulator, slowly, on this processor"
+        "no NVIDIA driver was found (libcuda.so); this executable computes on an NVIDIA GPU: install a driver (for CUDA {need} \
+         or later), or run it with --device emulator, slowly, on this processor"
     )]
     NoDriver { need: String },
     #[error("the NVIDIA driver supports CUDA {have} and this executable needs {need}; update the driver")]

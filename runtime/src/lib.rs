@@ -11,6 +11,7 @@ pub mod data;
 pub mod error;
 pub mod exec;
 pub mod geometry;
+pub mod gpu;
 pub mod info;
 pub mod log;
 pub mod masks;

@@ -48,6 +48,26 @@ pub fn lower(g: &Graph) -> Lowered {
 }
 
 impl Lowered {
+    /// The same with activations in bf16.
+    pub fn narrowed(&self) -> Lowered {
+        let mut kernels = Kernels::default();
+        for (name, kernel) in &self.kernels {
+            kernels.add(
+                name.trim_end_matches(|c: char| c == '_' || c.is_ascii_digit()),
+                kernel.clone(),
+            );
+        }
+        let mut programs = [self.program.clone()];
+        let kernels = passes::narrow::narrow(&mut programs, &kernels).list;
+        let [program] = programs;
+        Lowered {
+            kernels,
+            program,
+            params: self.params.clone(),
+            arena: self.arena,
+        }
+    }
+
     /// Buffers with inputs and parameters filled in and everything else poisoned.
     pub fn buffers(&self, env: &Env, bound: &BTreeMap<String, Tensor>) -> Vec<Buffer> {
         let size = |d: &ir::dim::Dim| d.eval(env).unwrap_or_else(|e| panic!("{e}")) as usize;
@@ -61,13 +81,13 @@ impl Lowered {
                     .expect("inputs have ports");
                 Buffer::from_f64(b.dtype, bound[&port.name].data.iter().copied())
             }
-            BufferKind::Params => {
+            BufferKind::Params | BufferKind::NarrowParams => {
                 let mut all = vec![f64::NAN; self.arena];
                 for (name, (offset, _)) in &self.params {
                     let data = &bound[name].data;
                     all[*offset..offset + data.len()].copy_from_slice(data);
                 }
-                Buffer::from_f64(DType::F32, all.into_iter())
+                Buffer::from_f64(b.dtype, all.into_iter())
             }
             BufferKind::Grads => Buffer::zeros(DType::F32, self.arena),
             _ => Buffer::poison(b.dtype, size(&b.elements)),

@@ -2,8 +2,9 @@
 
 use cpu::Target;
 use frontend::Model;
-use ir::artifact::Artifact;
+use ir::artifact::{Artifact, Precision};
 use runtime::exec::{Native, append};
+use runtime::gpu::{Choice, Gpu, GpuSession};
 use std::path::Path;
 
 /// Resolves a model file, seen from the repository's root.
@@ -18,6 +19,22 @@ pub fn compile(model: &Model) -> Native {
     let target = Target::host().unwrap_or_else(|e| panic!("{e}"));
     let out = compiler::compile::compile(model, &target, false).unwrap_or_else(|e| panic!("{e}"));
     open(&out.artifact, &out.code)
+}
+
+/// Compiles every program of a model for the GPU and opens it on the emulator.
+pub fn compile_cuda(model: &Model, precision: Precision) -> GpuSession {
+    let out = compiler::compile::compile_cuda(model, precision, &|_, _| ()).unwrap_or_else(|e| panic!("{e}"));
+    emulate(&out.artifact, &out.code)
+}
+
+/// Loads GPU code through a file and opens it on the emulator.
+pub fn emulate(artifact: &Artifact, code: &[u8]) -> GpuSession {
+    let bytes = append(b"", artifact, code).unwrap_or_else(|e| panic!("{e}"));
+    let file = tempfile::NamedTempFile::new().expect("the temporary folder is writable");
+    std::fs::write(file.path(), bytes).expect("the temporary folder is writable");
+    let gpu = Gpu::open(file.path()).unwrap_or_else(|e| panic!("{e}"));
+    gpu.session(&Choice::Emulator(None), 2)
+        .unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// Loads an artifact with its code through a file, as it is when appended to a runner.

@@ -2,13 +2,14 @@
 
 use crate::native::open;
 use cpu::Target;
-use ir::artifact::{Artifact, Init, Param};
+use ir::artifact::{Artifact, Init, Param, Precision};
 use ir::graph::Graph;
 use ir::ops::Op;
 use ir::scalar::DType;
 use ir::tensor::Tensor;
 use passes::lower::{Kernels, ParamOffsets};
 use runtime::exec::{Machine, Native};
+use runtime::gpu::GpuSession;
 use runtime::session::{Data, Session};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,8 +52,8 @@ fn narrow(g: &Graph) -> Graph {
     g
 }
 
-/// Lowers and compiles all graphs. `symbols` are the run-time sizes they use.
-pub fn compile(graphs: &[(String, Graph)], symbols: &[&str]) -> Programs {
+/// Lowers all graphs. `symbols` are the run-time sizes they use. The artifact has no code yet.
+fn lower(graphs: &[(String, Graph)], symbols: &[&str]) -> (Artifact, Kernels) {
     let (params, elements) = params(graphs);
     let mut kernels = Kernels::default();
     let mut programs = vec![];
@@ -68,26 +69,44 @@ pub fn compile(graphs: &[(String, Graph)], symbols: &[&str]) -> Programs {
             .collect();
         programs.push(program);
     }
-    let symbols: Vec<Arc<str>> = symbols.iter().copied().chain(["layer"]).map(Arc::from).collect();
-    let target = Target::host().unwrap_or_else(|e| panic!("{e}"));
-    let compiled = cpu::compile(&kernels.list, &symbols, &target).unwrap_or_else(|e| panic!("{e}"));
     let artifact = Artifact {
         name: "tests".into(),
-        cpu_features: target.required.clone(),
+        cpu_features: vec![],
         gpu: None,
         constants: BTreeMap::new(),
         recipes: BTreeMap::new(),
         export: BTreeMap::new(),
         params,
         param_elements: elements,
-        symbols,
+        symbols: symbols.iter().copied().chain(["layer"]).map(Arc::from).collect(),
         dims: vec![],
-        kernels: compiled.kernels,
+        kernels: vec![],
         programs,
+    };
+    (artifact, kernels)
+}
+
+/// Lowers and compiles all graphs for the CPU.
+pub fn compile(graphs: &[(String, Graph)], symbols: &[&str]) -> Programs {
+    let (artifact, kernels) = lower(graphs, symbols);
+    let target = Target::host().unwrap_or_else(|e| panic!("{e}"));
+    let compiled = cpu::compile(&kernels.list, &artifact.symbols, &target).unwrap_or_else(|e| panic!("{e}"));
+    let artifact = Artifact {
+        cpu_features: target.required.clone(),
+        kernels: compiled.kernels,
+        ..artifact
     };
     Programs {
         native: open(&artifact, &compiled.code),
     }
+}
+
+/// Lowers and compiles all graphs for the GPU, in f32, and opens them on the emulator.
+pub fn emulate(graphs: &[(String, Graph)], symbols: &[&str]) -> GpuSession {
+    let (artifact, kernels) = lower(graphs, symbols);
+    let out = compiler::compile::link_cuda(artifact, &kernels.list, Precision::Fp32, &|_, _| ());
+    let (artifact, code, _) = out.unwrap_or_else(|e| panic!("{e}"));
+    crate::native::emulate(&artifact, &code)
 }
 
 impl Programs {
@@ -97,7 +116,7 @@ impl Programs {
 }
 
 /// Outputs of a program by name, and the gradients of its parameters as `grad:NAME`.
-pub fn run(machine: &mut Machine, name: &str, bound: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+pub fn run(machine: &mut dyn Session, name: &str, bound: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     let artifact = machine.artifact().clone();
     let program = artifact
         .programs

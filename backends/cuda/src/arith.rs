@@ -119,6 +119,15 @@ impl<'c> Builder<'c> {
         }
         self.sub(self.like(a, 0.0), a)
     }
+    /// An intrinsic of LLVM's by name: of some, MLIR's own operations become calls of a library of NVIDIA's.
+    pub fn intrinsic(&self, name: &str, operands: &[V<'c>], result: Ty) -> V<'c> {
+        let attrs = [
+            ("intrin", self.string(name)),
+            ("op_bundle_sizes", self.attribute("array<i32>")),
+            ("operandSegmentSizes", self.attribute(&format!("array<i32: {}, 0>", operands.len()))),
+        ];
+        self.operation("llvm.call_intrinsic", operands, &[result], &attrs)[0]
+    }
     pub fn fma(&self, a: V<'c>, b: V<'c>, c: V<'c>) -> V<'c> {
         self.op("llvm.intr.fma", &[a, b, c], a.ty)
     }
@@ -170,7 +179,11 @@ impl<'c> Builder<'c> {
     }
     /// Grows with zeros.
     pub fn widen(&self, a: V<'c>, to: Ty) -> V<'c> {
-        if a.ty == to { a } else { self.op("arith.extui", &[a], to) }
+        if a.ty == to {
+            a
+        } else {
+            self.op("arith.extui", &[a], to)
+        }
     }
     pub fn bits(&self, a: V<'c>, to: Ty) -> V<'c> {
         if a.ty == to {
@@ -183,10 +196,19 @@ impl<'c> Builder<'c> {
         match (a.ty, ty(dtype)) {
             (from, to) if from == to => a,
             (Ty::I32, to) => self.op("arith.sitofp", &[a], to),
-            (_, Ty::I32) => self.op("llvm.intr.fptosi.sat", &[a], Ty::I32),
+            (_, Ty::I32) => self.intrinsic("llvm.fptosi.sat", &[a], Ty::I32),
             (Ty::F32, to) => self.op("arith.extf", &[a], to),
             (_, to) => self.op("arith.truncf", &[a], to),
         }
+    }
+
+    /// A float as i32, toward zero; NaN gives 0, what is too large the nearest i32.
+    fn saturate(&self, a: V<'c>) -> V<'c> {
+        let limit = 2_147_483_648.0;
+        let v = self.op("arith.fptosi", &[a], Ty::I32);
+        let v = self.select(self.cmp(Cmp::Ge, a, self.like(a, limit)), self.i32(i32::MAX), v);
+        let v = self.select(self.cmp(Cmp::Le, a, self.like(a, -limit)), self.i32(i32::MIN), v);
+        self.select(self.is_nan(a), self.i32(0), v)
     }
 
     /// A vector of these scalars.
@@ -199,14 +221,24 @@ impl<'c> Builder<'c> {
         let Ty::Vector(s, _) = v.ty else {
             panic!("{v:?} is a vector")
         };
-        self.op_with("vector.extract", &[v], s.ty(), &[("static_position", &format!("array<i64: {i}>"))])
+        self.op_with(
+            "vector.extract",
+            &[v],
+            s.ty(),
+            &[("static_position", &format!("array<i64: {i}>"))],
+        )
     }
     /// Value `i` of a struct.
     pub fn field(&self, v: V<'c>, i: u32) -> V<'c> {
         let Ty::Struct(s, _) = v.ty else {
             panic!("{v:?} is a struct")
         };
-        self.op_with("llvm.extractvalue", &[v], s.ty(), &[("position", &format!("array<i64: {i}>"))])
+        self.op_with(
+            "llvm.extractvalue",
+            &[v],
+            s.ty(),
+            &[("position", &format!("array<i64: {i}>"))],
+        )
     }
     /// Two f32 rounded to bf16 (nearest, ties to even) in one i32, the first in the low half.
     pub fn pack_bf16(&self, low: V<'c>, high: V<'c>) -> V<'c> {

@@ -129,7 +129,11 @@ impl<'c> Builder<'c> {
     /// The outermost block, once nothing is to be added.
     pub fn finish(self) -> Block<'c> {
         let mut blocks = self.blocks.into_inner();
-        assert_eq!(blocks.len(), 1, "every nested block is closed by the method that opened it");
+        assert_eq!(
+            blocks.len(),
+            1,
+            "every nested block is closed by the method that opened it"
+        );
         blocks.remove(0)
     }
 
@@ -192,7 +196,13 @@ impl<'c> Builder<'c> {
     }
 
     /// An operation with any number of results.
-    pub fn operation(&self, name: &str, operands: &[V<'c>], results: &[Ty], attrs: &[(&str, Attribute<'c>)]) -> Vec<V<'c>> {
+    pub fn operation(
+        &self,
+        name: &str,
+        operands: &[V<'c>],
+        results: &[Ty],
+        attrs: &[(&str, Attribute<'c>)],
+    ) -> Vec<V<'c>> {
         self.build(name, operands, results, attrs, vec![])
     }
 

@@ -1,11 +1,139 @@
-//! Contract kernels.
+//! Contractions: tiles of results that blocks of threads sum up step by step, on tensor cores where operands are bf16.
+//!
+//! | module | role |
+//! |-|-|
+//! | `product` | the contraction in the form that is tiled |
+//! | `schedule` | the table of tiles and the choice from it |
+//! | `panel` | an operand's way into shared memory |
+//! | `pipeline` | the loop over the summed axis |
+//! | `micro` | the product of two panels in registers |
+//! | `epilogue` | from sums to results |
+//! | `split` | long sums in pieces |
+
+mod epilogue;
+pub(crate) mod instructions;
+mod micro;
+mod panel;
+mod pipeline;
+mod product;
+mod schedule;
+mod split;
 
 use crate::Error;
-use crate::function::Unit;
+use crate::builder::V;
+use crate::function::{Finished, Function, Unit, blocks_of};
 use crate::module::Emitted;
-use ir::kernel::Contract;
+use epilogue::{Epilogue, Place};
+use ir::dim::Dim;
+use ir::kernel::{Contract, Strided};
+use ir::scalar::DType;
 use melior::Context;
+use micro::Micro;
+use panel::Panel;
+use pipeline::Pipeline;
+use product::{Product, coordinates};
+use schedule::Schedule;
 
-pub fn emit<'c>(_: &'c Context, _: &Unit, _: &Contract) -> Result<Emitted<'c>, Error> {
-    Err(Error::Unsupported("contract kernels"))
+/// Rows of tiles that blocks next to each other share the right operand of.
+const GROUP: i32 = 8;
+
+/// Writes the functions of a contraction.
+pub fn emit<'c>(context: &'c Context, unit: &Unit, c: &Contract) -> Result<Emitted<'c>, Error> {
+    let product = Product::new(c);
+    let schedule = Schedule::new(&product);
+    let workspace = split::workspace(&product, schedule.splits);
+    let mut functions = vec![tiles(context, unit, c, &product, &schedule)?];
+    if schedule.splits > 1 {
+        functions.push(split::add_up(context, unit, c, &product, schedule.splits)?);
+    }
+    Ok(Emitted { functions, workspace })
 }
+
+/// The function that multiplies.
+fn tiles<'c>(context: &'c Context, unit: &Unit, c: &Contract, p: &Product, s: &Schedule) -> Result<Finished<'c>, Error> {
+    let f = Function::new(context, unit, 0, s.threads());
+    let epilogue = Epilogue::new(&f, c, p);
+    let tile = s.tile;
+    let shared_as = if s.matrix { DType::Bf16 } else { DType::F32 };
+    let a = Panel::new(&f, &p.a, (&p.rows, &p.k), (tile.m, tile.k), shared_as);
+    let b = Panel::new(&f, &p.b, (&p.n, &p.k), (tile.n, tile.k), shared_as);
+    let s = &s.staged(a.asynchronous || b.asynchronous);
+    let tiles = (blocks_of(&p.rows, tile.m as i64), blocks_of(&p.n, tile.n as i64));
+    let (place, split) = place(&f, p, s, &tiles);
+    let bytes = Pipeline::shared_bytes(s, &a, &b).max(epilogue::shared_bytes(s));
+    let shared = f.shared(bytes, 128);
+    let pipeline = Pipeline {
+        product: p,
+        schedule: s,
+        parts_a: a.parts(&f, start(&f, p, &p.a, place.batch), place.row),
+        parts_b: b.parts(&f, start(&f, p, &p.b, place.batch), place.column),
+        a: &a,
+        b: &b,
+        shared,
+    };
+    let micro = Micro::new(&f, s, &a, &b);
+    let steps = Pipeline::steps(p, s);
+    let sums = if s.splits == 1 {
+        pipeline.run(&f, &micro, None, f.dim32(&steps))
+    } else {
+        let chunk = f.dim32(&blocks_of(&steps, s.splits));
+        let first = f.mul(split, chunk);
+        let count = f.least(f.sub(f.dim32(&steps), first), chunk);
+        pipeline.run(&f, &micro, Some(first), f.most(count, f.i32(0)))
+    };
+    micro.spill(&f, &sums, shared, epilogue::pitch(s));
+    f.barrier();
+    if s.splits == 1 {
+        write(&f, (s, p), place, shared, &epilogue);
+    } else {
+        epilogue::each_run(&f, (s, p), place, shared, |column| column, |column, row, sums| {
+            split::store(&f, p, (split, place.batch, row), column, &sums);
+        });
+    }
+    drop(epilogue);
+    f.finish([p.batches() * tiles.0 * tiles.1 * Dim::from(s.splits), Dim::from(1), Dim::from(1)])
+}
+
+/// Performs the stores for one tile.
+fn write<'c>(f: &Function<'_, 'c>, (s, p): (&Schedule, &Product), place: Place<'c>, sums: V<'c>, epilogue: &Epilogue<'_, '_, 'c>) {
+    let open = |column| {
+        let mut point = epilogue.values.point();
+        epilogue::open_batch(f, p, place.batch, &mut point);
+        point.axes[p.axes - 1] = Some(column);
+        epilogue.hoist(&mut point);
+        point
+    };
+    epilogue::each_run(f, (s, p), place, sums, open, |mut point, row, sums| {
+        epilogue::open_row(f, p, row, &mut point);
+        epilogue.write(&mut point, sums);
+    });
+}
+
+/// This block's tile and its piece of the sum (i32). Blocks next to each other take tiles of a few rows, column by column,
+/// so that what runs at a time shares both operands in the cache.
+fn place<'c>(f: &Function<'_, 'c>, p: &Product, s: &Schedule, tiles: &(Dim, Dim)) -> (Place<'c>, V<'c>) {
+    let (rows, columns) = (f.dim32(&tiles.0), f.dim32(&tiles.1));
+    let divide = |a, b| (f.udiv(a, b), f.urem(a, b));
+    let (rest, number) = divide(f.block(0), f.mul(rows, columns));
+    let (split, batch) = match (s.splits, p.batch.is_empty()) {
+        (1, _) => (f.i32(0), rest),
+        (_, true) => (rest, f.i32(0)),
+        _ => divide(rest, f.dim32(&p.batches())),
+    };
+    let (group, within) = divide(number, f.mul(columns, f.i32(GROUP)));
+    let first = f.mul(group, f.i32(GROUP));
+    let height = f.least(f.sub(rows, first), f.i32(GROUP));
+    let (column, row) = divide(within, height);
+    let row = f.mul(f.add(first, row), f.i32(s.tile.m as i32));
+    let column = f.mul(column, f.i32(s.tile.n as i32));
+    (Place { batch, row, column }, split)
+}
+
+/// The first element of an operand at a batch position, i64.
+fn start<'c>(f: &Function<'_, 'c>, p: &Product, operand: &Strided, batch: V<'c>) -> V<'c> {
+    let at = coordinates(f, batch, &p.batch).into_iter().rev();
+    at.zip(&operand.batch).fold(f.dim(&operand.base), |start, ((_, at), stride)| {
+        if stride.is_zero() { start } else { f.add(start, f.mul(at, f.dim(stride))) }
+    })
+}
+

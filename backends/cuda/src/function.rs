@@ -121,6 +121,24 @@ impl<'k, 'c> Function<'k, 'c> {
         self.offset(self.shared_base, Ty::I8, self.i64(at as i64))
     }
 
+    /// The coordinates (i64) of a row-major position in a space.
+    pub fn unravel(&self, at: V<'c>, extents: &[Dim]) -> Vec<V<'c>> {
+        let mut rest = at;
+        let mut out: Vec<V> = (extents.iter().enumerate().rev())
+            .map(|(i, extent)| {
+                let own = rest;
+                if i == 0 {
+                    return own;
+                }
+                let extent = self.dim(extent);
+                rest = self.udiv(own, extent);
+                self.urem(own, extent)
+            })
+            .collect();
+        out.reverse();
+        out
+    }
+
     /// Closes the function; it is launched with this many blocks.
     pub fn finish(self, blocks: [Dim; 3]) -> Result<Finished<'c>, Error> {
         self.b.effect("gpu.return", &[], &[]);
@@ -143,7 +161,10 @@ impl<'k, 'c> Function<'k, 'c> {
         let operation = OperationBuilder::new("gpu.func", location)
             .add_attributes(&[
                 (id("function_type"), TypeAttribute::new(ty).into()),
-                (id("sym_name"), melior::ir::attribute::StringAttribute::new(context, &name).into()),
+                (
+                    id("sym_name"),
+                    melior::ir::attribute::StringAttribute::new(context, &name).into(),
+                ),
                 (id("gpu.kernel"), attribute("unit")),
                 (id("nvvm.reqntid"), attribute(&format!("array<i32: {threads}, 1, 1>"))),
             ])

@@ -13,6 +13,7 @@
 //! | `function` | one function being written: operands, sizes, shared memory |
 //! | `memory`, `warp` | loads and stores; places in the grid, shuffles, barriers |
 //! | `values` | scalar values of kernel IR as code of one thread |
+//! | `reduce` | sums and maxima, of one thread and of many |
 //! | `row`, `column`, `contract`, `attention`, `scatter`, `ctc` | the bodies |
 //! | `module` | kernels to modules, these to PTX |
 
@@ -27,6 +28,7 @@ mod math;
 mod memory;
 mod module;
 mod random;
+mod reduce;
 mod row;
 mod scatter;
 mod values;

@@ -74,8 +74,8 @@ impl<'c> Builder<'c> {
             Unary::Abs => self.select(self.cmp(Cmp::Lt, x, self.i32(0)), self.neg(x), x),
             Unary::Exp => self.exp(x),
             Unary::Log => self.log(x),
-            Unary::Sqrt => self.op("llvm.intr.sqrt", &[x], x.ty),
-            Unary::Rsqrt => self.div(self.like(x, 1.0), self.op("llvm.intr.sqrt", &[x], x.ty)),
+            Unary::Sqrt => self.intrinsic("llvm.sqrt", &[x], x.ty),
+            Unary::Rsqrt => self.div(self.like(x, 1.0), self.intrinsic("llvm.sqrt", &[x], x.ty)),
             Unary::Erf => self.erf(x),
             Unary::Tanh => self.tanh(x),
             Unary::Not => self.widen(self.cmp(Cmp::Eq, x, self.i32(0)), Ty::I32),
@@ -122,7 +122,7 @@ impl<'c> Builder<'c> {
     }
 
     pub fn fabs(&self, x: V<'c>) -> V<'c> {
-        self.op("llvm.intr.fabs", &[x], x.ty)
+        self.intrinsic("llvm.fabs", &[x], x.ty)
     }
 
     /// Horner's rule, highest power first.
@@ -140,7 +140,7 @@ impl<'c> Builder<'c> {
     }
 
     fn copysign(&self, magnitude: V<'c>, sign: V<'c>) -> V<'c> {
-        self.op("llvm.intr.copysign", &[magnitude, sign], magnitude.ty)
+        self.intrinsic("llvm.copysign", &[magnitude, sign], magnitude.ty)
     }
 
     /// The integer type of the width of a float.

@@ -79,7 +79,9 @@ impl<'c> Function<'_, 'c> {
             } else {
                 self.elements(self.load(Ty::Vector(Scalar::I32, count / 2), address, align))
             };
-            return (0..count).map(|i| self.unpack_bf16(words[i as usize / 2], i % 2)).collect();
+            return (0..count)
+                .map(|i| self.unpack_bf16(words[i as usize / 2], i % 2))
+                .collect();
         }
         // The widest access is 16 bytes.
         let one = count.min(16 / dtype.bytes() as u32);

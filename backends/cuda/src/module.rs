@@ -2,11 +2,9 @@
 
 use crate::function::{Finished, SHARED, Unit};
 use crate::{Error, attention, column, contract, ctc, row, scatter};
-use inkwell::passes::PassBuilderOptions;
-use inkwell::targets::{
-    CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple,
-};
 use inkwell::OptimizationLevel;
+use inkwell::passes::PassBuilderOptions;
+use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple};
 use ir::artifact::Grid;
 use ir::dim::Dim;
 use ir::kernel::{Body, Kernel};
@@ -16,7 +14,9 @@ use melior::ir::attribute::StringAttribute;
 use melior::ir::operation::{OperationBuilder, OperationLike};
 use melior::ir::{Attribute, Block, BlockLike, Identifier, Location, Module, Region, RegionLike};
 use melior::pass::PassManager;
-use melior::utility::{parse_pass_pipeline, register_all_dialects, register_all_llvm_translations, register_all_passes};
+use melior::utility::{
+    parse_pass_pipeline, register_all_dialects, register_all_llvm_translations, register_all_passes,
+};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -99,7 +99,10 @@ impl Generator {
         let mut module = self.module(emitted.functions)?;
         let mlir = module.as_operation().to_string();
         self.lower(&mut module)?;
-        let ptx = archs.iter().map(|arch| self.ptx(&module, arch)).collect::<Result<_, _>>()?;
+        let ptx = archs
+            .iter()
+            .map(|arch| self.ptx(&module, arch))
+            .collect::<Result<_, _>>()?;
         Ok(Compiled {
             grids,
             workspace: emitted.workspace,
@@ -164,7 +167,10 @@ impl Generator {
     /// PTX of a lowered module.
     fn ptx(&self, module: &Module, arch: &str) -> Result<String, Error> {
         let llvm = |e: inkwell::support::LLVMString| Error::Llvm(e.to_string());
-        let gpu = module.body().first_operation().expect("the module holds the gpu.module");
+        let gpu = module
+            .body()
+            .first_operation()
+            .expect("the module holds the gpu.module");
         let context = inkwell::context::Context::create();
         // SAFETY: the operation is a lowered gpu.module, the context outlives the LLVM module made here.
         let raw = unsafe { mlir_sys::mlirTranslateModuleToLLVMIR(gpu.to_raw(), context.raw().cast()) };
@@ -177,11 +183,19 @@ impl Generator {
         module.set_triple(&machine.get_triple());
         module.set_data_layout(&machine.get_target_data().get_data_layout());
         module.verify().map_err(llvm)?;
-        module.run_passes(PASSES, &machine, PassBuilderOptions::create()).map_err(llvm)?;
-        let text = machine.write_to_memory_buffer(&module, FileType::Assembly).map_err(llvm)?;
-        let text = String::from_utf8_lossy(text.as_slice()).trim_end_matches('\0').to_string();
+        module
+            .run_passes(PASSES, &machine, PassBuilderOptions::create())
+            .map_err(llvm)?;
+        let text = machine
+            .write_to_memory_buffer(&module, FileType::Assembly)
+            .map_err(llvm)?;
+        let text = String::from_utf8_lossy(text.as_slice())
+            .trim_end_matches('\0')
+            .to_string();
         if let Some(line) = text.lines().find(|l| l.contains(".extern .func")) {
-            return Err(Error::Llvm(format!("the code calls a function there is none of: {line}")));
+            return Err(Error::Llvm(format!(
+                "the code calls a function there is none of: {line}"
+            )));
         }
         Ok(text)
     }

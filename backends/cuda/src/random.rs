@@ -29,7 +29,12 @@ impl<'c> Function<'_, 'c> {
     /// The two keys (i32) of a stream: seeds are elements 0 and 1 of an i32 slot. Call it first where nothing is nested;
     /// later calls give the same values.
     pub fn random_keys(&self, seed: Slot, site: u32) -> [V<'c>; 2] {
-        let known = self.random_keys.borrow().iter().find(|(k, _)| *k == (seed, site)).map(|(_, v)| *v);
+        let known = self
+            .random_keys
+            .borrow()
+            .iter()
+            .find(|(k, _)| *k == (seed, site))
+            .map(|(_, v)| *v);
         known.unwrap_or_else(|| {
             let word = |v: u32| self.i32(v as i32);
             let mixed = ir::rng::mix(site.wrapping_mul(0x9e37_79b9) ^ 0x85eb_ca6b);

@@ -43,6 +43,18 @@ pub struct Point<'c> {
     memo: Vec<Option<Lanes<'c>>>,
 }
 
+impl<'c> Point<'c> {
+    /// Takes over what a point further out has learnt since this one was cloned from it.
+    pub fn adopt(&mut self, outer: &Point<'c>) {
+        let both = self.memo.iter_mut().zip(&outer.memo);
+        for (own, outer) in both.chain(self.reduced.iter_mut().zip(&outer.reduced)) {
+            if own.is_none() {
+                own.clone_from(outer);
+            }
+        }
+    }
+}
+
 /// What a value depends on, itself and through operands.
 #[derive(Clone, Copy, Default)]
 struct Needs {
@@ -168,6 +180,33 @@ impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
                 *memo = None;
             }
         }
+    }
+
+    /// Forgets what was computed from memory of these slots, and from nothing else.
+    pub fn forget_slots(&self, p: &mut Point<'c>, stored: &[Slot]) {
+        let mut stale: Vec<bool> = Vec::with_capacity(self.values.len());
+        for (memo, v) in p.memo.iter_mut().zip(self.values) {
+            let here = matches!(v, Value::Load { slot, .. } if stored.contains(slot));
+            let stale_here = here || v.operands().iter().any(|o| stale[*o]);
+            if stale_here {
+                *memo = None;
+            }
+            stale.push(stale_here);
+        }
+    }
+
+    /// Whether two columns may have one address in an index.
+    pub fn shares_elements(values: &[Value], column: usize, index: &Index) -> bool {
+        let needs = needs(values);
+        let mut stride = Dim::default();
+        for (s, coord) in &index.terms {
+            match coord {
+                Coord::Axis(a) if *a == column => stride = stride + s.clone(),
+                Coord::Value(v) if needs[*v].axes >> column & 1 == 1 => return true,
+                _ => {}
+            }
+        }
+        stride.is_zero()
     }
 
     /// The value at a point.
@@ -297,10 +336,11 @@ impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
             None if one => None,
             None => Some((0..self.lanes).map(|i| f.add(first, steps(i))).collect::<Vec<_>>()),
         };
-        let consecutive = run && index.terms.iter().all(|(_, c)| match c {
-            Coord::Axis(_) => true,
-            Coord::Value(v) => self.needs[*v].axes >> self.column & 1 == 0,
-        });
+        let consecutive = run
+            && index.terms.iter().all(|(_, c)| match c {
+                Coord::Axis(_) => true,
+                Coord::Value(v) => self.needs[*v].axes >> self.column & 1 == 0,
+            });
         Span {
             first,
             each,
@@ -328,7 +368,11 @@ impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
             return match &guard {
                 Some(Lanes::Each(_)) => {
                     let guard = guard.expect("matched above");
-                    Lanes::Each((0..self.lanes).map(|i| element(span.first, Some(guard.get(i)))).collect())
+                    Lanes::Each(
+                        (0..self.lanes)
+                            .map(|i| element(span.first, Some(guard.get(i))))
+                            .collect(),
+                    )
                 }
                 guard => Lanes::One(element(span.first, guard.as_ref().map(|g| g.get(0)))),
             };
@@ -402,6 +446,11 @@ impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
     pub fn ty(&self, id: ValId) -> Ty {
         ty(self.dtype(id))
     }
+}
+
+/// Consecutive columns that one thread may take of rows of this length.
+pub fn lanes_of(columns: &Dim) -> i64 {
+    [4, 2].into_iter().find(|n| divisible(columns, *n)).unwrap_or(1)
 }
 
 fn needs(values: &[Value]) -> Vec<Needs> {

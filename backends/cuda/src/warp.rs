@@ -41,6 +41,12 @@ impl<'c> Builder<'c> {
         self.shuffle(v, self.i32(by), 0, "up")
     }
 
+    /// A bit (of an i32) for every lane of the warp, set where the lane's condition holds; all lanes take part.
+    pub fn ballot(&self, condition: V<'c>) -> V<'c> {
+        let kind = [("kind", "#nvvm<vote_sync_kind ballot>")];
+        self.op_with("nvvm.vote.sync", &[self.i32(-1), condition], Ty::I32, &kind)
+    }
+
     fn shuffle(&self, v: V<'c>, selector: V<'c>, clamp: i32, kind: &str) -> V<'c> {
         if v.ty == Ty::F64 || v.ty == Ty::I64 {
             let bits = self.bits(v, Ty::I64);

@@ -36,7 +36,12 @@ impl Operand {
         let start = self.base + at + self.free * free;
         let steps = (0..sum.k_outer).flat_map(|o| (0..sum.k).map(move |p| (o, p)));
         steps
-            .map(|(o, p)| Ok(round(sum.round, memory.load(self.slot, start + self.k_outer * o + self.k * p)?)))
+            .map(|(o, p)| {
+                Ok(round(
+                    sum.round,
+                    memory.load(self.slot, start + self.k_outer * o + self.k * p)?,
+                ))
+            })
             .collect()
     }
 }
@@ -61,7 +66,9 @@ pub fn run(c: &Contract, memory: &mut Slots, sizes: &Env) -> Result<(), Error> {
     let stores = Stores::new(&c.store, sizes)?;
     let order = exprs.needed(stores.roots());
     for at in positions(&batch) {
-        let columns = (0..n).map(|j| b.line(&at, j, &summed, memory)).collect::<Result<Vec<_>, _>>()?;
+        let columns = (0..n)
+            .map(|j| b.line(&at, j, &summed, memory))
+            .collect::<Result<Vec<_>, _>>()?;
         for i in 0..m {
             let row = a.line(&at, i, &summed, memory)?;
             for (j, column) in (0..n).zip(&columns) {

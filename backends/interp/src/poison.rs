@@ -1,10 +1,10 @@
 //! Programs run over one arena laid out by a memory plan, with everything outside live ranges filled with NaN: a plan or a
 //! live range that is wrong changes the results or is an error.
 
-use half::bf16;
 use crate::Error;
 use crate::memory::{Buffer, Place};
 use crate::program::{Machine, address, check_buffer, count_steps, first, kernel_of, start, walk};
+use half::bf16;
 use ir::artifact::{BufferKind, Launch, Operand, Program, Step};
 use ir::dim::Env;
 use ir::kernel::{Access, Kernel};

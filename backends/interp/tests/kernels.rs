@@ -287,7 +287,11 @@ fn bf16_is_rounded_to_even_in_memory_and_in_products() {
          s1[a0] = v0\n  columns\n    s2[a0] = v1\n",
     );
     let rounded = [1.0, 1.0 + 2f64.powi(-6), f64::NEG_INFINITY];
-    let mut buffers = [f32s(&[low, high, f32::MIN]), Buffer::poison(DType::Bf16, 3), Buffer::poison(F32, 3)];
+    let mut buffers = [
+        f32s(&[low, high, f32::MIN]),
+        Buffer::poison(DType::Bf16, 3),
+        Buffer::poison(F32, 3),
+    ];
     run_separate(&copy, &mut buffers, &Env::new()).unwrap();
     assert_eq!(buffers[1].to_f64(), rounded);
     assert_eq!(buffers[2].to_f64(), rounded);

@@ -40,7 +40,17 @@ pub fn contract(seed: u32) -> Sample {
         }
         _ => batch,
     };
-    product(d, Shape { batch, m, n, k_outer, k, gap: 1 })
+    product(
+        d,
+        Shape {
+            batch,
+            m,
+            n,
+            k_outer,
+            k,
+            gap: 1,
+        },
+    )
 }
 
 /// Multiply-adds of the largest sample.
@@ -63,12 +73,33 @@ pub fn contract_large(seed: u32) -> Sample {
     }
     let gap = *d.rand.pick(&[1, 1, 2, 3]);
     // Where even one is too much, the summed axis gives way.
-    let k = if work(&batch) > LARGE { d.extent_to(0, &[1, 7, 32, 33]) } else { k };
-    product(d, Shape { batch, m, n, k_outer, k, gap })
+    let k = if work(&batch) > LARGE {
+        d.extent_to(0, &[1, 7, 32, 33])
+    } else {
+        k
+    };
+    product(
+        d,
+        Shape {
+            batch,
+            m,
+            n,
+            k_outer,
+            k,
+            gap,
+        },
+    )
 }
 
 fn product(mut d: Draw, shape: Shape) -> Sample {
-    let Shape { batch, m, n, k_outer, k, gap } = shape;
+    let Shape {
+        batch,
+        m,
+        n,
+        k_outer,
+        k,
+        gap,
+    } = shape;
     let terms = (k_outer.size * k.size) as f64;
     let a = operand(&mut d, &batch, &k_outer, &m, &k, gap);
     let b = operand(&mut d, &batch, &k_outer, &n, &k, gap);
@@ -88,7 +119,12 @@ fn product(mut d: Draw, shape: Shape) -> Sample {
     if terms > 100.0 {
         // Brought into a range where functions of it are kept; by a power of two, so the error goes with it.
         let down = exprs.constant(DType::F32, 1.0 / 64.0);
-        let small = Known { low: acc.low / 64.0, high: acc.high / 64.0, error: acc.error / 64.0, ..acc };
+        let small = Known {
+            low: acc.low / 64.0,
+            high: acc.high / 64.0,
+            error: acc.error / 64.0,
+            ..acc
+        };
         exprs.push(Value::Binary(Binary::Mul, acc.id, down.id), small);
     }
     let of: Vec<usize> = (0..count).collect();
@@ -148,7 +184,11 @@ fn operand(d: &mut Draw, batch: &[Extent], k_outer: &Extent, free: &Extent, k: &
             (k.dim.clone(), sf, one, span)
         }
     };
-    let gap = if gap > 1 && d.rand.flag() { Dim::from(gap) } else { Dim::from(1) };
+    let gap = if gap > 1 && d.rand.flag() {
+        Dim::from(gap)
+    } else {
+        Dim::from(1)
+    };
     let [so, sf, sk] = [so, sf, sk].map(|stride| stride * gap.clone());
     span = span * gap;
     let mut strides = vec![];

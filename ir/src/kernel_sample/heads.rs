@@ -12,18 +12,20 @@ pub fn views(body: &Body) -> Vec<&HeadView> {
         Body::AttentionGrad(g) => (&g.forward, vec![&g.d_out, &g.dq, &g.dk, &g.dv]),
         _ => return vec![],
     };
-    [&forward.q, &forward.k, &forward.v, &forward.out].into_iter().chain(grads).collect()
+    [&forward.q, &forward.k, &forward.v, &forward.out]
+        .into_iter()
+        .chain(grads)
+        .collect()
 }
 
-/// Per output slot of heads, the largest sum of absolute values that makes up an element.
+/// The sums of absolute values that make up the elements of each output slot of heads.
 #[derive(Default)]
 pub struct Magnitudes {
-    /// What a relative error of all scores' exponentials does: sums of probabilities, of gradients of scores and of the
-    /// terms of those.
-    pub terms: Vec<(Slot, f64)>,
-    /// Sums over what a backend may round to bf16: probabilities and gradients of scores. A rounding is 2^-8 at most of the
-    /// number, so 2^-8 of the sum is what all of them do.
-    pub rounded: Vec<(Slot, f64)>,
+    /// Of probabilities, and of the terms of which gradients of scores are made.
+    pub terms: Vec<(Slot, Vec<f64>)>,
+    /// Of what a backend may round to bf16: probabilities and gradients of scores. A rounding is 2^-8 at most of the number,
+    /// so 2^-8 of the sum is what all of them do.
+    pub rounded: Vec<(Slot, Vec<f64>)>,
 }
 
 struct View<'a> {
@@ -44,9 +46,13 @@ impl<'a> View<'a> {
         }
     }
 
-    fn row(&self, (b, h): (i64, i64), t: i64) -> &'a [f64] {
-        let at = self.base + self.strides[0] * b + self.strides[1] * t + self.strides[2] * h;
-        &self.values[at as usize..][..self.width]
+    /// Where a row of a head begins.
+    fn at(&self, (b, h): (i64, i64), t: i64) -> usize {
+        (self.base + self.strides[0] * b + self.strides[1] * t + self.strides[2] * h) as usize
+    }
+
+    fn row(&self, head: (i64, i64), t: i64) -> &'a [f64] {
+        &self.values[self.at(head, t)..][..self.width]
     }
 }
 
@@ -57,15 +63,6 @@ fn size(d: &Dim, sizes: &Env) -> i64 {
 
 fn dot(a: &[f64], b: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     a.iter().zip(b).map(|(x, y)| f(x * y)).sum()
-}
-
-fn largest(rows: &[Vec<f64>]) -> f64 {
-    rows.iter().flatten().copied().fold(0.0, f64::max)
-}
-
-/// into += f * |row|
-fn add(into: &mut [f64], f: f64, row: &[f64]) {
-    into.iter_mut().zip(row).for_each(|(x, y)| *x += f * y.abs());
 }
 
 /// Scores of query i with all keys that count.
@@ -100,80 +97,113 @@ pub fn forward_lse(k: &Attention, sample: &Sample) -> Vec<f64> {
         .collect()
 }
 
-/// The sums of an attention sample, from its operands.
-pub fn magnitudes(sample: &Sample) -> Magnitudes {
-    let (k, grad) = match &sample.kernel.body {
-        Body::Attention(k) => (k, None),
-        Body::AttentionGrad(g) => (&g.forward, Some(g.as_ref())),
-        _ => return Magnitudes::default(),
-    };
-    let (time, scale) = (size(&k.time, &sample.sizes), f64::from_bits(k.scale));
-    let of = |v: &HeadView| View::new(v, k, sample);
-    let (q, keys, v, out) = (of(&k.q), of(&k.k), of(&k.v), of(&k.out));
-    let d_out = grad.map(|g| of(&g.d_out));
+/// Sums laid out like the slot of an operand.
+struct Sums<'a> {
+    view: View<'a>,
+    sums: Vec<f64>,
+}
+
+impl<'a> Sums<'a> {
+    fn new(view: View<'a>) -> Sums<'a> {
+        let sums = vec![0.0; view.values.len()];
+        Sums { view, sums }
+    }
+
+    /// Adds f * |row|.
+    fn add(&mut self, head: (i64, i64), t: i64, f: f64, row: &[f64]) {
+        let at = self.view.at(head, t);
+        self.sums[at..].iter_mut().zip(row).for_each(|(x, y)| *x += f * y.abs());
+    }
+}
+
+/// What a probability is multiplied with, by its row in the log-sum-exps and its key.
+fn dropout(k: &Attention, sample: &Sample) -> impl Fn(i64, i64) -> f64 {
+    let time = size(&k.time, &sample.sizes);
     let layer = sample.sizes.get("layer").copied().unwrap_or(0) as u32;
-    let dropout = k.dropout.as_ref().map(|d| {
+    let drawn = k.dropout.as_ref().map(|d| {
         let seed = &sample.operands[d.seed].values;
         let seed = [seed[0] as i32 as u32, seed[1] as i32 as u32];
         (sample.operands[d.rate].values[0], rng::keys(seed, d.site, layer))
     });
-    let factor = |row: i64, j: i64| match dropout {
+    move |row, j| match drawn {
         Some((rate, keys)) if (rng::uniform(keys, (row * time + j) as u32) as f64) < rate => 0.0,
         Some((rate, _)) => 1.0 / (1.0 - rate),
         None => 1.0,
-    };
-    // Of out, dq, dk, dv, and of the terms of dq and dk.
-    let mut most = [0f64; 6];
-    for (head, length) in all_heads(k, sample) {
-        let rows = || vec![vec![0.0; k.head_dim as usize]; time as usize];
-        let mut sums = [(); 6].map(|_| rows());
-        for i in 0..time {
-            let row = (head.0 * k.heads + head.1) * time + i;
-            let scores = scores(&q, &keys, head, i, length, scale);
-            let lse = match grad {
-                Some(_) => sample.operands[k.lse].values[row as usize],
-                None => log_sum_exp(&scores),
-            };
-            for (j, score) in (0..length).zip(&scores) {
-                let (i, p, f) = (i as usize, (score - lse).exp(), factor(row, j));
-                add(&mut sums[0][i], p * f, v.row(head, j));
-                let Some(d_out) = &d_out else { continue };
-                let (d, out) = (d_out.row(head, i as i64), out.row(head, i as i64));
-                add(&mut sums[3][j as usize], p * f, d);
-                let d_score = p * (f * dot(d, v.row(head, j), |x| x) - dot(d, out, |x| x)).abs();
-                let terms = p * (f * dot(d, v.row(head, j), f64::abs) + dot(d, out, f64::abs));
-                for (at, size) in [(1, d_score), (4, terms)] {
-                    add(&mut sums[at][i], scale * size, keys.row(head, j));
-                    add(&mut sums[at + 1][j as usize], scale * size, q.row(head, i as i64));
-                }
-            }
-        }
-        for (most, sum) in most.iter_mut().zip(&sums) {
-            *most = most.max(largest(sum));
-        }
-    }
-    match grad {
-        None => Magnitudes {
-            terms: vec![(k.out.slot, most[0])],
-            rounded: vec![(k.out.slot, most[0])],
-        },
-        Some(g) => {
-            let slots = [g.dq.slot, g.dk.slot, g.dv.slot];
-            Magnitudes {
-                terms: joined(slots, [most[4], most[5], most[3]]),
-                rounded: joined(slots, [most[1], most[2], most[3]]),
-            }
-        }
     }
 }
 
-/// One number per slot, the largest of those that share it.
-fn joined(slots: [Slot; 3], sizes: [f64; 3]) -> Vec<(Slot, f64)> {
-    let mut list: Vec<(Slot, f64)> = vec![];
-    for (slot, size) in slots.into_iter().zip(sizes) {
+/// The sums of an attention sample, from its operands.
+pub fn magnitudes(sample: &Sample) -> Magnitudes {
+    match &sample.kernel.body {
+        Body::Attention(k) => forward(k, sample),
+        Body::AttentionGrad(g) => backward(g, sample),
+        _ => Magnitudes::default(),
+    }
+}
+
+fn forward(k: &Attention, sample: &Sample) -> Magnitudes {
+    let (time, scale) = (size(&k.time, &sample.sizes), f64::from_bits(k.scale));
+    let of = |v: &HeadView| View::new(v, k, sample);
+    let (q, keys, v, factor) = (of(&k.q), of(&k.k), of(&k.v), dropout(k, sample));
+    let mut out = Sums::new(of(&k.out));
+    for (head, length) in all_heads(k, sample) {
+        for i in 0..time {
+            let row = (head.0 * k.heads + head.1) * time + i;
+            let scores = scores(&q, &keys, head, i, length, scale);
+            let lse = log_sum_exp(&scores);
+            for (j, score) in (0..length).zip(&scores) {
+                out.add(head, i, (score - lse).exp() * factor(row, j), v.row(head, j));
+            }
+        }
+    }
+    let sums = vec![(k.out.slot, out.sums)];
+    Magnitudes {
+        terms: sums.clone(),
+        rounded: sums,
+    }
+}
+
+fn backward(g: &AttentionGrad, sample: &Sample) -> Magnitudes {
+    let k = &g.forward;
+    let (time, scale) = (size(&k.time, &sample.sizes), f64::from_bits(k.scale));
+    let of = |v: &HeadView| View::new(v, k, sample);
+    let (q, keys, v, out, d_out) = (of(&k.q), of(&k.k), of(&k.v), of(&k.out), of(&g.d_out));
+    let factor = dropout(k, sample);
+    let (mut dq, mut dk, mut dv) = (Sums::new(of(&g.dq)), Sums::new(of(&g.dk)), Sums::new(of(&g.dv)));
+    let (mut dq_terms, mut dk_terms) = (Sums::new(of(&g.dq)), Sums::new(of(&g.dk)));
+    for (head, length) in all_heads(k, sample) {
+        for i in 0..time {
+            let row = (head.0 * k.heads + head.1) * time + i;
+            let lse = sample.operands[k.lse].values[row as usize];
+            let (query, d, out) = (q.row(head, i), d_out.row(head, i), out.row(head, i));
+            let (mean, mean_terms) = (dot(d, out, |x| x), dot(d, out, f64::abs));
+            for (j, score) in (0..length).zip(scores(&q, &keys, head, i, length, scale)) {
+                let (p, f) = ((score - lse).exp(), factor(row, j));
+                let (key, value) = (keys.row(head, j), v.row(head, j));
+                dv.add(head, j, p * f, d);
+                let d_score = scale * p * (f * dot(d, value, |x| x) - mean).abs();
+                dq.add(head, i, d_score, key);
+                dk.add(head, j, d_score, query);
+                let terms = scale * p * (f * dot(d, value, f64::abs) + mean_terms);
+                dq_terms.add(head, i, terms, key);
+                dk_terms.add(head, j, terms, query);
+            }
+        }
+    }
+    let slots = [g.dq.slot, g.dk.slot, g.dv.slot];
+    Magnitudes {
+        terms: joined(slots, [&dq_terms.sums, &dk_terms.sums, &dv.sums]),
+        rounded: joined(slots, [&dq.sums, &dk.sums, &dv.sums]),
+    }
+}
+
+/// One list per slot. Operands that share one lie apart in it.
+fn joined(slots: [Slot; 3], sums: [&Vec<f64>; 3]) -> Vec<(Slot, Vec<f64>)> {
+    let mut list: Vec<(Slot, Vec<f64>)> = vec![];
+    for (slot, sums) in slots.into_iter().zip(sums) {
         match list.iter_mut().find(|(s, _)| *s == slot) {
-            Some((_, most)) => *most = most.max(size),
-            None => list.push((slot, size)),
+            Some((_, all)) => all.iter_mut().zip(sums).for_each(|(x, y)| *x += y),
+            None => list.push((slot, sums.clone())),
         }
     }
     list

@@ -2,7 +2,6 @@
 
 use super::exprs::{Exprs, Known};
 use super::{Draw, EPS, Extent, Sample, dims};
-use crate::dim::Dim;
 use crate::kernel::*;
 use crate::scalar::{Binary, DType, Unary};
 

@@ -12,8 +12,8 @@
 //!   that rounds otherwise or not at all is off.
 //! - Attention rounds the operands of its inner products, by [`heads`](super::heads).
 
+use super::Sample;
 use super::heads;
-use super::{Operand, Sample};
 use crate::kernel::*;
 use crate::kernel_values::values;
 use crate::sample::Rand;
@@ -68,7 +68,13 @@ fn narrow(sample: &mut Sample, slot: Slot) {
 /// Slots that no store adds to and, where they are stored to and loaded from, hold exact numbers.
 fn eligible(sample: &Sample) -> Vec<Slot> {
     let kernel = &sample.kernel;
-    let load = |v: &Value| if let Value::Load { slot, .. } = v { Some(*slot) } else { None };
+    let load = |v: &Value| {
+        if let Value::Load { slot, .. } = v {
+            Some(*slot)
+        } else {
+            None
+        }
+    };
     let loaded: BTreeSet<Slot> = values(&kernel.body).iter().filter_map(load).collect();
     let stored = stores(&kernel.body);
     let fits = |slot: &Slot| {
@@ -115,7 +121,7 @@ fn round_product(sample: &mut Sample, r: &mut Rand) {
 fn narrow_heads(sample: &mut Sample) {
     let views: Vec<Slot> = heads::views(&sample.kernel.body).iter().map(|v| v.slot).collect();
     views.into_iter().for_each(|slot| narrow(sample, slot));
-    for (slot, sum) in heads::magnitudes(sample).rounded {
-        sample.operands[slot].tolerance += 2f64.powi(-8) * sum;
+    for (slot, sums) in heads::magnitudes(sample).rounded {
+        sample.operands[slot].tolerate(&sums, 2f64.powi(-8));
     }
 }

@@ -6,11 +6,11 @@ use crate::kernel::*;
 use crate::scalar::DType;
 
 /// What both directions of attention draw.
-struct Heads {
-    batch: Extent,
-    time: Extent,
-    heads: i64,
-    head_dim: i64,
+pub struct Heads {
+    pub batch: Extent,
+    pub time: Extent,
+    pub heads: i64,
+    pub head_dim: i64,
 }
 
 impl Heads {
@@ -25,12 +25,12 @@ impl Heads {
         }
     }
 
-    fn elements(&self) -> i64 {
+    pub fn elements(&self) -> i64 {
         self.batch.size * self.time.size * self.heads * self.head_dim
     }
 
     /// Operand `part` of `parts` that share rows of a slot.
-    fn view(&self, slot: Slot, part: i64, parts: i64) -> HeadView {
+    pub fn view(&self, slot: Slot, part: i64, parts: i64) -> HeadView {
         let width = self.heads * self.head_dim;
         HeadView {
             slot,
@@ -42,7 +42,7 @@ impl Heads {
     }
 
     /// Three operands in slots of their own or in one.
-    fn three(&self, d: &mut Draw, access: Access) -> [HeadView; 3] {
+    pub fn three(&self, d: &mut Draw, access: Access) -> [HeadView; 3] {
         if d.rand.flag() {
             let slot = d.floats(access, 3 * self.elements());
             [0, 1, 2].map(|part| self.view(slot, part, 3))
@@ -54,7 +54,7 @@ impl Heads {
         }
     }
 
-    fn forward(&self, d: &mut Draw, outputs: Access) -> Attention {
+    pub fn forward(&self, d: &mut Draw, outputs: Access) -> Attention {
         let [q, k, v] = self.three(d, Access::Read);
         let time = self.time.size;
         let lengths = d.slot(DType::I32, Access::Read, self.batch.size, |r| r.int(0, time) as f64);
@@ -85,6 +85,20 @@ impl Heads {
             lse,
         }
     }
+
+    pub fn backward(&self, d: &mut Draw) -> AttentionGrad {
+        let forward = self.forward(d, Access::Read);
+        let grad = d.floats(Access::Read, self.elements());
+        let d_out = self.view(grad, 0, 1);
+        let [dq, dk, dv] = self.three(d, Access::Write);
+        AttentionGrad {
+            forward,
+            d_out,
+            dq,
+            dk,
+            dv,
+        }
+    }
 }
 
 pub fn attention(seed: u32) -> Sample {
@@ -101,27 +115,19 @@ pub fn attention(seed: u32) -> Sample {
 pub fn attention_grad(seed: u32) -> Sample {
     let mut d = Draw::new(seed);
     let heads = Heads::new(&mut d);
-    let forward = heads.forward(&mut d, Access::Read);
+    let body = heads.backward(&mut d);
+    let forward = &body.forward;
     // Scores are at most sqrt(head_dim) in size; log-sum-exps above keep probabilities below 1.
     let above = (heads.head_dim as f64).sqrt();
     d.operands[forward.lse]
         .values
         .iter_mut()
         .for_each(|v| *v = (*v + above) as f32 as f64);
-    let grad = d.floats(Access::Read, heads.elements());
-    let d_out = heads.view(grad, 0, 1);
-    let [dq, dk, dv] = heads.three(&mut d, Access::Write);
     let tolerance = 1e-6 * (heads.time.size * heads.head_dim) as f64;
-    [&dq, &dk, &dv]
+    [&body.dq, &body.dk, &body.dv]
         .iter()
         .for_each(|v| d.operands[v.slot].tolerance = tolerance.max(1e-5));
-    d.sample(Body::AttentionGrad(Box::new(AttentionGrad {
-        forward,
-        d_out,
-        dq,
-        dk,
-        dv,
-    })))
+    d.sample(Body::AttentionGrad(Box::new(body)))
 }
 
 pub fn scatter(seed: u32) -> Sample {

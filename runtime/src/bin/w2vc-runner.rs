@@ -1,17 +1,14 @@
 //! The executable that `w2vc compile` appends a compiled model to.
 
-use runtime::exec::Native;
+use runtime::Error;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let native = std::env::current_exe()
-        .map_err(|e| e.to_string())
-        .and_then(|p| Native::open(&p).map_err(|e| e.to_string()));
-    match native {
-        Ok(native) => runtime::cli::main_with(&native),
-        Err(e) => {
-            runtime::log::tell(&format!("error: {e}"));
-            ExitCode::FAILURE
-        }
+    let opened = std::env::current_exe()
+        .map_err(|e| Error::Usage(e.to_string()))
+        .and_then(|p| runtime::exec::open(&p));
+    match opened {
+        Ok(runner) => runtime::cli::main_with(&*runner),
+        Err(e) => runtime::cli::fail(&e),
     }
 }

@@ -4,9 +4,12 @@
 //! little-endian u64 (artifact offset and length, code offset and length) and the 8 bytes of `MAGIC`.
 
 use crate::error::Error;
-use ir::artifact::Artifact;
+use flate2::Compression;
+use flate2::read::ZlibDecoder;
+use flate2::write::ZlibEncoder;
+use ir::artifact::{Artifact, PtxImage};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"W2VC-001";
@@ -42,7 +45,45 @@ pub fn append(runner: &[u8], artifact: &Artifact, code: &[u8]) -> Result<Vec<u8>
     Ok(out)
 }
 
+/// The code of a program for the GPU as it is appended: postcard in a zlib stream.
+///
+/// # Errors
+/// Where the images cannot be serialised.
+pub fn pack_ptx(images: &[PtxImage]) -> Result<Vec<u8>, Error> {
+    let failed = |e: &dyn std::fmt::Display| Error::Usage(format!("the code cannot be packed: {e}"));
+    let bytes = postcard::to_stdvec(images).map_err(|e| failed(&e))?;
+    let mut out = ZlibEncoder::new(vec![], Compression::best());
+    out.write_all(&bytes).map_err(|e| failed(&e))?;
+    out.finish().map_err(|e| failed(&e))
+}
+
+/// What [`pack_ptx`] packed.
+///
+/// # Errors
+/// Where the bytes are not whole.
+pub fn unpack_ptx(packed: &[u8]) -> Result<Vec<PtxImage>, Error> {
+    let damaged = |e: &dyn std::fmt::Display| Error::Usage(format!("the code is damaged ({e}); compile it again"));
+    let mut bytes = vec![];
+    ZlibDecoder::new(packed)
+        .read_to_end(&mut bytes)
+        .map_err(|e| damaged(&e))?;
+    postcard::from_bytes(&bytes).map_err(|e| damaged(&e))
+}
+
 impl Bundle {
+    /// The code, as it was appended.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn code(&self) -> Result<Vec<u8>, Error> {
+        let mut file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        let mut code = vec![0; self.code_len];
+        file.seek(SeekFrom::Start(self.code_offset))
+            .map_err(Error::io("read", &self.path))?;
+        file.read_exact(&mut code).map_err(Error::io("read", &self.path))?;
+        Ok(code)
+    }
+
     /// Reads what is appended to a file.
     ///
     /// # Errors

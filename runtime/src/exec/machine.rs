@@ -29,7 +29,14 @@ impl Native {
     /// # Errors
     /// Where there is none, or where this processor lacks an instruction set it was compiled for.
     pub fn open(path: &Path) -> Result<Native, Error> {
-        let bundle = Bundle::read(path)?;
+        Native::new(Bundle::read(path)?)
+    }
+
+    pub(crate) fn new(bundle: Bundle) -> Result<Native, Error> {
+        let path = &bundle.path;
+        if bundle.artifact.gpu.is_some() {
+            return Err(Error::Usage(format!("`{}` was compiled for the GPU", path.display())));
+        }
         if let Some(f) = bundle.artifact.cpu_features.iter().find(|f| !has(f)) {
             let why = format!(
                 "`{}` was compiled for processors with {f}, which this one lacks",
@@ -102,15 +109,19 @@ impl Runner for Native {
     fn artifact(&self) -> &Artifact {
         &self.artifact
     }
-    fn open(&self, threads: usize) -> Result<Box<dyn Session>, Error> {
+    fn open(&self, threads: usize, device: Option<&str>) -> Result<Box<dyn Session>, Error> {
+        if device.is_some() {
+            let what = "--device is for executables compiled for the GPU (w2vc compile --target cuda)";
+            return Err(Error::Usage(format!("{what}; this one computes on the processor")));
+        }
         Ok(Box::new(self.machine(threads)?))
     }
     fn flops(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<f64, Error> {
         let program = find(&self.artifact, program)?;
         Ok(resolve(&self.artifact, program, &sizes(&self.artifact, program, inputs)?)?.flops)
     }
-    fn peak_gflops(&self, threads: usize) -> f64 {
-        peak::gflops(threads)
+    fn peak_gflops(&self, threads: usize) -> Option<f64> {
+        Some(peak::gflops(threads))
     }
 }
 

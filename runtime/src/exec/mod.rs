@@ -4,11 +4,13 @@ mod arena;
 mod bundle;
 mod image;
 mod machine;
+mod open;
 mod peak;
 pub mod plan;
 pub(crate) mod program;
 pub(crate) mod resolve;
 
-pub use bundle::{Bundle, append};
+pub use bundle::{Bundle, append, pack_ptx, unpack_ptx};
 pub use machine::{Machine, Native};
+pub use open::open;
 pub use resolve::temporaries;

@@ -1,7 +1,7 @@
 //! A program at given sizes: every address, count and offset as a number.
 
-use super::program::size_value as value;
 use super::plan::{Request, layout};
+use super::program::size_value as value;
 use crate::error::Error;
 use ir::artifact::{Artifact, BufferKind, Launch, Operand, Program, Step};
 use ir::dim::{Dim, Env};

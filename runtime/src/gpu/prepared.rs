@@ -26,7 +26,12 @@ impl Prepared {
     /// Does the segments whose flags are not 0. The first run loads code and so is not recorded; the second is.
     fn run(&mut self, device: &mut dyn Device, on: &dyn Fn(Flag) -> bool, record: &mut bool) -> Result<(), Error> {
         if self.runs == 0 {
-            let mut kernels: Vec<usize> = self.segments.iter().flat_map(|s| &s.launches).map(|l| l.kernel).collect();
+            let mut kernels: Vec<usize> = self
+                .segments
+                .iter()
+                .flat_map(|s| &s.launches)
+                .map(|l| l.kernel)
+                .collect();
             kernels.sort_unstable();
             kernels.dedup();
             device.prepare(&kernels)?;
@@ -56,7 +61,9 @@ impl Prepared {
             match device.record(&segment.launches) {
                 Ok(recorded) => *graph = recorded,
                 Err(e) => {
-                    tell(&format!("note: launches are made one by one, since recording them failed ({e})"));
+                    tell(&format!(
+                        "note: launches are made one by one, since recording them failed ({e})"
+                    ));
                     *record = false;
                     return;
                 }

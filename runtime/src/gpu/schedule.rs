@@ -123,7 +123,10 @@ impl Scheduler<'_> {
         for ((to, d), most) in blocks.iter_mut().zip(&info.blocks).zip(MOST_BLOCKS) {
             let n = self.value(d)?;
             if n > most {
-                return Err(self.unfit(run, format!("wants {n} blocks along one axis, of which there can be {most}")));
+                return Err(self.unfit(
+                    run,
+                    format!("wants {n} blocks along one axis, of which there can be {most}"),
+                ));
             }
             *to = n.max(0) as u32;
         }
@@ -164,7 +167,10 @@ impl Scheduler<'_> {
 
     fn unfit(&self, run: &Run, what: String) -> Error {
         let kernel = &self.artifact.kernels[run.kernel].name;
-        Error::program(&self.program.name, format!("kernel `{kernel}` {what}; give a smaller batch"))
+        Error::program(
+            &self.program.name,
+            format!("kernel `{kernel}` {what}; give a smaller batch"),
+        )
     }
 
     fn base(&self, memory: Memory) -> u64 {

@@ -169,7 +169,9 @@ impl GpuSession {
             self.grads.on_device(device)?;
         }
         if self.arenas.moments {
-            self.moments.iter_mut().try_for_each(|m| m.on_device(device).map(|_| ()))?;
+            self.moments
+                .iter_mut()
+                .try_for_each(|m| m.on_device(device).map(|_| ()))?;
         }
         Ok(())
     }
@@ -203,9 +205,17 @@ impl GpuSession {
             self.execute(NARROW, &range_sizes((0, artifact.param_elements)), &[])?;
             self.narrow_is_fresh = true;
         }
-        let given: Vec<&Data> =
-            program.inputs.iter().map(|p| input(program, p, inputs)).collect::<Result<_, _>>()?;
-        let staged: Vec<(u64, &[u8])> = bases.inputs.iter().zip(&given).map(|(a, d)| (*a, bytes::of_data(d))).collect();
+        let given: Vec<&Data> = program
+            .inputs
+            .iter()
+            .map(|p| input(program, p, inputs))
+            .collect::<Result<_, _>>()?;
+        let staged: Vec<(u64, &[u8])> = bases
+            .inputs
+            .iter()
+            .zip(&given)
+            .map(|(a, d)| (*a, bytes::of_data(d)))
+            .collect();
         let place = place(program);
         self.device.stage(place, &staged)?;
         let on = |f: Flag| matches!(given[f.input], Data::F32(v) if v.get(f.element).is_some_and(|k| *k != 0.0));
@@ -279,7 +289,8 @@ impl Session for GpuSession {
             if self.params.held() > 0 && layout.bytes <= self.areas[Area::Model as usize].bytes {
                 return Ok(());
             }
-            self.claim(program, &env, layout.bytes).check(self.device.memory()?, remedy)
+            self.claim(program, &env, layout.bytes)
+                .check(self.device.memory()?, remedy)
         };
         Some(judge())
     }

@@ -7,8 +7,24 @@ pub type Inputs = Vec<(String, Tensor)>;
 
 /// Samples of each clip: 49, 34 and 18 frames.
 pub const SAMPLES: [usize; 3] = [16_000, 11_234, 6_007];
-const NEGATIVES: usize = 20;
-const CODES: [usize; 2] = [2, 8];
+
+/// Sizes of a model that inputs depend on.
+#[derive(Clone, Copy)]
+pub struct Sizes {
+    pub hidden: usize,
+    pub layers: usize,
+    pub negatives: usize,
+    /// Groups and codes of each.
+    pub codes: [usize; 2],
+}
+
+/// Those of the fixtures.
+pub const SMALL: Sizes = Sizes {
+    hidden: 32,
+    layers: 3,
+    negatives: 20,
+    codes: [2, 8],
+};
 
 fn frames(samples: usize) -> usize {
     [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]
@@ -16,8 +32,14 @@ fn frames(samples: usize) -> usize {
         .fold(samples, |n, (k, s)| (n - k) / s + 1)
 }
 
-/// What belongs to one clip alone, axis 0 of size 1: inputs of both training programs.
+/// A clip for a model of the fixtures' sizes.
 pub fn clip(index: usize) -> Inputs {
+    clip_for(index, SMALL)
+}
+
+/// What belongs to one clip alone, axis 0 of size 1: inputs of both training programs.
+pub fn clip_for(index: usize, sizes: Sizes) -> Inputs {
+    let (negatives, codes) = (sizes.negatives, sizes.codes);
     let samples = SAMPLES[index];
     let frames = frames(samples);
     let mut r = Rand::new(index as u32);
@@ -29,20 +51,20 @@ pub fn clip(index: usize) -> Inputs {
     let rows = hidden.len();
     // Any other hidden frame, never the own.
     let other = |own: usize, r: &mut Rand| ((own as i64 + r.int(1, rows as i64 - 1)) % rows as i64) as i32;
-    let negatives = (0..rows * NEGATIVES).map(|i| other(i / NEGATIVES, &mut r)).collect();
-    let noise = (0..rows * CODES[0] * CODES[1])
+    let drawn = (0..rows * negatives).map(|i| other(i / negatives, &mut r)).collect();
+    let noise = (0..rows * codes[0] * codes[1])
         .map(|_| r.float(-1.0, 2.0) as f32)
         .collect();
     let labels: Vec<i32> = (0..3 + index).map(|_| r.int(5, 31) as i32).collect();
-    let channels = (0..32).map(|_| (r.int(0, 9) == 0) as i32).collect();
+    let channels = (0..sizes.hidden).map(|_| (r.int(0, 9) == 0) as i32).collect();
     let own = [
         ("wave", Tensor::f32(&[1, samples], wave)),
         ("lengths", Tensor::i32(&[1], vec![samples as i32])),
         ("mask", Tensor::i32(&[1, frames], mask)),
-        ("channel_mask", Tensor::i32(&[1, 32], channels)),
+        ("channel_mask", Tensor::i32(&[1, sizes.hidden], channels)),
         ("masked_index", Tensor::i32(&[1, rows], hidden)),
-        ("negatives", Tensor::i32(&[1, rows, NEGATIVES], negatives)),
-        ("gumbel", Tensor::f32(&[1, rows, CODES[0], CODES[1]], noise)),
+        ("negatives", Tensor::i32(&[1, rows, negatives], drawn)),
+        ("gumbel", Tensor::f32(&[1, rows, codes[0], codes[1]], noise)),
         ("labels", Tensor::i32(&[1, labels.len()], labels)),
     ];
     own.into_iter().map(|(n, t)| (n.to_string(), t)).collect()
@@ -102,7 +124,12 @@ fn find<'a>(inputs: &'a Inputs, name: &str) -> &'a Tensor {
 }
 
 /// With what all clips share: no dropout, every layer kept.
-pub fn complete(mut inputs: Inputs) -> Inputs {
+pub fn complete(inputs: Inputs) -> Inputs {
+    complete_for(inputs, SMALL, 0.0)
+}
+
+/// The same with a rate for every dropout.
+pub fn complete_for(mut inputs: Inputs, sizes: Sizes, dropout: f32) -> Inputs {
     let scalars = [
         "dropout",
         "attention_dropout",
@@ -111,9 +138,9 @@ pub fn complete(mut inputs: Inputs) -> Inputs {
         "feature_dropout",
         "final_dropout",
     ];
-    inputs.extend(scalars.map(|n| (n.to_string(), Tensor::f32(&[1], vec![0.0]))));
+    inputs.extend(scalars.map(|n| (n.to_string(), Tensor::f32(&[1], vec![dropout]))));
     inputs.push(("temperature".into(), Tensor::f32(&[1], vec![1.3])));
-    inputs.push(("keep".into(), Tensor::f32(&[3], vec![1.0; 3])));
+    inputs.push(("keep".into(), Tensor::f32(&[sizes.layers], vec![1.0; sizes.layers])));
     inputs.push(("seed".into(), Tensor::i32(&[2], vec![1, 2])));
     inputs
 }

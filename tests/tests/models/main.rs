@@ -1,7 +1,9 @@
-//! The speech models, small, as compiled code: against transformers, on any number of threads, padded, in micro-batches.
+//! The speech models, small, as compiled code: against transformers, on any number of threads, padded, in micro-batches; and as code for
+//! the GPU under the emulator.
 
 mod accumulation;
 mod clips;
+mod gpu;
 mod padding;
 mod parity;
 mod small;

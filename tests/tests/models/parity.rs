@@ -6,7 +6,7 @@ use runtime::trainer::transcribe_file;
 use runtime::weights::TensorFile;
 use std::path::Path;
 
-const RELATIVE: f64 = 1e-4;
+pub const RELATIVE: f64 = 1e-4;
 const OF_ALL_GRADIENTS: f64 = 1e-6;
 
 fn norm(values: impl Iterator<Item = f64>) -> f64 {
@@ -21,8 +21,8 @@ fn values(file: &TensorFile, name: &str) -> Vec<f64> {
     v.into_iter().map(f64::from).collect()
 }
 
-/// Every expected tensor: ||got - want|| <= 1e-4 ||want||, for gradients + 1e-6 ||all gradients||.
-fn compare(case: &str, got: &Path, want: &Path) {
+/// Every expected tensor: ||got - want|| <= relative ||want||, for gradients + 1e-6 ||all gradients||.
+pub fn compare(case: &str, got: &Path, want: &Path, relative: f64) {
     let (got, want) = (TensorFile::open(got).unwrap(), TensorFile::open(want).unwrap());
     let is_grad = |n: &String| n.starts_with("grad.");
     let names: Vec<String> = want.names().into_iter().filter(|n| !n.starts_with("check.")).collect();
@@ -31,7 +31,7 @@ fn compare(case: &str, got: &Path, want: &Path) {
         let (a, b) = (values(&got, name), values(&want, name));
         assert_eq!(a.len(), b.len(), "{case}: elements of {name}");
         let off = norm(a.iter().zip(&b).map(|(a, b)| a - b));
-        let allowed = RELATIVE * norm(b.into_iter()) + if is_grad(name) { OF_ALL_GRADIENTS * all } else { 0.0 };
+        let allowed = relative * norm(b.into_iter()) + if is_grad(name) { OF_ALL_GRADIENTS * all } else { 0.0 };
         assert!(off <= allowed, "{case}: {name} is off by {off:e}, allowed {allowed:e}");
     }
     let extra: Vec<String> = got
@@ -61,7 +61,7 @@ fn steps(cases: &[&str]) {
             let mut machine = native(folder).machine(1).unwrap();
             step(&mut machine, &options).unwrap_or_else(|e| panic!("{folder} {case}: {e}"));
             let want = fixtures(folder).join(format!("{case}_expected.safetensors"));
-            compare(&format!("{folder} {case}"), &options.out, &want);
+            compare(&format!("{folder} {case}"), &options.out, &want, RELATIVE);
         }
     }
 }

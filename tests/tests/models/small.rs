@@ -1,5 +1,6 @@
 //! The configurations of the fixtures, compiled once for all tests, and running them.
 
+use frontend::Model;
 use runtime::exec::{Machine, Native};
 use runtime::session::{Session, Tensor};
 use runtime::weights::{Folder, Missing};
@@ -17,6 +18,11 @@ pub fn native(folder: &str) -> &'static Native {
 
 /// As [`native`], with other constants beside.
 pub fn compiled(folder: &str, more: &[(&str, &str)]) -> Native {
+    compile(&small(folder, more))
+}
+
+/// The model of a folder of fixtures.
+pub fn small(folder: &str, more: &[(&str, &str)]) -> Model {
     let large = folder == "large_like";
     let mut sets = vec![
         ("hidden", "32"),
@@ -35,10 +41,7 @@ pub fn compiled(folder: &str, more: &[(&str, &str)]) -> Native {
         ("perplexity_eps", "0"),
     ];
     sets.extend(more);
-    compile(&model(
-        if large { "models/large.ron" } else { "models/base.ron" },
-        &sets,
-    ))
+    model(if large { "models/large.ron" } else { "models/base.ron" }, &sets)
 }
 
 pub fn fixtures(folder: &str) -> PathBuf {
@@ -62,9 +65,9 @@ pub fn loaded(native: &Native, folder: &str, weights: &str) -> Machine {
 }
 
 /// Runs a program with those of the inputs that it has.
-pub fn run(machine: &mut Machine, program: &str, inputs: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
+pub fn run(session: &mut dyn Session, program: &str, inputs: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
     let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
-    machine
+    session
         .run(program, &inputs)
         .unwrap_or_else(|e| panic!("{program}: {e}"))
 }

@@ -1,3 +1,38 @@
-//! The code generator for the GPU, run by `w2vc` as a process of its own.
+//! The process that generates GPU code: reads jobs from its standard input, writes replies to its standard output. MLIR and
+//! LLVM may end the process where code generation fails; then only this one is gone, and `w2vc` says which kernel it was.
 
-fn main() {}
+use cuda::Generator;
+use ir::codegen::{Generated, Job, Reply, receive, send};
+use std::io::{Error, stdin, stdout};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("w2vc-codegen: {e}; it is run by `w2vc compile --target cuda`");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> Result<(), Error> {
+    let (mut jobs, mut replies) = (stdin().lock(), stdout().lock());
+    let generator = Generator::new();
+    while let Some(job) = receive::<Job>(&mut jobs)? {
+        send(&mut replies, &reply(&generator, &job))?;
+    }
+    Ok(())
+}
+
+fn reply(generator: &Generator, job: &Job) -> Reply {
+    let archs: Vec<&str> = job.archs.iter().map(String::as_str).collect();
+    let compiled = generator.compile(&job.symbol, &job.kernel, &job.alignment, &archs);
+    let compiled = compiled.map_err(|e| e.to_string())?;
+    Ok(Generated {
+        grids: compiled.grids,
+        workspace: compiled.workspace,
+        mlir: compiled.mlir,
+        ptx: compiled.ptx,
+    })
+}

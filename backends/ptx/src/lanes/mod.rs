@@ -74,7 +74,10 @@ pub fn mask2<A: Copy>(a: &Lanes<A>, b: &Lanes<A>, f: impl Fn(A, A) -> bool) -> u
 
 /// Declares a table of instructions with one signature.
 macro_rules! table {
-    ($(#[$doc:meta])* $name:ident, $map:path, ($($arg:ident : $ty:ty),+) -> $result:ty {
+    ($(#[$doc:meta])* $name:ident, $map:path, $args:tt -> $result:ty { $($body:tt)* }) => {
+        $crate::lanes::table! { @table $args $args $(#[$doc])* $name, $map, $result { $($body)* } }
+    };
+    (@table ($($arg:ident : $ty:ty),+) $args:tt $(#[$doc:meta])* $name:ident, $map:path, $result:ty {
         $($($text:literal)|+ => $variant:ident $body:expr;)*
     }) => {
         $(#[$doc])*
@@ -95,10 +98,13 @@ macro_rules! table {
             /// Computes all lanes.
             pub fn apply(self, $($arg: &$crate::lanes::Lanes<$ty>),+) -> $crate::lanes::Lanes<$result> {
                 match self {
-                    $(Self::$variant => $map($($arg),+, $body),)*
+                    $(Self::$variant => $crate::lanes::table!(@call $map, $args, $body),)*
                 }
             }
         }
+    };
+    (@call $map:path, ($($arg:ident : $ty:ty),+), $body:expr) => {
+        $map($($arg),+, $body)
     };
 }
 pub(crate) use table;

@@ -1,4 +1,5 @@
-//! Every op by its own sampler as CPU code, forward and gradient, against the reference evaluator.
+//! Every op by its own sampler as CPU code, and as GPU code under the emulator, forward and gradient, against the reference
+//! evaluator.
 
 use ir::dim::Env;
 use ir::eval::evaluate;
@@ -7,13 +8,15 @@ use ir::ops::Op;
 use ir::sample::Rand;
 use ir::tensor::Tensor;
 use passes::differentiate::differentiate;
+use runtime::session::Session;
 use std::collections::BTreeMap;
 use tests::close::distance;
 use tests::ops::{case, with_loss};
-use tests::programs::{compile, run};
+use tests::programs::{compile, emulate, run};
 
 /// Samples of each op.
-const SEEDS: u32 = 5;
+const CPU_SEEDS: u32 = 5;
+const GPU_SEEDS: u32 = 2;
 
 struct Case {
     name: String,
@@ -48,16 +51,27 @@ fn gradient(name: &str, sampler: fn(&mut Rand) -> ir::sample::Sample<Op>, seed: 
 
 type Make = fn(&str, fn(&mut Rand) -> ir::sample::Sample<Op>, u32) -> Option<Case>;
 
-fn check(make: Make) {
+/// Compiles graphs and opens them where they run.
+type Open = fn(&[(String, Graph)]) -> Box<dyn Session>;
+
+fn on_cpu(graphs: &[(String, Graph)]) -> Box<dyn Session> {
+    Box::new(compile(graphs, &[]).machine(2))
+}
+
+fn on_gpu(graphs: &[(String, Graph)]) -> Box<dyn Session> {
+    Box::new(emulate(graphs, &[]))
+}
+
+fn check(make: Make, open: Open, seeds: u32) {
     let all = Op::SAMPLERS
         .iter()
-        .flat_map(|(name, sampler)| (0..SEEDS).filter_map(|seed| make(name, *sampler, seed)));
+        .flat_map(|(name, sampler)| (0..seeds).filter_map(|seed| make(name, *sampler, seed)));
     let cases: Vec<Case> = all.collect();
     let graphs: Vec<(String, Graph)> = cases.iter().map(|c| (c.name.clone(), c.graph.clone())).collect();
-    let mut machine = compile(&graphs, &[]).machine(2);
+    let mut session = open(&graphs);
     let env = Env::from([("layer".into(), 0)]);
     for c in cases {
-        let got = run(&mut machine, &c.name, &c.bound);
+        let got = run(session.as_mut(), &c.name, &c.bound);
         for (output, want) in evaluate(&c.graph, &env, &c.bound) {
             // The loss is a sum of terms of about 1, which may cancel.
             let floor = if output == "loss" { 1.0 } else { 1e-5 };
@@ -74,11 +88,21 @@ fn check(make: Make) {
 }
 
 #[test]
-fn code_computes_what_the_evaluator_says() {
-    check(forward);
+fn cpu_code_computes_what_the_evaluator_says() {
+    check(forward, on_cpu, CPU_SEEDS);
 }
 
 #[test]
-fn gradient_code_computes_what_the_evaluator_says() {
-    check(gradient);
+fn cpu_gradient_code_computes_what_the_evaluator_says() {
+    check(gradient, on_cpu, CPU_SEEDS);
+}
+
+#[test]
+fn gpu_code_computes_what_the_evaluator_says() {
+    check(forward, on_gpu, GPU_SEEDS);
+}
+
+#[test]
+fn gpu_gradient_code_computes_what_the_evaluator_says() {
+    check(gradient, on_gpu, GPU_SEEDS);
 }

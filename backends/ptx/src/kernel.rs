@@ -1,0 +1,241 @@
+//! One entry made ready to run.
+
+use crate::cfg::{NOWHERE, fill_meeting_points};
+use crate::decode::{Decoded, Jump, decode};
+use crate::fault::ParseError;
+use crate::names::{Fixed, Names, Symbol};
+use crate::op::{Control, Instr, Op};
+use crate::syntax::{Entry, Instruction, Operand, Param, Space, Statement, Variable};
+use std::collections::{HashMap, HashSet};
+
+/// A prepared kernel.
+#[derive(Debug)]
+pub struct Kernel {
+    pub name: String,
+    pub params: Vec<Param>,
+    /// Offset of each parameter; then the size of all.
+    pub param_offsets: Vec<usize>,
+    pub code: Vec<Instr>,
+    /// Predicates, 32-bit and 64-bit registers.
+    pub counts: [usize; 3],
+    pub fixed: Fixed,
+    /// Bytes of shared memory before the dynamic part.
+    pub static_shared: u64,
+    /// Bytes of local memory of a thread.
+    pub local: u64,
+    pub required_threads: Option<[u32; 3]>,
+    pub max_threads: Option<[u32; 3]>,
+    /// The narrowest access to shared memory in bytes: 1, 2 or 4.
+    pub granule: u32,
+}
+
+impl Kernel {
+    /// Prepares an entry; `symbols` are the module's, `shared` its shared variables, `lines` its text.
+    pub fn prepare(
+        entry: &Entry,
+        symbols: &HashMap<String, Symbol>,
+        shared: &[Variable],
+        lines: &[String],
+    ) -> Result<Self, ParseError> {
+        let mut names = Names::new(symbols.clone());
+        let layout = Layout::new(entry, shared);
+        names.symbols.extend(layout.symbols.iter().cloned());
+        let param_offsets = param_offsets(&entry.params);
+        for (param, &offset) in entry.params.iter().zip(&param_offsets) {
+            let symbol = Symbol { space: Space::Param, address: offset as u64 };
+            names.symbols.insert(param.name.clone(), symbol);
+        }
+        let code = assemble(entry, &mut names, lines)?;
+        if names.counts.iter().any(|&n| n > usize::from(u16::MAX)) {
+            return Err(ParseError::TooLarge { kernel: entry.name.clone(), what: "more than 65535 registers" });
+        }
+        Ok(Self {
+            name: entry.name.clone(),
+            params: entry.params.clone(),
+            param_offsets,
+            granule: granule(&code),
+            code,
+            counts: names.counts,
+            fixed: names.fixed(),
+            static_shared: layout.shared,
+            local: layout.local,
+            required_threads: entry.required_threads,
+            max_threads: entry.max_threads,
+        })
+    }
+
+    /// Bytes of all parameters.
+    pub fn param_bytes(&self) -> usize {
+        self.param_offsets.last().copied().unwrap_or(0)
+    }
+}
+
+fn param_offsets(params: &[Param]) -> Vec<usize> {
+    let mut at: usize = 0;
+    let mut out = Vec::new();
+    for param in params {
+        at = at.next_multiple_of(param.align as usize);
+        out.push(at);
+        at += param.bytes as usize;
+    }
+    out.push(at);
+    out
+}
+
+/// Where a kernel's shared and local variables lie.
+struct Layout {
+    symbols: Vec<(String, Symbol)>,
+    shared: u64,
+    local: u64,
+}
+
+impl Layout {
+    fn new(entry: &Entry, shared: &[Variable]) -> Self {
+        let mut used = HashSet::new();
+        for statement in &entry.body {
+            if let Statement::Instruction(instruction) = statement {
+                instruction.operands.iter().for_each(|operand| names_in(operand, &mut used));
+            }
+        }
+        let own = entry.body.iter().filter_map(|statement| match statement {
+            Statement::Variable(variable) => Some(variable),
+            _ => None,
+        });
+        let variables: Vec<_> = shared.iter().filter(|v| used.contains(v.name.as_str())).chain(own).collect();
+        let mut layout = Self { symbols: vec![], shared: 0, local: 0 };
+        for variable in &variables {
+            let end = match variable.space {
+                Space::Shared => &mut layout.shared,
+                Space::Local => &mut layout.local,
+                _ => continue,
+            };
+            if let Some(bytes) = variable.bytes {
+                let address = end.next_multiple_of(variable.align);
+                *end = address + bytes;
+                layout.symbols.push((variable.name.clone(), Symbol { space: variable.space, address }));
+            }
+        }
+        // All dynamic arrays begin where the static ones end.
+        let dynamic: Vec<_> = variables.iter().filter(|v| v.space == Space::Shared && v.bytes.is_none()).collect();
+        if let Some(align) = dynamic.iter().map(|v| v.align).max() {
+            layout.shared = layout.shared.next_multiple_of(align);
+        }
+        for variable in dynamic {
+            let symbol = Symbol { space: Space::Shared, address: layout.shared };
+            layout.symbols.push((variable.name.clone(), symbol));
+        }
+        layout
+    }
+}
+
+fn names_in<'a>(operand: &'a Operand, out: &mut HashSet<&'a str>) {
+    match operand {
+        Operand::Name(name) | Operand::Offset(name, _) | Operand::Address { base: Some(name), .. } => {
+            out.insert(name);
+        }
+        Operand::Vector(parts) => parts.iter().for_each(|part| names_in(part, out)),
+        _ => {}
+    }
+}
+
+/// Decodes a body and resolves its jumps.
+fn assemble(entry: &Entry, names: &mut Names, lines: &[String]) -> Result<Vec<Instr>, ParseError> {
+    for statement in &entry.body {
+        if let Statement::Targets(name, targets) = statement {
+            names.tables.insert(name.clone(), targets.clone());
+        }
+    }
+    let mut code = Vec::new();
+    let mut jumps = Vec::new();
+    for statement in &entry.body {
+        match statement {
+            Statement::Registers(registers) => {
+                if !names.declare(registers) {
+                    let what = "a register type that is not covered";
+                    return Err(ParseError::TooLarge { kernel: entry.name.clone(), what });
+                }
+            }
+            Statement::Label(label) => {
+                names.labels.insert(label.clone(), code.len() as u32);
+            }
+            Statement::Open => names.open(),
+            Statement::Close => names.close(),
+            Statement::Variable(_) | Statement::Targets(..) => {}
+            Statement::Instruction(instruction) => {
+                let text = instruction_text(lines, instruction.line);
+                let (guard, flip, decoded) = decode(&entry.name, names, instruction, &text)?;
+                for one in decoded {
+                    let op = match one {
+                        Decoded::Op(op) => op,
+                        Decoded::Jump(jump) => {
+                            jumps.push((code.len(), jump, instruction));
+                            Op::Nothing
+                        }
+                    };
+                    code.push(Instr { op, guard, flip, line: instruction.line });
+                }
+            }
+        }
+    }
+    // A label may stand at the very end.
+    code.push(Instr { op: Op::Control(Control::Exit), guard: crate::op::ALWAYS, flip: 0, line: 0 });
+    for (at, jump, instruction) in jumps {
+        let find = |label: &String| target(names, entry, instruction, lines, label);
+        code[at].op = Op::Control(match jump {
+            Jump::To(label) => Control::Branch { target: find(&label)?, meet: NOWHERE },
+            Jump::Table(index, labels) => {
+                let targets = labels.iter().map(find).collect::<Result<_, _>>()?;
+                Control::Table { index, targets, meet: NOWHERE }
+            }
+        });
+    }
+    fill_meeting_points(&mut code);
+    Ok(code)
+}
+
+fn target(
+    names: &Names,
+    entry: &Entry,
+    instruction: &Instruction,
+    lines: &[String],
+    label: &String,
+) -> Result<u32, ParseError> {
+    names.labels.get(label).copied().ok_or_else(|| ParseError::Undeclared {
+        kernel: entry.name.clone(),
+        line: instruction.line,
+        name: label.clone(),
+        instruction: instruction_text(lines, instruction.line),
+    })
+}
+
+/// An instruction as the text has it, from its line to its semicolon.
+pub fn instruction_text(lines: &[String], line: u32) -> String {
+    let Some(from) = (line as usize).checked_sub(1).filter(|&from| from < lines.len()) else {
+        return "the end of the kernel".to_string();
+    };
+    let mut out = String::new();
+    for text in &lines[from..] {
+        let code = text.split("//").next().unwrap_or("");
+        let code = code.split_whitespace().collect::<Vec<_>>().join(" ");
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(&code);
+        if code.contains(';') {
+            break;
+        }
+    }
+    out.trim_end_matches(';').to_string()
+}
+
+fn granule(code: &[Instr]) -> u32 {
+    let mut granule = 4;
+    for instr in code {
+        if let Op::Load(access) | Op::Store(access) = &instr.op
+            && matches!(access.space, Space::Shared | Space::Generic)
+        {
+            granule = granule.min(access.bytes);
+        }
+    }
+    granule
+}

@@ -1,0 +1,45 @@
+//! Runs PTX on the CPU: the very text LLVM's NVPTX backend prints for sm_80 and sm_90a.
+//!
+//! [`Module::parse`] decodes a text; [`Module::launch`] runs one of its kernels over a [`Memory`]. A block's warps of 32
+//! lanes run one after another between barriers; lanes that diverge meet again at the branch's immediate post-dominator.
+//! Blocks are divided among threads; a program free of races gives the same bits on any number of them.
+//!
+//! What a GPU would answer with garbage or a hang is a typed [`Fault`] here: accesses out of bounds or misaligned, reads of
+//! uninitialised shared memory, races on shared memory (a missing barrier), reads of asynchronous copies that were not
+//! waited for, barrier divergence, warp instructions with lanes missing, endless loops. An instruction that is not covered
+//! is a [`ParseError`] naming its line, before anything runs.
+//!
+//! The reading of fragment layouts, shuffles, rounding and approximations follows the PTX ISA's text and is not yet
+//! confirmed by vectors recorded on a GPU (`tests/recorded`).
+
+mod cfg;
+mod decode;
+mod exec;
+mod fault;
+mod fused;
+mod kernel;
+mod lanes;
+mod launch;
+mod memory;
+mod module;
+mod names;
+mod op;
+mod parse;
+mod shared;
+mod syntax;
+mod token;
+
+pub use fault::{Error, Fault, FaultKind, LaunchError, MemoryError, ParseError, RaceKind};
+pub use launch::{DEFAULT_STEP_LIMIT, Launch, Stats};
+pub use memory::{Memory, Region};
+pub use module::Module;
+pub use syntax::{Param, Space};
+
+/// Where shared memory begins in the generic address space.
+pub(crate) const SHARED_WINDOW: u64 = 1 << 56;
+/// Where local memory begins in the generic address space.
+pub(crate) const LOCAL_WINDOW: u64 = 2 << 56;
+/// Where parameters begin in the generic address space.
+pub(crate) const PARAM_WINDOW: u64 = 3 << 56;
+/// Most bytes of shared memory of one block (sm_90).
+pub const MAX_SHARED: u64 = 227 * 1024;

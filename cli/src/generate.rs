@@ -1,0 +1,228 @@
+//! GPU code of kernels, from code generators that run as processes of their own: MLIR and LLVM end the process they are in
+//! where code generation fails, and whoever compiles for the CPU alone never loads MLIR.
+
+use ir::artifact::{Operand, Program, Step};
+use ir::codegen::{Generated, Job, Reply, receive, send};
+use ir::dim::Dim;
+use ir::kernel::Kernel;
+use std::collections::VecDeque;
+use std::io::{BufReader, BufWriter, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What PTX is made for: every GPU from compute capability 8.0 on, and Hopper.
+pub const ARCHS: [&str; 2] = ["sm_80", "sm_90a"];
+
+/// Bytes that arenas, and the places of temporaries in theirs, are multiples of.
+const ARENA: u32 = 64;
+
+/// Says which code generator to run instead of the one beside `w2vc`.
+const VARIABLE: &str = "W2VC_CODEGEN";
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "cannot run the code generator `{path}`: {why}; it is installed beside w2vc and needs MLIR: build it with \
+         `make build`"
+    )]
+    Missing { path: PathBuf, why: String },
+    #[error("kernel `{kernel}`: {message}")]
+    Kernel { kernel: String, message: String },
+    #[error("kernel `{kernel}`: the code generator ended without an answer ({status}){said}")]
+    Died {
+        kernel: String,
+        status: ExitStatus,
+        said: String,
+    },
+}
+
+/// Compiles every kernel for all of [`ARCHS`], in as many processes as there are cores; `progress` hears how many are done.
+///
+/// # Errors
+/// Where there is no code generator, where it has no code for a kernel, and where it dies of one.
+pub fn generate(
+    kernels: &[(String, Kernel)],
+    programs: &[Program],
+    progress: &dyn Fn(usize, usize),
+) -> Result<Vec<Generated>, Error> {
+    let alignment = alignments(kernels, programs);
+    let jobs = kernels
+        .iter()
+        .zip(alignment)
+        .enumerate()
+        .map(|(i, ((_, kernel), alignment))| Job {
+            symbol: format!("k{i}"),
+            kernel: kernel.clone(),
+            alignment,
+            archs: ARCHS.map(String::from).to_vec(),
+        });
+    let queue = Mutex::new(jobs.enumerate().collect::<VecDeque<_>>());
+    let done = AtomicUsize::new(0);
+    let slots: Vec<Mutex<Option<Generated>>> = kernels.iter().map(|_| Mutex::new(None)).collect();
+    let workers = std::thread::available_parallelism()
+        .map_or(1, |n| n.get())
+        .min(kernels.len());
+    let failed: Option<Error> = std::thread::scope(|s| {
+        let work = || -> Result<(), Error> {
+            let mut worker = Worker::start()?;
+            loop {
+                let next = queue.lock().unwrap_or_else(|e| e.into_inner()).pop_front();
+                let Some((i, job)) = next else { return Ok(()) };
+                let generated = worker.answer(&kernels[i].0, &job).inspect_err(|_| {
+                    // Nobody needs the rest.
+                    queue.lock().unwrap_or_else(|e| e.into_inner()).clear();
+                })?;
+                *slots[i].lock().unwrap_or_else(|e| e.into_inner()) = Some(generated);
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let threads: Vec<_> = (0..workers).map(|_| s.spawn(work)).collect();
+        while threads.iter().any(|t| !t.is_finished()) {
+            progress(done.load(Ordering::Relaxed), kernels.len());
+            std::thread::park_timeout(std::time::Duration::from_millis(100));
+        }
+        let results = threads
+            .into_iter()
+            .map(|t| t.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
+        results.filter_map(Result::err).next()
+    });
+    match failed {
+        Some(e) => Err(e),
+        None => Ok(slots
+            .into_iter()
+            .map(|s| {
+                s.into_inner()
+                    .ok()
+                    .flatten()
+                    .expect("every job was done, or one failed")
+            })
+            .collect()),
+    }
+}
+
+/// A code generator that waits for jobs.
+struct Worker {
+    child: Child,
+    replies: BufReader<std::process::ChildStdout>,
+    said: Option<std::thread::JoinHandle<String>>,
+}
+
+fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os(VARIABLE) {
+        return path.into();
+    }
+    let own = std::env::current_exe().unwrap_or_default();
+    // Test programs live one folder below the commands.
+    let folders = own.ancestors().skip(1).take(2).map(Path::to_path_buf);
+    let found = folders.map(|f| f.join("w2vc-codegen")).find(|p| p.exists());
+    found.unwrap_or_else(|| own.with_file_name("w2vc-codegen"))
+}
+
+impl Worker {
+    fn start() -> Result<Worker, Error> {
+        let path = program();
+        let started = Command::new(&path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = started.map_err(|e| Error::Missing {
+            path,
+            why: e.to_string(),
+        })?;
+        let replies = BufReader::new(child.stdout.take().expect("piped above"));
+        let stderr = child.stderr.take().expect("piped above");
+        // Read all along, or a talkative child would block.
+        let said = Some(std::thread::spawn(move || listen(stderr)));
+        Ok(Worker { child, replies, said })
+    }
+
+    fn answer(&mut self, kernel: &str, job: &Job) -> Result<Generated, Error> {
+        let stdin = self.child.stdin.as_mut().expect("piped when it was started");
+        // Whoever died says why below.
+        let _ = send(&mut BufWriter::new(stdin), job);
+        match receive::<Reply>(&mut self.replies) {
+            Ok(Some(reply)) => reply.map_err(|message| Error::Kernel {
+                kernel: kernel.into(),
+                message,
+            }),
+            _ => Err(self.obituary(kernel)),
+        }
+    }
+
+    fn obituary(&mut self, kernel: &str) -> Error {
+        drop(self.child.stdin.take());
+        let status = match self.child.wait() {
+            Ok(status) => status,
+            Err(e) => {
+                return Error::Kernel {
+                    kernel: kernel.into(),
+                    message: format!("the code generator is gone: {e}"),
+                };
+            }
+        };
+        let said = self.said.take().and_then(|s| s.join().ok()).unwrap_or_default();
+        let said = said.lines().find(|l| !l.trim().is_empty());
+        Error::Died {
+            kernel: kernel.into(),
+            status,
+            said: said.map_or(String::new(), |l| format!(": {l}")),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Without input it ends by itself.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+fn listen(mut stderr: ChildStderr) -> String {
+    let mut bytes = vec![];
+    // What could be read is all there is to show.
+    let _ = stderr.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Per kernel and slot: bytes that the addresses of all launches are multiples of.
+fn alignments(kernels: &[(String, Kernel)], programs: &[Program]) -> Vec<Vec<u32>> {
+    let mut out: Vec<Vec<u32>> = kernels.iter().map(|(_, k)| vec![ARENA; k.slots.len()]).collect();
+    for program in programs {
+        visit(&program.steps, &mut |kernel, operands| {
+            for (slot, operand) in operands.iter().enumerate() {
+                let at = &mut out[kernel][slot];
+                *at = gcd(*at, alignment(program, operand));
+            }
+        });
+    }
+    out
+}
+
+fn visit(steps: &[Step], f: &mut dyn FnMut(usize, &[Operand])) {
+    for step in steps {
+        match step {
+            Step::Launch(l) => f(l.kernel, &l.operands),
+            Step::Loop { body, .. } => visit(body, f),
+        }
+    }
+}
+
+fn alignment(program: &Program, operand: &Operand) -> u32 {
+    let buffer = &program.buffers[operand.buffer];
+    let bytes = |d: &Dim| {
+        let least = d.terms().fold(0, |g, (c, _)| gcd(g, c.unsigned_abs() as u32));
+        least.saturating_mul(buffer.dtype.bytes() as u32)
+    };
+    [&operand.offset, &operand.layer_stride]
+        .into_iter()
+        .fold(ARENA, |g, d| gcd(g, bytes(d)))
+}
+
+/// Greatest common divisor; 0 divides into everything.
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

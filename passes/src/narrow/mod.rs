@@ -1,0 +1,108 @@
+//! Programs that keep activations in bf16 and compute products of bf16, for GPUs.
+//!
+//! bf16 has the exponent of f32 and 8 of its 24 significant bits, so nothing needs to be scaled, and every number is off by
+//! 2^-9 of itself at most, give or take. That is little next to the noise of a gradient over few clips, and it halves what
+//! activations take in memory and in traffic. It is much for sums of many numbers and for differences of nearly equal
+//! ones. Therefore:
+//!
+//! - **Products** round their operands to bf16 and add up in f32 (`Contract::round`), whatever their operands are stored in:
+//!   that is what tensor cores do.
+//! - **Temporaries** are kept in bf16 unless there is a reason not to ([`Reason`], which tells them all).
+//! - **Parameters** stay in f32, for an update is often smaller than 2^-9 of what it changes. Products read them from a
+//!   second arena, rounded once per update by the program [`optimizer::narrow`](crate::optimizer::narrow); what else
+//!   reads them (norms, biases, weight norm) reads the f32 ones.
+//! - **Gradients** of parameters and moments of the optimizer stay in f32: they are sums.
+//! - **Inputs and outputs** stay as they are declared; f64 stays f64, someone asked for it.
+//!
+//! The interpreter runs the result like any program, which makes it the meaning of training in bf16.
+
+mod choose;
+mod variant;
+
+pub use choose::{Reason, reasons};
+
+use crate::lower::Kernels;
+use ir::artifact::{Buffer, BufferKind, Launch, Program, Step};
+use ir::kernel::Kernel;
+use ir::kernel_verify::verify;
+use ir::scalar::DType;
+
+/// Rewrites programs, and gives the kernels that they then launch. Programs without temporaries and products stay as they
+/// are.
+pub fn narrow(programs: &mut [Program], kernels: &Kernels) -> Kernels {
+    let mut made = Kernels::default();
+    for program in programs {
+        let reasons = reasons(program, kernels);
+        for (buffer, reason) in program.buffers.iter_mut().zip(&reasons) {
+            if reason.is_none() {
+                buffer.dtype = DType::Bf16;
+            }
+        }
+        let mut steps = std::mem::take(&mut program.steps);
+        let mut rewrite = Rewrite {
+            from: kernels,
+            made: &mut made,
+            buffers: &mut program.buffers,
+        };
+        rewrite.steps(&mut steps);
+        program.steps = steps;
+    }
+    made
+}
+
+struct Rewrite<'a> {
+    from: &'a Kernels,
+    made: &'a mut Kernels,
+    buffers: &'a mut Vec<Buffer>,
+}
+
+impl Rewrite<'_> {
+    fn steps(&mut self, steps: &mut [Step]) {
+        for step in steps {
+            match step {
+                Step::Launch(launch) => self.launch(launch),
+                Step::Loop { body, .. } => self.steps(body),
+            }
+        }
+    }
+
+    fn launch(&mut self, launch: &mut Launch) {
+        let (name, kernel) = &self.from.list[launch.kernel];
+        let mut kernel = kernel.clone();
+        for (slot, operand) in kernel.slots.iter_mut().zip(&launch.operands) {
+            slot.dtype = self.buffers[operand.buffer].dtype;
+        }
+        for slot in variant::round_product(&mut kernel) {
+            let arena = launch.operands[slot].buffer;
+            if self.buffers[arena].kind != BufferKind::Params {
+                continue;
+            }
+            let slot = variant::own_operand(&mut kernel, &mut launch.operands, slot);
+            launch.operands[slot].buffer = self.narrow_arena(arena);
+            kernel.slots[slot].dtype = DType::Bf16;
+        }
+        launch.kernel = self.add(name, kernel);
+    }
+
+    /// The arena of rounded parameters that belongs to one of parameters.
+    fn narrow_arena(&mut self, params: usize) -> usize {
+        let is_narrow = |b: &Buffer| b.kind == BufferKind::NarrowParams;
+        self.buffers.iter().position(is_narrow).unwrap_or_else(|| {
+            self.buffers.push(Buffer {
+                kind: BufferKind::NarrowParams,
+                dtype: DType::Bf16,
+                ..self.buffers[params].clone()
+            });
+            self.buffers.len() - 1
+        })
+    }
+
+    fn add(&mut self, name: &str, kernel: Kernel) -> usize {
+        if let Err(e) = verify(&kernel) {
+            panic!("narrowing built an invalid kernel: {e}\n{kernel}");
+        }
+        // Names end in a number that belongs to the list.
+        let base = name.rsplit_once('_').map_or(name, |(base, _)| base);
+        self.made.add(base, kernel)
+    }
+}

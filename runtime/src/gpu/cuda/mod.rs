@@ -1,0 +1,184 @@
+//! An NVIDIA GPU, through the driver that is loaded when a program for it starts.
+
+mod driver;
+mod kernels;
+mod open;
+mod staging;
+
+#[cfg(test)]
+pub use driver::is_present as driver_is_present;
+pub use open::open;
+
+use super::device::{Area, Code, Device, DeviceMemory, GraphId, Launch};
+use crate::error::Error;
+use driver::{CUcontext, CUdevice, CUgraphExec, CUstream};
+use kernels::Kernels;
+use staging::Staging;
+use std::collections::HashMap;
+
+/// Bytes left to the driver for code, recordings and what else it needs.
+const RESERVE: usize = 256 << 20;
+
+pub struct CudaDevice {
+    name: String,
+    device: CUdevice,
+    context: CUcontext,
+    /// Does all launches, in order.
+    work: CUstream,
+    /// Copies inputs while launches go on.
+    copies: CUstream,
+    code: Code,
+    kernels: Kernels,
+    /// By [`Area`].
+    staging: Option<[Staging; 2]>,
+    graphs: HashMap<usize, CUgraphExec>,
+    next_graph: usize,
+    blocks: Vec<u64>,
+}
+
+impl CudaDevice {
+    fn new(name: String, device: CUdevice, code: Code) -> Result<CudaDevice, Error> {
+        let context = driver::retain(device)?;
+        driver::enter(context)?;
+        Ok(CudaDevice {
+            name,
+            device,
+            context,
+            work: driver::new_stream()?,
+            copies: driver::new_stream()?,
+            code,
+            kernels: Kernels::default(),
+            staging: Some([Staging::new()?, Staging::new()?]),
+            graphs: HashMap::new(),
+            next_graph: 0,
+            blocks: vec![],
+        })
+    }
+
+    fn staging(&mut self, area: Area) -> &mut Staging {
+        let both = self.staging.as_mut().expect("taken by drop alone");
+        &mut both[area as usize]
+    }
+}
+
+impl Device for CudaDevice {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn memory(&self) -> Result<DeviceMemory, Error> {
+        let (free, total) = driver::memory()?;
+        Ok(DeviceMemory {
+            free: free.saturating_sub(RESERVE),
+            total,
+        })
+    }
+
+    fn alloc(&mut self, bytes: usize) -> Result<u64, Error> {
+        let address = driver::alloc(bytes)?;
+        self.blocks.push(address);
+        Ok(address)
+    }
+
+    fn free(&mut self, address: u64) -> Result<(), Error> {
+        driver::wait_for_stream(self.copies)?;
+        driver::wait_for_stream(self.work)?;
+        self.blocks.retain(|b| *b != address);
+        driver::free(address)
+    }
+
+    fn upload(&mut self, to: u64, from: &[u8]) -> Result<(), Error> {
+        driver::copy_to_device(to, from, self.work)?;
+        driver::wait_for_stream(self.work)
+    }
+
+    fn download(&mut self, from: u64, to: &mut [u8]) -> Result<(), Error> {
+        if to.is_empty() {
+            return self.synchronise();
+        }
+        driver::copy_to_host(to, from, self.work)?;
+        driver::wait_for_stream(self.work)
+    }
+
+    fn zero(&mut self, at: u64, bytes: usize) -> Result<(), Error> {
+        driver::zero(at, bytes, self.work)
+    }
+
+    fn stage(&mut self, area: Area, parts: &[(u64, &[u8])]) -> Result<(), Error> {
+        let (copies, work) = (self.copies, self.work);
+        self.staging(area).stage(parts, copies, work)
+    }
+
+    fn staged_is_used(&mut self, area: Area) -> Result<(), Error> {
+        let work = self.work;
+        self.staging(area).used(work)
+    }
+
+    fn prepare(&mut self, kernels: &[usize]) -> Result<(), Error> {
+        self.kernels.load(&self.code, kernels, self.context)
+    }
+
+    fn launch(&mut self, l: &Launch) -> Result<(), Error> {
+        let function = self.kernels.function(&self.code, l)?;
+        driver::launch(function, (l.blocks, l.threads, l.shared), &l.params, self.work).map_err(|e| {
+            let kernel = &self.code.kernels[l.kernel];
+            let function = &kernel.grids[l.grid].function;
+            let shape = format!(
+                "{:?} blocks of {} threads, {} bytes shared",
+                l.blocks, l.threads, l.shared
+            );
+            driver::failed(format!("cuLaunchKernel `{function}` of `{}` ({shape})", kernel.name), e)
+        })
+    }
+
+    fn record(&mut self, launches: &[Launch]) -> Result<Option<GraphId>, Error> {
+        driver::begin_record(self.work)?;
+        let made = launches.iter().try_for_each(|l| self.launch(l));
+        // Recording ends in any case, so that later launches are done.
+        let graph = driver::end_record(self.work);
+        made?;
+        let id = self.next_graph;
+        self.next_graph += 1;
+        self.graphs.insert(id, graph?);
+        Ok(Some(GraphId(id)))
+    }
+
+    fn replay(&mut self, graph: GraphId) -> Result<(), Error> {
+        match self.graphs.get(&graph.0) {
+            Some(graph) => driver::replay(*graph, self.work),
+            None => Err(Error::Device {
+                call: "cuGraphLaunch".into(),
+                what: "the recording was dropped".into(),
+            }),
+        }
+    }
+
+    fn forget(&mut self, graph: GraphId) {
+        if let Some(graph) = self.graphs.remove(&graph.0) {
+            // A graph may be replaying still.
+            driver::wait_for_stream(self.work).ok();
+            driver::forget(graph);
+        }
+    }
+
+    fn synchronise(&mut self) -> Result<(), Error> {
+        driver::wait_for_stream(self.work)
+    }
+}
+
+impl Drop for CudaDevice {
+    /// After a fault every call fails, and the context takes all with it.
+    fn drop(&mut self) {
+        driver::wait_for_stream(self.copies).ok();
+        driver::wait_for_stream(self.work).ok();
+        self.graphs.drain().for_each(|(_, g)| driver::forget(g));
+        self.staging.take();
+        self.blocks.drain(..).for_each(|b| {
+            driver::free(b).ok();
+        });
+        self.kernels.unload();
+        driver::end_stream(self.copies);
+        driver::end_stream(self.work);
+        driver::release(self.device);
+    }
+}

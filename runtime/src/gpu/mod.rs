@@ -1,0 +1,132 @@
+//! Programs compiled for the GPU: memory, copies and launches on a device, which is an NVIDIA GPU or the emulator.
+
+mod arch;
+mod bytes;
+mod cuda;
+mod device;
+mod emulator;
+mod memory;
+mod mirror;
+mod prepared;
+mod schedule;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use device::{Area, Code, Device, DeviceMemory, GraphId, KernelCode, Launch, Region};
+pub use emulator::Emulator;
+pub use session::GpuSession;
+
+use crate::cli::Runner;
+use crate::error::Error;
+use crate::exec::program::{find, sizes};
+use crate::exec::resolve::resolve;
+use crate::exec::{Bundle, unpack_ptx};
+use crate::session::{Session, Tensor};
+use ir::artifact::{Artifact, PtxImage};
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// What a user asks to compute on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The first suitable GPU.
+    Auto,
+    /// The GPU with this number.
+    Cuda(usize),
+    /// This machine's processor, executing the code for an architecture; by default the oldest one.
+    Emulator(Option<String>),
+}
+
+impl FromStr for Choice {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Choice, Error> {
+        let slip = || {
+            let what = format!("--device `{text}` is none; give auto, cuda:N (N from 0) or emulator");
+            Error::Usage(what)
+        };
+        match text.split_once(':') {
+            None if text == "auto" => Ok(Choice::Auto),
+            None if text == "cuda" => Ok(Choice::Cuda(0)),
+            None if text == "emulator" => Ok(Choice::Emulator(None)),
+            Some(("cuda", n)) => n.parse().map(Choice::Cuda).map_err(|_| slip()),
+            Some(("emulator", arch)) if arch::capability(arch).is_some() => Ok(Choice::Emulator(Some(arch.into()))),
+            _ => Err(slip()),
+        }
+    }
+}
+
+/// A program compiled for the GPU.
+pub struct Gpu {
+    bundle: Bundle,
+    artifact: Arc<Artifact>,
+}
+
+impl Gpu {
+    /// The program appended to a file, which is usually the running one. Devices are looked for when it is opened.
+    ///
+    /// # Errors
+    /// Where there is none, or one for the CPU.
+    pub fn open(path: &Path) -> Result<Gpu, Error> {
+        Gpu::new(Bundle::read(path)?)
+    }
+
+    pub(crate) fn new(bundle: Bundle) -> Result<Gpu, Error> {
+        if bundle.artifact.gpu.is_none() {
+            return Err(Error::Usage(format!(
+                "`{}` was compiled for the CPU",
+                bundle.path.display()
+            )));
+        }
+        Ok(Gpu {
+            artifact: Arc::new(bundle.artifact.clone()),
+            bundle,
+        })
+    }
+
+    /// Opens a device; `threads` are those of the emulator.
+    ///
+    /// # Errors
+    /// Where the device cannot be had; each cause has its own error.
+    pub fn session(&self, choice: &Choice, threads: usize) -> Result<GpuSession, Error> {
+        let images = unpack_ptx(&self.bundle.code()?)?;
+        let device: Box<dyn Device> = match choice {
+            Choice::Auto => Box::new(cuda::open(None, &self.artifact, images)?),
+            Choice::Cuda(n) => Box::new(cuda::open(Some(*n), &self.artifact, images)?),
+            Choice::Emulator(arch) => {
+                let image = emulated(images, arch.as_deref())?;
+                Box::new(Emulator::new(Code::new(&self.artifact, image)?, threads))
+            }
+        };
+        Ok(GpuSession::new(self.artifact.clone(), device))
+    }
+}
+
+/// The image for an architecture, or for the oldest.
+fn emulated(images: Vec<PtxImage>, arch: Option<&str>) -> Result<PtxImage, Error> {
+    let names = images.iter().map(|i| i.arch.clone()).collect::<Vec<_>>().join(" and ");
+    let found = match arch {
+        Some(arch) => images.into_iter().find(|i| i.arch == arch),
+        None => images.into_iter().min_by_key(|i| arch::capability(&i.arch)),
+    };
+    found.ok_or_else(|| Error::Usage(format!("this executable has code for {names}")))
+}
+
+impl Runner for Gpu {
+    fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+    fn open(&self, threads: usize, device: Option<&str>) -> Result<Box<dyn Session>, Error> {
+        let choice = device.map_or(Ok(Choice::Cuda(0)), str::parse)?;
+        Ok(Box::new(self.session(&choice, threads)?))
+    }
+    fn flops(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<f64, Error> {
+        let program = find(&self.artifact, program)?;
+        Ok(resolve(&self.artifact, program, &sizes(&self.artifact, program, inputs)?)?.flops)
+    }
+    /// Not measured yet.
+    fn peak_gflops(&self, _threads: usize) -> Option<f64> {
+        None
+    }
+}
