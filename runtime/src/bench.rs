@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::memory::{Guard, peak_resident};
 use crate::random::{Purpose, Stream};
-use crate::session::Session;
+use crate::session::{KernelTime, Session};
 use crate::settings::Settings;
 use crate::vocab::frames_needed;
 use crate::weights::initialize;
@@ -25,6 +25,8 @@ pub struct Options {
     pub threads: usize,
     /// The value of `--device`.
     pub device: Option<String>,
+    /// Also time every kernel on its own.
+    pub kernels: bool,
 }
 
 /// One measurement.
@@ -48,6 +50,40 @@ pub struct Measurement {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     pub peak_rss_mib: f64,
+    /// Where the time goes in a run of its own, launch by launch; the longest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<Vec<KernelTime>>,
+}
+
+impl Measurement {
+    /// One line, and one for each kernel.
+    pub fn text(&self) -> String {
+        let m = self;
+        let place = match &m.device {
+            Some(device) => device.clone(),
+            None => format!("{} threads", m.threads),
+        };
+        let share = match (m.share_of_peak, m.peak_gflops) {
+            (Some(share), Some(peak)) => format!(" ({:.0} % of {peak:.1})", 100.0 * share),
+            _ => String::new(),
+        };
+        let kernels: String = m.kernels.iter().flatten().map(kernel_line).collect();
+        format!(
+            "{} on {} x {} s, {place}: median {:.4} s, min {:.4} s, {:.1} GFLOP/s{share}, {:.0} MiB\n{kernels}",
+            m.program, m.batch, m.seconds, m.median_s, m.min_s, m.gflops, m.peak_rss_mib
+        )
+    }
+}
+
+fn kernel_line(k: &KernelTime) -> String {
+    format!(
+        "{:10.4} ms {:5} x {:32} {:10.1} GFLOP/s {:8.1} GB/s\n",
+        1e3 * k.seconds,
+        k.launches,
+        k.kernel,
+        k.flops / k.seconds / 1e9,
+        k.bytes / k.seconds / 1e9
+    )
 }
 
 /// Runs the program once to warm up and `runs` times by the clock.
@@ -124,6 +160,13 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
     let mut times = (0..options.runs)
         .map(|_| time(&mut *session))
         .collect::<Result<Vec<_>, _>>()?;
+    let kernels = match options.kernels {
+        true => Some(session.profile(&program.name, &inputs)?.ok_or_else(|| {
+            let what = "--kernels is for executables compiled for the GPU; on this processor, use a profiler";
+            Error::Usage(what.into())
+        })?),
+        false => None,
+    };
     times.sort_by(f64::total_cmp);
     let median = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0;
     let gflops = runner.flops(&program.name, &inputs)? / median / 1e9;
@@ -140,6 +183,7 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
         peak_gflops,
         share_of_peak: peak_gflops.map(|peak| gflops / peak),
         device: session.device(),
+        kernels,
         peak_rss_mib: peak_resident().unwrap_or(0) as f64 / (1 << 20) as f64,
     })
 }

@@ -1,7 +1,7 @@
 //! The commands of a compiled program.
 
 use crate::atomic::{Piece, Values, write_tensors};
-use crate::bench::{Measurement, Options as BenchOptions, bench};
+use crate::bench::{Options as BenchOptions, bench};
 use crate::error::Error;
 use crate::info::info;
 use crate::session::{Session, Tensor};
@@ -154,6 +154,9 @@ struct BenchArgs {
     batch: usize,
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// Also time every kernel on its own (on a GPU).
+    #[arg(long)]
+    kernels: bool,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -212,6 +215,7 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
                 seconds,
                 batch,
                 runs,
+                kernels,
                 json,
             } = args;
             let found = bench(
@@ -223,6 +227,7 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
                     runs,
                     threads,
                     device: cli.device.clone(),
+                    kernels,
                 },
             )?;
             if json {
@@ -231,25 +236,9 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
                     serde_json::to_string(&found).expect("plain data always serialises")
                 ));
             }
-            say(&measured(&found))
+            say(&found.text())
         }
     }
-}
-
-/// A measurement as one line.
-fn measured(m: &Measurement) -> String {
-    let place = match &m.device {
-        Some(device) => device.clone(),
-        None => format!("{} threads", m.threads),
-    };
-    let share = match (m.share_of_peak, m.peak_gflops) {
-        (Some(share), Some(peak)) => format!(" ({:.0} % of {peak:.1})", 100.0 * share),
-        _ => String::new(),
-    };
-    format!(
-        "{} on {} x {} s, {place}: median {:.4} s, min {:.4} s, {:.1} GFLOP/s{share}, {:.0} MiB\n",
-        m.program, m.batch, m.seconds, m.median_s, m.min_s, m.gflops, m.peak_rss_mib
-    )
 }
 
 /// Writes to the standard output; a reader that has gone (`| head`) is no error.

@@ -62,7 +62,7 @@ pub enum Error {
     NoDevice { what: String, remedy: String },
     #[error("{0}")]
     DeviceMemory(Box<Shortage>),
-    #[error("the GPU does not answer as it should: {call}: {what}")]
+    #[error("the device failed: {call}: {what}")]
     Device { call: String, what: String },
     #[error("training stopped at update {update}: {what}; the last good checkpoint is kept")]
     Training { update: u64, what: String },

@@ -67,6 +67,17 @@ pub struct AdamStep {
     pub scale: f32,
 }
 
+/// What one kernel took in a run.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct KernelTime {
+    pub kernel: String,
+    pub launches: usize,
+    pub seconds: f64,
+    /// Floating-point operations, and bytes read and written at least, of all its launches.
+    pub flops: f64,
+    pub bytes: f64,
+}
+
 /// A compiled model with its parameters, gradients and moments in memory.
 pub trait Session {
     fn artifact(&self) -> &Artifact;
@@ -102,6 +113,12 @@ pub trait Session {
 
     /// Runs a program; a training program adds its gradients to `grads`.
     fn run(&mut self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error>;
+
+    /// Runs a program one launch at a time; what each kernel took, the longest first. `None` where launches cannot be
+    /// timed.
+    fn profile(&mut self, _program: &str, _inputs: &[(&str, &Tensor)]) -> Result<Option<Vec<KernelTime>>, Error> {
+        Ok(None)
+    }
 
     /// Sum of squares of the gradients of the program's trained parameters, in a fixed order, times `scale` squared.
     fn grad_norm(&mut self, program: &str, scale: f32) -> Result<f64, Error>;

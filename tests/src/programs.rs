@@ -131,14 +131,15 @@ pub fn run(machine: &mut dyn Session, name: &str, bound: &BTreeMap<String, Tenso
         .filter_map(|p| Some((p.name.strip_prefix(&prefix)?, p)))
         .collect();
     for (short, p) in &own {
-        for (to, from) in machine.params()[p.offset..p.offset + p.len()]
+        let params = machine.params().unwrap_or_else(|e| panic!("{name}: {e}"));
+        for (to, from) in params[p.offset..p.offset + p.len()]
             .iter_mut()
             .zip(&bound[*short].data)
         {
             *to = *from as f32;
         }
     }
-    machine.grads().fill(0.0);
+    machine.zero_grads().unwrap_or_else(|e| panic!("{name}: {e}"));
     let inputs: Vec<(String, runtime::session::Tensor)> = program
         .inputs
         .iter()
@@ -149,7 +150,8 @@ pub fn run(machine: &mut dyn Session, name: &str, bound: &BTreeMap<String, Tenso
     let mut out: BTreeMap<String, Tensor> = outputs.into_iter().map(|(n, t)| (n, taken(t))).collect();
     for (short, p) in own {
         let shape = p.shape.iter().map(|d| *d as usize).collect();
-        let data = machine.grads()[p.offset..p.offset + p.len()]
+        let grads = machine.grads().unwrap_or_else(|e| panic!("{name}: {e}"));
+        let data = grads[p.offset..p.offset + p.len()]
             .iter()
             .map(|v| *v as f64)
             .collect();

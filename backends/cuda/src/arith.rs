@@ -202,15 +202,6 @@ impl<'c> Builder<'c> {
         }
     }
 
-    /// A float as i32, toward zero; NaN gives 0, what is too large the nearest i32.
-    fn saturate(&self, a: V<'c>) -> V<'c> {
-        let limit = 2_147_483_648.0;
-        let v = self.op("arith.fptosi", &[a], Ty::I32);
-        let v = self.select(self.cmp(Cmp::Ge, a, self.like(a, limit)), self.i32(i32::MAX), v);
-        let v = self.select(self.cmp(Cmp::Le, a, self.like(a, -limit)), self.i32(i32::MIN), v);
-        self.select(self.is_nan(a), self.i32(0), v)
-    }
-
     /// A vector of these scalars.
     pub fn pack(&self, parts: &[V<'c>]) -> V<'c> {
         let ty = Ty::Vector(parts[0].ty.scalar(), parts.len() as u32);

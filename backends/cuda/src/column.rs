@@ -10,17 +10,20 @@ use crate::builder::{Ty, V};
 use crate::function::{Finished, Function, Unit, blocks_of};
 use crate::module::Emitted;
 use crate::reduce::{Accumulator, roots, states};
-use crate::values::{Lanes, Point, Values, lanes_of};
+use crate::values::{Lanes, Point, Values, lanes_of, shares_elements};
 use ir::dim::{Dim, numel};
-use ir::kernel::ColumnKernel;
+use ir::kernel::{ColumnKernel, ValId, Value};
+use ir::kernel_verify::needed;
 use melior::Context;
 
 /// Threads of a block.
 const THREADS: u32 = 256;
 /// Most threads side by side along the columns.
 const SIDE: i64 = 32;
+/// Loads of a thread that are under way at a time.
+const LOADS: i64 = 8;
 /// Blocks that keep a GPU busy.
-const BLOCKS: i64 = 264;
+const BLOCKS: i64 = 528;
 /// Most chunks, and least positions of a chunk where their number is known.
 const CHUNKS: i64 = 64;
 const CHUNK: i64 = 128;
@@ -38,7 +41,7 @@ struct Division<'a> {
 }
 
 pub fn emit<'c>(context: &'c Context, unit: &Unit, k: &ColumnKernel) -> Result<Emitted<'c>, Error> {
-    let shares = |s: &ir::kernel::Store| Values::shares_elements(&k.values, k.outer.len() + k.reduced.len(), &s.index);
+    let shares = |s: &ir::kernel::Store| shares_elements(&k.values, k.outer.len() + k.reduced.len(), &s.index);
     // Then one thread stores the columns in order.
     let ordered = !k.columns.is_one() && k.store.iter().any(shares);
     let division = Division::new(unit, k);
@@ -49,7 +52,10 @@ pub fn emit<'c>(context: &'c Context, unit: &Unit, k: &ColumnKernel) -> Result<E
         });
     }
     Ok(Emitted {
-        functions: vec![division.reduce(context, unit, true)?, division.store(context, unit, ordered)?],
+        functions: vec![
+            division.reduce(context, unit, true)?,
+            division.store(context, unit, ordered)?,
+        ],
         workspace: division.partial(division.accumulators.len()),
     })
 }
@@ -69,9 +75,15 @@ impl<'a> Division<'a> {
             None => wanted,
         };
         let groups = THREADS as i64 / side;
-        let terms = positions.as_const().map(|n| (n + chunks * groups - 1) / (chunks * groups));
+        let terms = positions
+            .as_const()
+            .map(|n| (n + chunks * groups - 1) / (chunks * groups));
         let dtypes = ir::kernel_verify::value_dtypes(&k.values, unit.slots, &k.reduce);
-        let accumulators = k.reduce.iter().map(|(how, v)| Accumulator::new(*how, dtypes[*v], terms)).collect();
+        let accumulators = k
+            .reduce
+            .iter()
+            .map(|(how, v)| Accumulator::new(*how, dtypes[*v], terms))
+            .collect();
         Division {
             k,
             lanes,
@@ -177,19 +189,48 @@ impl<'a> Division<'a> {
         let length = f.dim(&blocks_of(&count, self.chunks));
         let first = f.mul(chunk, length);
         let end = f.least(f.add(first, length), f.dim(&count));
-        let range = (f.add(first, group), end, f.i64(THREADS as i64 / self.side));
         if k.reduce.is_empty() {
             return vec![];
         }
-        f.for_carried(range, &self.start(f), |at, all| {
-            let mut p = p.clone();
-            for (axis, at) in f.unravel(at, &k.reduced).into_iter().enumerate() {
+        let (from, step) = (f.add(first, group), THREADS as i64 / self.side);
+        // Several positions at a time, so that their loads are under way together; then what is left one by one.
+        let is_load = |v: &&ValId| matches!(k.values[**v], Value::Load { .. });
+        let loads = needed(&k.values, roots(&k.reduce, &[])).iter().filter(is_load).count() as i64;
+        let together = (LOADS / loads.max(1)).clamp(1, 4);
+        let stride = f.i64(together * step);
+        let last = f.sub(end, f.i64((together - 1) * step));
+        let times = f.div(f.add(f.sub(last, from), f.i64(together * step - 1)), stride);
+        let rest = f.add(from, f.mul(f.most(times, f.i64(0)), stride));
+        let all = f.for_carried((from, last, stride), &self.start(f), |at, all| {
+            let at: Vec<V> = (0..together).map(|i| f.add(at, f.i64(i * step))).collect();
+            self.add(f, values, p, &at, all)
+        });
+        f.for_carried((rest, end, f.i64(step)), &all, |at, all| {
+            self.add(f, values, p, &[at], all)
+        })
+    }
+
+    /// Adds some positions to the states.
+    fn add<'c>(
+        &self,
+        f: &Function<'_, 'c>,
+        values: &Values<'_, '_, 'c>,
+        p: &Point<'c>,
+        at: &[V<'c>],
+        all: &[V<'c>],
+    ) -> Vec<V<'c>> {
+        let k = self.k;
+        let mut points: Vec<Point> = at.iter().map(|_| p.clone()).collect();
+        for (p, at) in points.iter_mut().zip(at) {
+            for (axis, at) in f.unravel(*at, &k.reduced).into_iter().enumerate() {
                 p.axes[k.outer.len() + axis] = Some(at);
             }
-            values.hoist(&mut p, roots(&k.reduce, &[]));
-            let each = self.accumulators.iter().zip(&k.reduce).zip(self.by_reduction(all));
+            values.hoist(p, roots(&k.reduce, &[]));
+        }
+        points.iter_mut().fold(all.to_vec(), |all, p| {
+            let each = self.accumulators.iter().zip(&k.reduce).zip(self.by_reduction(&all));
             each.flat_map(|((a, (_, v)), state)| {
-                let x = values.eval(*v, &mut p);
+                let x = values.eval(*v, p);
                 let one = |(i, s): (usize, &V<'c>)| a.add_lanes(f, &[*s], &Lanes::One(x.get(i)), 1, f.i32(0))[0];
                 state.iter().enumerate().map(one).collect::<Vec<V>>()
             })
@@ -204,10 +245,14 @@ impl<'a> Division<'a> {
             return own;
         }
         let cells: Vec<V> = own.iter().map(|v| f.shared(v.ty.bytes() * THREADS / 2, 8)).collect();
-        let place = |i: usize, group: V<'c>| f.offset(cells[i], own[i].ty, f.add(f.mul(group, f.i64(self.side)), across));
+        let place =
+            |i: usize, group: V<'c>| f.offset(cells[i], own[i].ty, f.add(f.mul(group, f.i64(self.side)), across));
         let steps = (0..groups.trailing_zeros()).rev().map(|bit| 1_i64 << bit);
         steps.fold(own.clone(), |all, half| {
-            let (lower, upper) = (f.cmp(Cmp::Lt, group, f.i64(half)), f.cmp(Cmp::Lt, group, f.i64(2 * half)));
+            let (lower, upper) = (
+                f.cmp(Cmp::Lt, group, f.i64(half)),
+                f.cmp(Cmp::Lt, group, f.i64(2 * half)),
+            );
             f.when(f.and(upper, f.not(lower)), || {
                 for (i, v) in all.iter().enumerate() {
                     f.store(place(i, f.sub(group, f.i64(half))), *v, v.ty.bytes());
@@ -215,7 +260,9 @@ impl<'a> Division<'a> {
             });
             f.barrier();
             let joined = || {
-                let other: Vec<V> = (0..all.len()).map(|i| f.load(all[i].ty, place(i, group), all[i].ty.bytes())).collect();
+                let other: Vec<V> = (0..all.len())
+                    .map(|i| f.load(all[i].ty, place(i, group), all[i].ty.bytes()))
+                    .collect();
                 let each = self.accumulators.iter().flat_map(|a| vec![a; self.lanes as usize]);
                 let pairs = all.iter().zip(&other).zip(each);
                 pairs.map(|((x, y), a)| a.merge(f, &[*x], &[*y])[0]).collect()
@@ -261,7 +308,10 @@ impl<'a> Division<'a> {
     fn chunks<'c>(&self, f: &Function<'_, 'c>, outer: V<'c>, column: V<'c>) -> Vec<V<'c>> {
         let start: Vec<V> = self.accumulators.iter().map(|a| a.start(f)[0]).collect();
         let all = f.for_carried((f.i64(0), f.i64(self.chunks), f.i64(1)), &start, |chunk, all| {
-            let each = states(&self.accumulators, all).into_iter().zip(&self.accumulators).enumerate();
+            let each = states(&self.accumulators, all)
+                .into_iter()
+                .zip(&self.accumulators)
+                .enumerate();
             each.map(|(n, (state, a))| {
                 let ty = a.types()[0];
                 let part = f.load(ty, self.place(f, n, ty, chunk, outer, column), ty.bytes());
@@ -269,6 +319,10 @@ impl<'a> Division<'a> {
             })
             .collect()
         });
-        self.accumulators.iter().zip(all).map(|(a, v)| a.finish(f, &[v])).collect()
+        self.accumulators
+            .iter()
+            .zip(all)
+            .map(|(a, v)| a.finish(f, &[v]))
+            .collect()
     }
 }

@@ -26,6 +26,7 @@ use crate::module::Emitted;
 use epilogue::{Epilogue, Place};
 use ir::dim::Dim;
 use ir::kernel::{Contract, Strided};
+use ir::kernel_values::{needed, store_roots};
 use ir::scalar::DType;
 use melior::Context;
 use micro::Micro;
@@ -40,9 +41,15 @@ const GROUP: i32 = 8;
 /// Writes the functions of a contraction.
 pub fn emit<'c>(context: &'c Context, unit: &Unit, c: &Contract) -> Result<Emitted<'c>, Error> {
     let product = Product::new(c);
-    let schedule = Schedule::new(&product);
+    let shared_as = if c.round == DType::Bf16 { DType::Bf16 } else { DType::F32 };
+    let a = Panel::new(unit, &product.a, (&product.rows, &product.k), shared_as);
+    let b = Panel::new(unit, &product.b, (&product.n, &product.k), shared_as);
+    let values = needed(&c.values, store_roots(&c.store)).len();
+    let schedule = Schedule::new(&product, (a.asynchronous, b.asynchronous), values);
+    let tile = schedule.tile;
+    let panels = (a.sized(tile.m, tile.k), b.sized(tile.n, tile.k));
     let workspace = split::workspace(&product, schedule.splits);
-    let mut functions = vec![tiles(context, unit, c, &product, &schedule)?];
+    let mut functions = vec![tiles(context, unit, c, (&product, &schedule), &panels)?];
     if schedule.splits > 1 {
         functions.push(split::add_up(context, unit, c, &product, schedule.splits)?);
     }
@@ -50,28 +57,30 @@ pub fn emit<'c>(context: &'c Context, unit: &Unit, c: &Contract) -> Result<Emitt
 }
 
 /// The function that multiplies.
-fn tiles<'c>(context: &'c Context, unit: &Unit, c: &Contract, p: &Product, s: &Schedule) -> Result<Finished<'c>, Error> {
+fn tiles<'c>(
+    context: &'c Context,
+    unit: &Unit,
+    c: &Contract,
+    (p, s): (&Product, &Schedule),
+    (a, b): &(Panel, Panel),
+) -> Result<Finished<'c>, Error> {
+    let tile = s.tile;
     let f = Function::new(context, unit, 0, s.threads());
     let epilogue = Epilogue::new(&f, c, p);
-    let tile = s.tile;
-    let shared_as = if s.matrix { DType::Bf16 } else { DType::F32 };
-    let a = Panel::new(&f, &p.a, (&p.rows, &p.k), (tile.m, tile.k), shared_as);
-    let b = Panel::new(&f, &p.b, (&p.n, &p.k), (tile.n, tile.k), shared_as);
-    let s = &s.staged(a.asynchronous || b.asynchronous);
     let tiles = (blocks_of(&p.rows, tile.m as i64), blocks_of(&p.n, tile.n as i64));
     let (place, split) = place(&f, p, s, &tiles);
-    let bytes = Pipeline::shared_bytes(s, &a, &b).max(epilogue::shared_bytes(s));
+    let bytes = Pipeline::shared_bytes(s, a, b).max(epilogue::shared_bytes(s));
     let shared = f.shared(bytes, 128);
     let pipeline = Pipeline {
         product: p,
         schedule: s,
         parts_a: a.parts(&f, start(&f, p, &p.a, place.batch), place.row),
         parts_b: b.parts(&f, start(&f, p, &p.b, place.batch), place.column),
-        a: &a,
-        b: &b,
+        a,
+        b,
         shared,
     };
-    let micro = Micro::new(&f, s, &a, &b);
+    let micro = Micro::new(&f, s, a, b);
     let steps = Pipeline::steps(p, s);
     let sums = if s.splits == 1 {
         pipeline.run(&f, &micro, None, f.dim32(&steps))
@@ -84,29 +93,16 @@ fn tiles<'c>(context: &'c Context, unit: &Unit, c: &Contract, p: &Product, s: &S
     micro.spill(&f, &sums, shared, epilogue::pitch(s));
     f.barrier();
     if s.splits == 1 {
-        write(&f, (s, p), place, shared, &epilogue);
+        epilogue.write_tile(p, s, place, shared);
     } else {
-        epilogue::each_run(&f, (s, p), place, shared, |column| column, |column, row, sums| {
-            split::store(&f, p, (split, place.batch, row), column, &sums);
+        epilogue::each_rows(&f, (s, p), (place, 1), shared, |column| column, |column, rows| {
+            for row in rows {
+                split::store(&f, p, (split, place.batch, row.number), *column, &row.sums);
+            }
         });
     }
     drop(epilogue);
     f.finish([p.batches() * tiles.0 * tiles.1 * Dim::from(s.splits), Dim::from(1), Dim::from(1)])
-}
-
-/// Performs the stores for one tile.
-fn write<'c>(f: &Function<'_, 'c>, (s, p): (&Schedule, &Product), place: Place<'c>, sums: V<'c>, epilogue: &Epilogue<'_, '_, 'c>) {
-    let open = |column| {
-        let mut point = epilogue.values.point();
-        epilogue::open_batch(f, p, place.batch, &mut point);
-        point.axes[p.axes - 1] = Some(column);
-        epilogue.hoist(&mut point);
-        point
-    };
-    epilogue::each_run(f, (s, p), place, sums, open, |mut point, row, sums| {
-        epilogue::open_row(f, p, row, &mut point);
-        epilogue.write(&mut point, sums);
-    });
 }
 
 /// This block's tile and its piece of the sum (i32). Blocks next to each other take tiles of a few rows, column by column,

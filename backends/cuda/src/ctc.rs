@@ -116,7 +116,11 @@ impl<'a, 'k, 'c> Utterance<'a, 'k, 'c> {
     fn read(&self, row: V<'c>, position: V<'c>, end: V<'c>) -> V<'c> {
         let f = self.f;
         let there = f.and(f.cmp(Cmp::Ge, position, f.i64(0)), f.cmp(Cmp::Lt, position, end));
-        f.if_else(there, || vec![f.load(Ty::F64, self.cell(row, position), 8)], || vec![self.never()])[0]
+        f.if_else(
+            there,
+            || vec![f.load(Ty::F64, self.cell(row, position), 8)],
+            || vec![self.never()],
+        )[0]
     }
 
     /// The symbol (i64) at a position that exists.

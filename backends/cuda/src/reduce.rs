@@ -51,7 +51,14 @@ impl Accumulator {
     }
 
     /// Takes the values of `lanes` columns, the first of which is column `first` (i32).
-    pub fn add_lanes<'c>(&self, b: &Builder<'c>, state: &[V<'c>], x: &Lanes<'c>, lanes: usize, first: V<'c>) -> Vec<V<'c>> {
+    pub fn add_lanes<'c>(
+        &self,
+        b: &Builder<'c>,
+        state: &[V<'c>],
+        x: &Lanes<'c>,
+        lanes: usize,
+        first: V<'c>,
+    ) -> Vec<V<'c>> {
         let x: Vec<V> = (0..lanes).map(|i| b.cast(x.get(i), self.inner)).collect();
         match self.kind {
             Reduction::ArgMax => x.iter().enumerate().fold(state.to_vec(), |s, (i, x)| {
@@ -64,7 +71,10 @@ impl Accumulator {
                 // By pairs, so that additions do not all wait for each other.
                 let mut x = x;
                 while x.len() > 1 {
-                    x = x.chunks(2).map(|p| p.iter().copied().reduce(|a, c| self.join(b, a, c)).expect("not empty")).collect();
+                    x = x
+                        .chunks(2)
+                        .map(|p| p.iter().copied().reduce(|a, c| self.join(b, a, c)).expect("not empty"))
+                        .collect();
                 }
                 vec![self.join(b, state[0], x[0])]
             }
@@ -73,7 +83,11 @@ impl Accumulator {
 
     /// The sum or larger of two.
     fn join<'c>(&self, b: &Builder<'c>, x: V<'c>, y: V<'c>) -> V<'c> {
-        if self.kind == Reduction::Sum { b.add(x, y) } else { b.max(x, y) }
+        if self.kind == Reduction::Sum {
+            b.add(x, y)
+        } else {
+            b.max(x, y)
+        }
     }
 
     /// The state of two threads; the same whichever comes first.

@@ -9,7 +9,7 @@ mod phases;
 use crate::Error;
 use crate::function::Unit;
 use crate::module::Emitted;
-use crate::values::Values;
+use crate::values::shares_elements;
 use ir::kernel::{Phase, RowKernel, Store};
 use melior::Context;
 
@@ -23,7 +23,7 @@ pub fn emit<'c>(context: &'c Context, unit: &Unit, k: &RowKernel) -> Result<Emit
 /// Whether several columns may store to one element, so that their order matters.
 fn ordered(k: &RowKernel) -> bool {
     let column = k.axes.len() - 1;
-    let shared = |s: &Store| Values::shares_elements(&k.values, column, &s.index);
+    let shared = |s: &Store| shares_elements(&k.values, column, &s.index);
     !k.axes[column].is_one()
         && k.phases.iter().any(|p| match p {
             Phase::Columns { store, .. } => store.iter().any(shared),

@@ -1,11 +1,17 @@
 //! Scalar values of kernel IR as code of one thread, which computes `lanes` consecutive columns at a time.
 
-use crate::arith::{Cmp, ty};
+use crate::arith::Cmp;
 use crate::builder::{Ty, V};
 use crate::function::{Function, divisible};
 use ir::dim::Dim;
 use ir::kernel::{Coord, Index, Reduction, Slot, Store, ValId, Value};
 use ir::scalar::{DType, Unary};
+use needs::{Needs, needs};
+
+mod branch;
+mod needs;
+
+pub use needs::shares_elements;
 
 /// What a thread knows of a value: the same for all its columns, or one each.
 #[derive(Clone, Debug)]
@@ -53,17 +59,6 @@ impl<'c> Point<'c> {
             }
         }
     }
-}
-
-/// What a value depends on, itself and through operands.
-#[derive(Clone, Copy, Default)]
-struct Needs {
-    /// Bit per axis.
-    axes: u64,
-    /// Bit per reduction.
-    reduced: u64,
-    acc: bool,
-    loads: bool,
 }
 
 /// The values of one kernel body in one function.
@@ -173,16 +168,7 @@ impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
         }
     }
 
-    /// Forgets what was computed from memory: call after stores that later values may read.
-    pub fn forget_loads(&self, p: &mut Point<'c>) {
-        for (memo, needs) in p.memo.iter_mut().zip(&self.needs) {
-            if needs.loads {
-                *memo = None;
-            }
-        }
-    }
-
-    /// Forgets what was computed from memory of these slots, and from nothing else.
+    /// Forgets what was computed from memory of these slots: call after stores that later values may read.
     pub fn forget_slots(&self, p: &mut Point<'c>, stored: &[Slot]) {
         let mut stale: Vec<bool> = Vec::with_capacity(self.values.len());
         for (memo, v) in p.memo.iter_mut().zip(self.values) {
@@ -193,20 +179,6 @@ impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
             }
             stale.push(stale_here);
         }
-    }
-
-    /// Whether two columns may have one address in an index.
-    pub fn shares_elements(values: &[Value], column: usize, index: &Index) -> bool {
-        let needs = needs(values);
-        let mut stride = Dim::default();
-        for (s, coord) in &index.terms {
-            match coord {
-                Coord::Axis(a) if *a == column => stride = stride + s.clone(),
-                Coord::Value(v) if needs[*v].axes >> column & 1 == 1 => return true,
-                _ => {}
-            }
-        }
-        stride.is_zero()
     }
 
     /// The value at a point.
@@ -234,6 +206,11 @@ impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
             }
             Value::Select { cond, then, other } => {
                 let cond = self.condition(*cond, p);
+                if let (Lanes::One(c), true) = (&cond, self.worth_a_branch(id, p)) {
+                    let v = self.branch(id, *c, [*then, *other], p);
+                    p.memo[id] = Some(v.clone());
+                    return v;
+                }
                 let (x, y) = (self.eval(*then, p), self.eval(*other, p));
                 self.zip(&[&cond, &x, &y], |v| f.select(v[0], v[1], v[2]))
             }
@@ -431,56 +408,9 @@ impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
             f.store_element(s.slot, at, v);
         }
     }
-
-    /// What a reduction starts from.
-    pub fn start(&self, (how, value): (Reduction, ValId)) -> V<'c> {
-        let f = self.f;
-        match (how, self.dtype(value)) {
-            (Reduction::Sum, t) => f.of(t, 0.0),
-            (_, DType::I32) => f.i32(i32::MIN),
-            (_, t) => f.of(t, f64::NEG_INFINITY),
-        }
-    }
-
-    /// MLIR's type of a value.
-    pub fn ty(&self, id: ValId) -> Ty {
-        ty(self.dtype(id))
-    }
 }
 
 /// Consecutive columns that one thread may take of rows of this length.
 pub fn lanes_of(columns: &Dim) -> i64 {
     [4, 2].into_iter().find(|n| divisible(columns, *n)).unwrap_or(1)
-}
-
-fn needs(values: &[Value]) -> Vec<Needs> {
-    let mut needs: Vec<Needs> = Vec::with_capacity(values.len());
-    for v in values {
-        let mut n = Needs::default();
-        for o in v.operands() {
-            let o = needs[o];
-            n = Needs {
-                axes: n.axes | o.axes,
-                reduced: n.reduced | o.reduced,
-                acc: n.acc | o.acc,
-                loads: n.loads | o.loads,
-            };
-        }
-        match v {
-            Value::Axis(a) => n.axes |= 1 << a,
-            Value::Load { index, .. } | Value::Uniform { index, .. } => {
-                for (_, c) in &index.terms {
-                    if let Coord::Axis(a) = c {
-                        n.axes |= 1 << a;
-                    }
-                }
-                n.loads |= matches!(v, Value::Load { .. });
-            }
-            Value::Reduced(r) => n.reduced |= 1 << r,
-            Value::Acc => n.acc = true,
-            _ => {}
-        }
-        needs.push(n);
-    }
-    needs
 }

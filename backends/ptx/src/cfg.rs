@@ -48,7 +48,9 @@ impl Graph {
             *first = true;
         }
         for (at, instr) in code.iter().enumerate() {
-            if let Op::Control(Control::Branch { .. } | Control::Table { .. } | Control::Exit | Control::Trap) = instr.op {
+            if let Op::Control(Control::Branch { .. } | Control::Table { .. } | Control::Exit | Control::Trap) =
+                instr.op
+            {
                 edges[at].iter().flatten().for_each(|&to| leader[to] = true);
                 if at + 1 < code.len() {
                     leader[at + 1] = true;
@@ -68,10 +70,17 @@ impl Graph {
         let successors = (0..exit)
             .map(|b| {
                 let last = starts.get(b + 1).copied().unwrap_or(code.len()) - 1;
-                edges[last].iter().map(|to| to.map_or(exit, |to| block_of[to])).collect()
+                edges[last]
+                    .iter()
+                    .map(|to| to.map_or(exit, |to| block_of[to]))
+                    .collect()
             })
             .collect();
-        Self { starts, block_of, successors }
+        Self {
+            starts,
+            block_of,
+            successors,
+        }
     }
 
     /// The immediate post-dominator of each block, by Cooper, Harvey and Kennedy's algorithm on the reversed graph; `None`

@@ -13,11 +13,25 @@ pub enum ParseError {
     #[error("line {line}: functions and calls are not covered, only entries")]
     Function { line: u32 },
     #[error("kernel {kernel}, line {line}: unsupported instruction `{instruction}`")]
-    Unsupported { kernel: String, line: u32, instruction: String },
+    Unsupported {
+        kernel: String,
+        line: u32,
+        instruction: String,
+    },
     #[error("kernel {kernel}, line {line}: `{name}` is not declared, in `{instruction}`")]
-    Undeclared { kernel: String, line: u32, name: String, instruction: String },
+    Undeclared {
+        kernel: String,
+        line: u32,
+        name: String,
+        instruction: String,
+    },
     #[error("kernel {kernel}, line {line}: {reason}, in `{instruction}`")]
-    Operand { kernel: String, line: u32, reason: &'static str, instruction: String },
+    Operand {
+        kernel: String,
+        line: u32,
+        reason: &'static str,
+        instruction: String,
+    },
     #[error("kernel {kernel}: {what}")]
     TooLarge { kernel: String, what: &'static str },
 }
@@ -28,9 +42,17 @@ pub enum LaunchError {
     #[error("the module has no kernel {0}")]
     UnknownKernel(String),
     #[error("kernel {kernel} takes {expected} bytes of parameters, given {given}")]
-    Params { kernel: String, expected: usize, given: usize },
+    Params {
+        kernel: String,
+        expected: usize,
+        given: usize,
+    },
     #[error("kernel {kernel}: a block of {block:?} threads, {reason}")]
-    Block { kernel: String, block: [u32; 3], reason: String },
+    Block {
+        kernel: String,
+        block: [u32; 3],
+        reason: String,
+    },
     #[error("kernel {kernel}: an empty grid {grid:?}")]
     Grid { kernel: String, grid: [u32; 3] },
     #[error("kernel {kernel}: {bytes} bytes of shared memory, at most {most} are there")]
@@ -62,7 +84,12 @@ pub enum RaceKind {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum FaultKind {
     #[error("{} of {bytes} bytes at {space:?} address {address:#x}: out of bounds", if *write { "write" } else { "read" })]
-    OutOfBounds { space: Space, address: u64, bytes: u64, write: bool },
+    OutOfBounds {
+        space: Space,
+        address: u64,
+        bytes: u64,
+        write: bool,
+    },
     #[error("access of {bytes} bytes at {space:?} address {address:#x}: misaligned")]
     Misaligned { space: Space, address: u64, bytes: u64 },
     #[error("write of {bytes} bytes at {address:#x}: this launch may only read there")]
@@ -71,7 +98,9 @@ pub enum FaultKind {
     Uninitialised { address: u64 },
     #[error("read of shared memory at {address:#x}, destination of an asynchronous copy that was not waited for")]
     PendingCopy { address: u64 },
-    #[error("race on shared memory at {address:#x}, {kind:?}: thread {other} was there (line {line}), no barrier since")]
+    #[error(
+        "race on shared memory at {address:#x}, {kind:?}: thread {other} was there (line {line}), no barrier since"
+    )]
     Race {
         address: u64,
         kind: RaceKind,
@@ -129,5 +158,8 @@ pub(crate) struct Raised {
 pub(crate) type Run<T> = Result<T, Box<Raised>>;
 
 pub(crate) fn raise<T>(lane: usize, kind: FaultKind) -> Run<T> {
-    Err(Box::new(Raised { lane: lane as u32, kind }))
+    Err(Box::new(Raised {
+        lane: lane as u32,
+        kind,
+    }))
 }

@@ -42,12 +42,18 @@ impl Kernel {
         names.symbols.extend(layout.symbols.iter().cloned());
         let param_offsets = param_offsets(&entry.params);
         for (param, &offset) in entry.params.iter().zip(&param_offsets) {
-            let symbol = Symbol { space: Space::Param, address: offset as u64 };
+            let symbol = Symbol {
+                space: Space::Param,
+                address: offset as u64,
+            };
             names.symbols.insert(param.name.clone(), symbol);
         }
         let code = assemble(entry, &mut names, lines)?;
         if names.counts.iter().any(|&n| n > usize::from(u16::MAX)) {
-            return Err(ParseError::TooLarge { kernel: entry.name.clone(), what: "more than 65535 registers" });
+            return Err(ParseError::TooLarge {
+                kernel: entry.name.clone(),
+                what: "more than 65535 registers",
+            });
         }
         Ok(Self {
             name: entry.name.clone(),
@@ -94,15 +100,26 @@ impl Layout {
         let mut used = HashSet::new();
         for statement in &entry.body {
             if let Statement::Instruction(instruction) = statement {
-                instruction.operands.iter().for_each(|operand| names_in(operand, &mut used));
+                instruction
+                    .operands
+                    .iter()
+                    .for_each(|operand| names_in(operand, &mut used));
             }
         }
         let own = entry.body.iter().filter_map(|statement| match statement {
             Statement::Variable(variable) => Some(variable),
             _ => None,
         });
-        let variables: Vec<_> = shared.iter().filter(|v| used.contains(v.name.as_str())).chain(own).collect();
-        let mut layout = Self { symbols: vec![], shared: 0, local: 0 };
+        let variables: Vec<_> = shared
+            .iter()
+            .filter(|v| used.contains(v.name.as_str()))
+            .chain(own)
+            .collect();
+        let mut layout = Self {
+            symbols: vec![],
+            shared: 0,
+            local: 0,
+        };
         for variable in &variables {
             let end = match variable.space {
                 Space::Shared => &mut layout.shared,
@@ -112,16 +129,28 @@ impl Layout {
             if let Some(bytes) = variable.bytes {
                 let address = end.next_multiple_of(variable.align);
                 *end = address + bytes;
-                layout.symbols.push((variable.name.clone(), Symbol { space: variable.space, address }));
+                layout.symbols.push((
+                    variable.name.clone(),
+                    Symbol {
+                        space: variable.space,
+                        address,
+                    },
+                ));
             }
         }
         // All dynamic arrays begin where the static ones end.
-        let dynamic: Vec<_> = variables.iter().filter(|v| v.space == Space::Shared && v.bytes.is_none()).collect();
+        let dynamic: Vec<_> = variables
+            .iter()
+            .filter(|v| v.space == Space::Shared && v.bytes.is_none())
+            .collect();
         if let Some(align) = dynamic.iter().map(|v| v.align).max() {
             layout.shared = layout.shared.next_multiple_of(align);
         }
         for variable in dynamic {
-            let symbol = Symbol { space: Space::Shared, address: layout.shared };
+            let symbol = Symbol {
+                space: Space::Shared,
+                address: layout.shared,
+            };
             layout.symbols.push((variable.name.clone(), symbol));
         }
         layout
@@ -152,7 +181,10 @@ fn assemble(entry: &Entry, names: &mut Names, lines: &[String]) -> Result<Vec<In
             Statement::Registers(registers) => {
                 if !names.declare(registers) {
                     let what = "a register type that is not covered";
-                    return Err(ParseError::TooLarge { kernel: entry.name.clone(), what });
+                    return Err(ParseError::TooLarge {
+                        kernel: entry.name.clone(),
+                        what,
+                    });
                 }
             }
             Statement::Label(label) => {
@@ -172,20 +204,37 @@ fn assemble(entry: &Entry, names: &mut Names, lines: &[String]) -> Result<Vec<In
                             Op::Nothing
                         }
                     };
-                    code.push(Instr { op, guard, flip, line: instruction.line });
+                    code.push(Instr {
+                        op,
+                        guard,
+                        flip,
+                        line: instruction.line,
+                    });
                 }
             }
         }
     }
     // A label may stand at the very end.
-    code.push(Instr { op: Op::Control(Control::Exit), guard: crate::op::ALWAYS, flip: 0, line: 0 });
+    code.push(Instr {
+        op: Op::Control(Control::Exit),
+        guard: crate::op::ALWAYS,
+        flip: 0,
+        line: 0,
+    });
     for (at, jump, instruction) in jumps {
         let find = |label: &String| target(names, entry, instruction, lines, label);
         code[at].op = Op::Control(match jump {
-            Jump::To(label) => Control::Branch { target: find(&label)?, meet: NOWHERE },
+            Jump::To(label) => Control::Branch {
+                target: find(&label)?,
+                meet: NOWHERE,
+            },
             Jump::Table(index, labels) => {
                 let targets = labels.iter().map(find).collect::<Result<_, _>>()?;
-                Control::Table { index, targets, meet: NOWHERE }
+                Control::Table {
+                    index,
+                    targets,
+                    meet: NOWHERE,
+                }
             }
         });
     }

@@ -1,11 +1,11 @@
 //! Running a kernel over a grid.
 
+use crate::MAX_SHARED;
 use crate::exec::block::{Setting, Worker};
 use crate::fault::{Error, Fault, LaunchError};
 use crate::kernel::Kernel;
 use crate::memory::{Memory, Region, View};
 use crate::module::Module;
-use crate::MAX_SHARED;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -91,14 +91,27 @@ impl Module {
 fn check(kernel: &Kernel, launch: &Launch<'_>) -> Result<(), LaunchError> {
     let name = || kernel.name.clone();
     if launch.grid.contains(&0) {
-        return Err(LaunchError::Grid { kernel: name(), grid: launch.grid });
+        return Err(LaunchError::Grid {
+            kernel: name(),
+            grid: launch.grid,
+        });
     }
     let (expected, given) = (kernel.param_bytes(), launch.params.len());
     if expected != given {
-        return Err(LaunchError::Params { kernel: name(), expected, given });
+        return Err(LaunchError::Params {
+            kernel: name(),
+            expected,
+            given,
+        });
     }
     let block = launch.block;
-    let wrong = |reason: String| Err(LaunchError::Block { kernel: name(), block, reason });
+    let wrong = |reason: String| {
+        Err(LaunchError::Block {
+            kernel: name(),
+            block,
+            reason,
+        })
+    };
     let threads = block.iter().map(|&n| u64::from(n)).product::<u64>();
     if threads == 0 || threads > u64::from(MAX_THREADS) {
         return wrong(format!("1 to {MAX_THREADS} are possible"));
@@ -107,13 +120,19 @@ fn check(kernel: &Kernel, launch: &Launch<'_>) -> Result<(), LaunchError> {
         return wrong(format!("the kernel requires {required:?}"));
     }
     // The limit is on the number of threads, not on each axis.
-    let most = kernel.max_threads.map(|most| most.iter().map(|&n| u64::from(n)).product::<u64>());
+    let most = kernel
+        .max_threads
+        .map(|most| most.iter().map(|&n| u64::from(n)).product::<u64>());
     if let Some(most) = most.filter(|&most| threads > most) {
         return wrong(format!("the kernel allows at most {most}"));
     }
     let bytes = kernel.static_shared + u64::from(launch.shared);
     if bytes > MAX_SHARED {
-        return Err(LaunchError::Shared { kernel: name(), bytes, most: MAX_SHARED });
+        return Err(LaunchError::Shared {
+            kernel: name(),
+            bytes,
+            most: MAX_SHARED,
+        });
     }
     Ok(())
 }

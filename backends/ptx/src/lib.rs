@@ -25,6 +25,7 @@ mod module;
 mod names;
 mod op;
 mod parse;
+mod race;
 mod shared;
 mod syntax;
 mod token;

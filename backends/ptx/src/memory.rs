@@ -32,12 +32,19 @@ pub struct Memory {
 impl Memory {
     /// Memory whose allocations start as zeros.
     pub fn new() -> Self {
-        Self { allocations: BTreeMap::new(), next: FIRST, poison: false }
+        Self {
+            allocations: BTreeMap::new(),
+            next: FIRST,
+            poison: false,
+        }
     }
 
     /// Memory whose allocations start as 0xFF bytes, a NaN in every float type.
     pub fn poisoned() -> Self {
-        Self { poison: true, ..Self::new() }
+        Self {
+            poison: true,
+            ..Self::new()
+        }
     }
 
     /// Allocates `bytes` bytes at a multiple of 256 and returns their address.
@@ -52,7 +59,10 @@ impl Memory {
 
     /// Frees the allocation that starts at `address`.
     pub fn free(&mut self, address: u64) -> Result<(), MemoryError> {
-        self.allocations.remove(&address).map(|_| ()).ok_or(MemoryError { address, bytes: 0 })
+        self.allocations
+            .remove(&address)
+            .map(|_| ())
+            .ok_or(MemoryError { address, bytes: 0 })
     }
 
     fn within(&self, address: u64, bytes: u64) -> Result<(&Allocation, u64), MemoryError> {
@@ -71,7 +81,11 @@ impl Memory {
         store_bytes(&allocation.words, offset, first);
         let at = (offset + head as u64) as usize / 4;
         let whole = rest.chunks_exact(4);
-        store_bytes(&allocation.words, offset + (data.len() - whole.remainder().len()) as u64, whole.remainder());
+        store_bytes(
+            &allocation.words,
+            offset + (data.len() - whole.remainder().len()) as u64,
+            whole.remainder(),
+        );
         for (word, chunk) in allocation.words[at..].iter().zip(whole) {
             word.store(chunk.iter().rev().fold(0, |bits, &b| bits << 8 | u32::from(b)), Relaxed);
         }
@@ -118,7 +132,12 @@ impl Memory {
 
 fn store_bytes(words: &[AtomicU32], offset: u64, data: &[u8]) {
     for (i, &byte) in data.iter().enumerate() {
-        store_part(&words[(offset as usize + i) / 4], (offset as u32 + i as u32) % 4, 1, u32::from(byte));
+        store_part(
+            &words[(offset as usize + i) / 4],
+            (offset as u32 + i as u32) % 4,
+            1,
+            u32::from(byte),
+        );
     }
 }
 
@@ -186,7 +205,13 @@ impl<'a> View<'a> {
                     })?;
                     let origin = r.address - offset;
                     let end = r.address + r.bytes;
-                    spans.push(Span { start: r.address, end, write: r.write, origin, words: &allocation.words });
+                    spans.push(Span {
+                        start: r.address,
+                        end,
+                        write: r.write,
+                        origin,
+                        words: &allocation.words,
+                    });
                 }
             }
             None => spans.extend(memory.allocations.iter().map(|(&start, a)| Span {
@@ -235,7 +260,12 @@ impl<'a> View<'a> {
         Err(if seen {
             FaultKind::ReadOnly { address, bytes }
         } else {
-            FaultKind::OutOfBounds { space: Space::Global, address, bytes, write }
+            FaultKind::OutOfBounds {
+                space: Space::Global,
+                address,
+                bytes,
+                write,
+            }
         })
     }
 }

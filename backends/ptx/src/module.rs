@@ -33,12 +33,31 @@ impl Module {
         for variable in parsed.variables.iter().filter(|v| v.space != Space::Shared) {
             let image = image(variable, at.next_multiple_of(variable.align.max(256)));
             at = image.address + 4 * image.words.len() as u64 + 256;
-            symbols.insert(variable.name.clone(), Symbol { space: variable.space, address: image.address });
+            symbols.insert(
+                variable.name.clone(),
+                Symbol {
+                    space: variable.space,
+                    address: image.address,
+                },
+            );
             images.push(image);
         }
-        let shared: Vec<_> = parsed.variables.iter().filter(|v| v.space == Space::Shared).cloned().collect();
-        let kernels = parsed.entries.iter().map(|entry| Kernel::prepare(entry, &symbols, &shared, &lines));
-        Ok(Self { target: parsed.target, kernels: kernels.collect::<Result<_, _>>()?, images, lines })
+        let shared: Vec<_> = parsed
+            .variables
+            .iter()
+            .filter(|v| v.space == Space::Shared)
+            .cloned()
+            .collect();
+        let kernels = parsed
+            .entries
+            .iter()
+            .map(|entry| Kernel::prepare(entry, &symbols, &shared, &lines));
+        Ok(Self {
+            target: parsed.target,
+            kernels: kernels.collect::<Result<_, _>>()?,
+            images,
+            lines,
+        })
     }
 
     /// The architecture the text was made for, for example `sm_80`.
@@ -54,7 +73,14 @@ impl Module {
     /// A kernel's parameters with their offsets in the packed bytes of a launch.
     pub fn params(&self, kernel: &str) -> Option<Vec<(Param, usize)>> {
         let kernel = self.kernels.iter().find(|k| k.name == kernel)?;
-        Some(kernel.params.iter().cloned().zip(kernel.param_offsets.iter().copied()).collect())
+        Some(
+            kernel
+                .params
+                .iter()
+                .cloned()
+                .zip(kernel.param_offsets.iter().copied())
+                .collect(),
+        )
     }
 }
 
@@ -63,5 +89,8 @@ fn image(variable: &Variable, address: u64) -> Image {
     let size = variable.bytes.unwrap_or(0).max(bytes.len() as u64).next_multiple_of(4);
     bytes.resize(size as usize, 0);
     let word = |chunk: &[u8]| chunk.iter().rev().fold(0, |bits, &b| bits << 8 | u32::from(b));
-    Image { address, words: bytes.chunks(4).map(|chunk| AtomicU32::new(word(chunk))).collect() }
+    Image {
+        address,
+        words: bytes.chunks(4).map(|chunk| AtomicU32::new(word(chunk))).collect(),
+    }
 }

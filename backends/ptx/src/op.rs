@@ -45,6 +45,7 @@ pub enum Lane {
     Int2(int32::Binary, [Reg; 3]),
     Int3(int32::Ternary, [Reg; 4]),
     InsertBits([Reg; 5]),
+    InsertBitsLong([Reg; 5]),
     Lop3([Reg; 4], u8),
     Long1(int64::Unary, [Reg; 2]),
     Long2(int64::Binary, [Reg; 3]),
@@ -69,8 +70,17 @@ pub enum Lane {
     Shorten(convert::Shorten, [Reg; 2]),
     Wide(convert::Wide, [Reg; 2]),
     Pair(convert::Pair, [Reg; 3]),
-    FloatToInt { from: Float, round: Rounding, to: Integer, regs: [Reg; 2] },
-    IntToFloat { from: Integer, to: Float, regs: [Reg; 2] },
+    FloatToInt {
+        from: Float,
+        round: Rounding,
+        to: Integer,
+        regs: [Reg; 2],
+    },
+    IntToFloat {
+        from: Integer,
+        to: Float,
+        regs: [Reg; 2],
+    },
 }
 
 /// How `setp` combines its comparison with a predicate.
@@ -103,15 +113,60 @@ pub struct Combined {
 /// Instructions on predicates.
 #[derive(Clone, Copy, Debug)]
 pub enum Predicate {
-    Set32 { ty: Type32, by: Compare, to: Reg, other: Option<Reg>, a: Reg, b: Reg, combined: Combined },
-    Set64 { ty: Type64, by: Compare, to: Reg, other: Option<Reg>, a: Reg, b: Reg, combined: Combined },
+    Set32 {
+        ty: Type32,
+        by: Compare,
+        to: Reg,
+        other: Option<Reg>,
+        a: Reg,
+        b: Reg,
+        combined: Combined,
+    },
+    Set64 {
+        ty: Type64,
+        by: Compare,
+        to: Reg,
+        other: Option<Reg>,
+        a: Reg,
+        b: Reg,
+        combined: Combined,
+    },
     /// `set`: all ones or 0, or 1.0f or 0, as `one` says.
-    Value32 { ty: Type32, by: Compare, to: Reg, a: Reg, b: Reg, one: u32 },
-    Test { test: Test, to: Reg, a: Reg },
-    Logic { by: Combine, to: Reg, a: Reg, b: Reg },
-    Not { to: Reg, a: Reg },
-    Select32 { to: Reg, a: Reg, b: Reg, by: Reg },
-    Select64 { to: Reg, a: Reg, b: Reg, by: Reg },
+    Value32 {
+        ty: Type32,
+        by: Compare,
+        to: Reg,
+        a: Reg,
+        b: Reg,
+        one: u32,
+    },
+    Test {
+        test: Test,
+        to: Reg,
+        a: Reg,
+    },
+    Logic {
+        by: Combine,
+        to: Reg,
+        a: Reg,
+        b: Reg,
+    },
+    Not {
+        to: Reg,
+        a: Reg,
+    },
+    Select32 {
+        to: Reg,
+        a: Reg,
+        b: Reg,
+        by: Reg,
+    },
+    Select64 {
+        to: Reg,
+        a: Reg,
+        b: Reg,
+        by: Reg,
+    },
 }
 
 /// An address: a register of 32 or 64 bits plus an offset.
@@ -212,14 +267,51 @@ pub enum Redux {
 /// Instructions among the lanes of a warp; `members` is the register with the mask of lanes.
 #[derive(Clone, Copy, Debug)]
 pub enum Warp {
-    Shuffle { mode: Shuffle, to: Reg, valid: Option<Reg>, a: Reg, b: Reg, c: Reg, members: Reg },
-    Vote { mode: Vote, to: Reg, a: Reg, flip: u32, members: Reg },
-    Ballot { to: Reg, a: Reg, flip: u32, members: Reg },
-    ActiveMask { to: Reg },
-    Redux { op: Redux, to: Reg, a: Reg, members: Reg },
-    MatchAny { to: Reg, a: Reg, wide: bool, members: Reg },
-    Elect { to: Option<Reg>, leader: Reg, members: Reg },
-    Sync { members: Reg },
+    Shuffle {
+        mode: Shuffle,
+        to: Reg,
+        valid: Option<Reg>,
+        a: Reg,
+        b: Reg,
+        c: Reg,
+        members: Reg,
+    },
+    Vote {
+        mode: Vote,
+        to: Reg,
+        a: Reg,
+        flip: u32,
+        members: Reg,
+    },
+    Ballot {
+        to: Reg,
+        a: Reg,
+        flip: u32,
+        members: Reg,
+    },
+    ActiveMask {
+        to: Reg,
+    },
+    Redux {
+        op: Redux,
+        to: Reg,
+        a: Reg,
+        members: Reg,
+    },
+    MatchAny {
+        to: Reg,
+        a: Reg,
+        wide: bool,
+        members: Reg,
+    },
+    Elect {
+        to: Option<Reg>,
+        leader: Reg,
+        members: Reg,
+    },
+    Sync {
+        members: Reg,
+    },
 }
 
 /// The multiplicands of an `mma`.
@@ -237,13 +329,31 @@ pub enum Shape {
 #[derive(Clone, Copy, Debug)]
 pub enum Matrix {
     /// `ldmatrix`: `count` 8x8 matrices of 16-bit elements.
-    Load { count: u8, transposed: bool, regs: [Reg; 4], address: Address, space: Space },
+    Load {
+        count: u8,
+        transposed: bool,
+        regs: [Reg; 4],
+        address: Address,
+        space: Space,
+    },
     /// `stmatrix`.
-    Store { count: u8, transposed: bool, regs: [Reg; 4], address: Address, space: Space },
+    Store {
+        count: u8,
+        transposed: bool,
+        regs: [Reg; 4],
+        address: Address,
+        space: Space,
+    },
     /// `movmatrix`: transposes one 8x8 matrix.
     Transpose { to: Reg, a: Reg },
     /// `mma`: D = A B + C, all of 16 rows and 8 columns.
-    Multiply { shape: Shape, d: [Reg; 4], a: [Reg; 4], b: [Reg; 2], c: [Reg; 4] },
+    Multiply {
+        shape: Shape,
+        d: [Reg; 4],
+        a: [Reg; 4],
+        b: [Reg; 2],
+        c: [Reg; 4],
+    },
 }
 
 /// Asynchronous copies.
@@ -251,10 +361,18 @@ pub enum Matrix {
 pub enum Copy {
     /// `cp.async`: `bytes` (4, 8 or 16) to shared memory, of which the first `source` (a register) come from global
     /// memory and the rest are zero.
-    Start { to: Address, from: Address, bytes: u32, source: Option<Reg>, ignore: Option<Reg> },
+    Start {
+        to: Address,
+        from: Address,
+        bytes: u32,
+        source: Option<Reg>,
+        ignore: Option<Reg>,
+    },
     Commit,
     /// Waits until at most this many groups are under way.
-    Wait { pending: u32 },
+    Wait {
+        pending: u32,
+    },
     WaitAll,
 }
 
@@ -262,11 +380,21 @@ pub enum Copy {
 #[derive(Debug)]
 pub enum Control {
     /// To `target`; lanes that diverge meet again at `meet`.
-    Branch { target: u32, meet: u32 },
+    Branch {
+        target: u32,
+        meet: u32,
+    },
     /// To `targets[index]`.
-    Table { index: Reg, targets: Box<[u32]>, meet: u32 },
+    Table {
+        index: Reg,
+        targets: Box<[u32]>,
+        meet: u32,
+    },
     /// `bar.sync`: `count` threads, all if `None`.
-    Barrier { id: Reg, count: Option<Reg> },
+    Barrier {
+        id: Reg,
+        count: Option<Reg>,
+    },
     Exit,
     Trap,
 }

@@ -6,7 +6,10 @@ use crate::token::{Located, Token, tokens};
 
 /// Parses a PTX module.
 pub fn parse(text: &str) -> Result<Text, ParseError> {
-    let mut parser = Parser { tokens: tokens(text)?, at: 0 };
+    let mut parser = Parser {
+        tokens: tokens(text)?,
+        at: 0,
+    };
     parser.module()
 }
 
@@ -19,7 +22,9 @@ type Parse<T> = Result<T, ParseError>;
 
 impl Parser {
     fn line(&self) -> u32 {
-        self.tokens.get(self.at.min(self.tokens.len().saturating_sub(1))).map_or(0, |t| t.line)
+        self.tokens
+            .get(self.at.min(self.tokens.len().saturating_sub(1)))
+            .map_or(0, |t| t.line)
     }
 
     fn peek(&self) -> Option<&Token> {
@@ -50,11 +55,19 @@ impl Parser {
             Some(Token::Sign(c)) => c.to_string(),
             None => "the end of the text".to_string(),
         };
-        ParseError::Expected { line: self.line(), expected: what.to_string(), found }
+        ParseError::Expected {
+            line: self.line(),
+            expected: what.to_string(),
+            found,
+        }
     }
 
     fn expect(&mut self, sign: char) -> Parse<()> {
-        if self.accept(sign) { Ok(()) } else { Err(self.expected(&format!("`{sign}`"))) }
+        if self.accept(sign) {
+            Ok(())
+        } else {
+            Err(self.expected(&format!("`{sign}`")))
+        }
     }
 
     fn word(&mut self) -> Parse<String> {
@@ -84,7 +97,9 @@ impl Parser {
     fn module(&mut self) -> Parse<Text> {
         let mut text = Text::default();
         while let Some(token) = self.peek() {
-            let Token::Word(word) = token else { return Err(self.expected("a directive")) };
+            let Token::Word(word) = token else {
+                return Err(self.expected("a directive"));
+            };
             match word.as_str() {
                 ".version" | ".address_size" | ".file" | ".loc" => self.skip_line(),
                 ".target" => {
@@ -114,8 +129,13 @@ impl Parser {
 
     fn entry(&mut self) -> Parse<Entry> {
         self.at += 1;
-        let mut entry =
-            Entry { name: self.word()?, params: vec![], required_threads: None, max_threads: None, body: vec![] };
+        let mut entry = Entry {
+            name: self.word()?,
+            params: vec![],
+            required_threads: None,
+            max_threads: None,
+            body: vec![],
+        };
         if self.accept('(') {
             while !self.accept(')') {
                 entry.params.push(self.param()?);
@@ -192,7 +212,11 @@ impl Parser {
                         total = size * self.unsigned()?;
                         self.expect(']')?;
                     }
-                    return Ok(Param { name: word, bytes: total, align: align.unwrap_or(size) });
+                    return Ok(Param {
+                        name: word,
+                        bytes: total,
+                        align: align.unwrap_or(size),
+                    });
                 }
             }
         }
@@ -229,7 +253,13 @@ impl Parser {
                 }
             }
             let init = if self.accept('=') { self.initial(size)? } else { vec![] };
-            out.push(Variable { name, space, align: align.unwrap_or(size), bytes, init });
+            out.push(Variable {
+                name,
+                space,
+                align: align.unwrap_or(size),
+                bytes,
+                init,
+            });
             if !self.accept(',') {
                 break;
             }
@@ -299,7 +329,11 @@ impl Parser {
                 count = Some(self.unsigned()? as u32);
                 self.expect('>')?;
             }
-            body.push(Statement::Registers(Registers { ty: ty.clone(), name, count }));
+            body.push(Statement::Registers(Registers {
+                ty: ty.clone(),
+                name,
+                count,
+            }));
             if !self.accept(',') {
                 break;
             }
@@ -328,7 +362,12 @@ impl Parser {
                 self.expect(',')?;
             }
         }
-        Ok(Instruction { line, guard, opcode, operands })
+        Ok(Instruction {
+            line,
+            guard,
+            opcode,
+            operands,
+        })
     }
 
     fn operand(&mut self) -> Parse<Operand> {

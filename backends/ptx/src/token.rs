@@ -58,7 +58,10 @@ pub fn tokens(text: &str) -> Result<Vec<Located>, ParseError> {
                 }
                 let inner = chars[start + 1..at.min(chars.len())].iter().collect();
                 at += 1;
-                out.push(Located { token: Token::Text(inner), line });
+                out.push(Located {
+                    token: Token::Text(inner),
+                    line,
+                });
             }
             c if word_char(c) => {
                 while at < chars.len() && word_char(chars[at]) {
@@ -71,10 +74,16 @@ pub fn tokens(text: &str) -> Result<Vec<Located>, ParseError> {
                         at += 1;
                     }
                 }
-                out.push(Located { token: Token::Word(chars[start..at].iter().collect()), line });
+                out.push(Located {
+                    token: Token::Word(chars[start..at].iter().collect()),
+                    line,
+                });
             }
             c if "{}[]()<>,;:+-@!|=*".contains(c) => {
-                out.push(Located { token: Token::Sign(c), line });
+                out.push(Located {
+                    token: Token::Sign(c),
+                    line,
+                });
                 at += 1;
             }
             c => return Err(ParseError::Character { line, character: c }),

@@ -66,7 +66,7 @@ mod tests {
         fn what_lives_together_does_not_overlap(requests in prop::collection::vec(request(), 0..40)) {
             let l = layout(&requests);
             for (i, a) in requests.iter().enumerate() {
-                prop_assert!(l.offsets[i] % ALIGN == 0 && l.offsets[i] + a.bytes <= l.bytes);
+                prop_assert!(l.offsets[i].is_multiple_of(ALIGN) && l.offsets[i] + a.bytes <= l.bytes);
                 for (j, b) in requests.iter().enumerate().skip(i + 1) {
                     let together = a.first <= b.last && b.first <= a.last;
                     let apart = l.offsets[i] + a.bytes <= l.offsets[j] || l.offsets[j] + b.bytes <= l.offsets[i];

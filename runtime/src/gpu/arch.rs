@@ -44,14 +44,17 @@ pub fn cuda_for((major, minor): Version) -> Version {
     }
 }
 
-/// The oldest driver, as the CUDA it supports, that reads any of the images.
+/// The first CUDA with every call that is made to the driver.
+const CALLS: Version = (12, 0);
+
+/// The oldest driver, as the CUDA it supports, that runs any of the images.
 pub fn least_cuda(images: &[PtxImage]) -> Version {
     images
         .iter()
         .filter_map(ptx_version)
         .map(cuda_for)
         .min()
-        .unwrap_or((12, 0))
+        .map_or(CALLS, |v| v.max(CALLS))
 }
 
 /// The image for a device: the one made for the newest architecture among those that run there.
@@ -92,7 +95,8 @@ mod tests {
             "a driver that cannot read PTX 8.0"
         );
         assert_eq!(choose(&images, (9, 0), (10, 2)), None);
-        assert_eq!(least_cuda(&images), (11, 0));
+        assert_eq!(least_cuda(&images), (12, 0));
+        assert_eq!(least_cuda(&[image("sm_80", "8.8")]), (12, 9));
     }
 
     #[test]

@@ -121,6 +121,15 @@ pub trait Device {
     /// Launches a prepared kernel.
     fn launch(&mut self, launch: &Launch) -> Result<(), Error>;
 
+    /// Does one launch, waits for it, and says how many seconds it took.
+    fn time(&mut self, launch: &Launch) -> Result<f64, Error> {
+        self.synchronise()?;
+        let start = std::time::Instant::now();
+        self.launch(launch)?;
+        self.synchronise()?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+
     /// Records launches without doing them; `None` where the device does not record.
     fn record(&mut self, launches: &[Launch]) -> Result<Option<GraphId>, Error>;
 

@@ -8,6 +8,7 @@ mod emulator;
 mod memory;
 mod mirror;
 mod prepared;
+mod profile;
 mod schedule;
 mod session;
 #[cfg(test)]

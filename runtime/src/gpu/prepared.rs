@@ -12,7 +12,15 @@ const SHAPES: usize = 16;
 /// Fewer launches than this are not worth recording.
 const WORTH: usize = 4;
 
-pub struct Prepared {
+/// A launch done on its own, and how long it took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Timed {
+    pub kernel: usize,
+    pub grid: usize,
+    pub seconds: f64,
+}
+
+struct Prepared {
     env: Env,
     bases: Bases,
     segments: Vec<Segment>,
@@ -26,15 +34,7 @@ impl Prepared {
     /// Does the segments whose flags are not 0. The first run loads code and so is not recorded; the second is.
     fn run(&mut self, device: &mut dyn Device, on: &dyn Fn(Flag) -> bool, record: &mut bool) -> Result<(), Error> {
         if self.runs == 0 {
-            let mut kernels: Vec<usize> = self
-                .segments
-                .iter()
-                .flat_map(|s| &s.launches)
-                .map(|l| l.kernel)
-                .collect();
-            kernels.sort_unstable();
-            kernels.dedup();
-            device.prepare(&kernels)?;
+            self.load(device)?;
         }
         if self.runs == 1 && *record {
             self.record(device, record);
@@ -50,6 +50,34 @@ impl Prepared {
             }
         }
         Ok(())
+    }
+
+    fn load(&self, device: &mut dyn Device) -> Result<(), Error> {
+        let mut kernels: Vec<usize> = self
+            .segments
+            .iter()
+            .flat_map(|s| &s.launches)
+            .map(|l| l.kernel)
+            .collect();
+        kernels.sort_unstable();
+        kernels.dedup();
+        device.prepare(&kernels)
+    }
+
+    /// Does what `run` does, one launch at a time; each with its seconds.
+    fn time(&self, device: &mut dyn Device, on: &dyn Fn(Flag) -> bool) -> Result<Vec<Timed>, Error> {
+        self.load(device)?;
+        let kept = self.segments.iter().filter(|s| s.keep.iter().all(|f| on(*f)));
+        let launches = kept.flat_map(|s| &s.launches);
+        launches
+            .map(|l| {
+                Ok(Timed {
+                    kernel: l.kernel,
+                    grid: l.grid,
+                    seconds: device.time(l)?,
+                })
+            })
+            .collect()
     }
 
     /// A device that fails to record still launches: training goes on, more slowly.
@@ -92,13 +120,15 @@ impl Shapes {
         }
     }
 
-    /// Runs a program at these sizes and addresses; `schedule` makes its segments where they are not known yet.
+    /// Runs a program at these sizes and addresses; `schedule` makes its segments where they are not known yet. With
+    /// `times`, launches are timed one by one.
     pub fn run(
         &mut self,
         device: &mut dyn Device,
         (program, env, bases): (&str, &Env, &Bases),
         on: &dyn Fn(Flag) -> bool,
         schedule: impl FnOnce() -> Result<Vec<Segment>, Error>,
+        times: Option<&mut Vec<Timed>>,
     ) -> Result<(), Error> {
         self.clock += 1;
         let shapes = self.of.entry(program.to_string()).or_default();
@@ -124,6 +154,10 @@ impl Shapes {
             }
         };
         shapes[at].used = self.clock;
-        shapes[at].run(device, on, &mut self.record)
+        match times {
+            Some(times) => *times = shapes[at].time(device, on)?,
+            None => shapes[at].run(device, on, &mut self.record)?,
+        }
+        Ok(())
     }
 }

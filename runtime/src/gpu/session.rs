@@ -4,7 +4,8 @@ use super::bytes;
 use super::device::{Area, Device};
 use super::memory::{AreaLayout, Arenas, Claim, size_text};
 use super::mirror::Mirror;
-use super::prepared::Shapes;
+use super::prepared::{Shapes, Timed};
+use super::profile::by_kernel;
 use super::schedule::{Bases, Flag, schedule};
 use crate::error::Error;
 use crate::exec::program::{
@@ -12,7 +13,7 @@ use crate::exec::program::{
 };
 use crate::exec::resolve::{Resolved, resolve};
 use crate::log::tell;
-use crate::session::{AdamStep, Data, Session, Tensor};
+use crate::session::{AdamStep, Data, KernelTime, Session, Tensor};
 use ir::artifact::{Artifact, BufferKind, Program};
 use ir::dim::Env;
 use std::cell::RefCell;
@@ -195,6 +196,16 @@ impl GpuSession {
     }
 
     fn execute(&mut self, name: &str, env: &Env, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
+        self.execute_timed(name, env, inputs, None)
+    }
+
+    fn execute_timed(
+        &mut self,
+        name: &str,
+        env: &Env,
+        inputs: &[(&str, &Tensor)],
+        times: Option<&mut Vec<Timed>>,
+    ) -> Result<Vec<(String, Tensor)>, Error> {
         let artifact = self.artifact.clone();
         let program = find(&artifact, name)?;
         let resolved = self.resolved(program, env)?;
@@ -219,9 +230,9 @@ impl GpuSession {
         let place = place(program);
         self.device.stage(place, &staged)?;
         let on = |f: Flag| matches!(given[f.input], Data::F32(v) if v.get(f.element).is_some_and(|k| *k != 0.0));
-        self.shapes.run(&mut *self.device, (name, env, &bases), &on, || {
-            schedule(&artifact, program, &resolved, env, &bases)
-        })?;
+        let schedule = || schedule(&artifact, program, &resolved, env, &bases);
+        self.shapes
+            .run(&mut *self.device, (name, env, &bases), &on, schedule, times)?;
         self.device.staged_is_used(place)?;
         self.mark_written(program);
         self.outputs(program, env, &bases)
@@ -305,6 +316,12 @@ impl Session for GpuSession {
     fn run(&mut self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
         let env = sizes(&self.artifact, find(&self.artifact, program)?, inputs)?;
         self.execute(program, &env, inputs)
+    }
+    fn profile(&mut self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<Option<Vec<KernelTime>>, Error> {
+        let env = sizes(&self.artifact, find(&self.artifact, program)?, inputs)?;
+        let mut times = vec![];
+        self.execute_timed(program, &env, inputs, Some(&mut times))?;
+        by_kernel(&self.artifact, find(&self.artifact, program)?, env, &times).map(Some)
     }
     fn grad_norm(&mut self, program: &str, scale: f32) -> Result<f64, Error> {
         let mut total = 0.0;

@@ -50,14 +50,14 @@ struct Trained {
 
 fn train(session: &mut dyn Session, program: &str, inputs: &Inputs) -> Trained {
     let artifact = session.artifact().clone();
-    initialize(&artifact, session.params(), 7, &|_| true);
+    initialize(&artifact, session.params().unwrap(), 7, &|_| true);
     let (mut losses, mut grads) = (vec![], vec![]);
     for update in 1..=UPDATES {
-        session.zero_grads();
+        session.zero_grads().unwrap();
         let outputs = run(session, program, inputs);
         losses.push(output(&outputs, "loss").as_f32().unwrap()[0]);
         if update == 1 {
-            grads = session.grads().to_vec();
+            grads = session.grads().unwrap().to_vec();
         }
         let norm = session.grad_norm(program, 1.0).unwrap();
         assert!(
@@ -78,15 +78,15 @@ fn train(session: &mut dyn Session, program: &str, inputs: &Inputs) -> Trained {
     Trained {
         losses,
         grads,
-        params: session.params().to_vec(),
+        params: session.params().unwrap().to_vec(),
     }
 }
 
 /// Updates that change parameters, compared as changes: the parameters themselves hardly move in five updates.
 fn changes(session: &mut dyn Session, t: &Trained) -> Vec<f32> {
     let artifact = session.artifact().clone();
-    initialize(&artifact, session.params(), 7, &|_| true);
-    session.params().iter().zip(&t.params).map(|(a, b)| b - a).collect()
+    initialize(&artifact, session.params().unwrap(), 7, &|_| true);
+    session.params().unwrap().iter().zip(&t.params).map(|(a, b)| b - a).collect()
 }
 
 fn compare_training(precision: Precision, tolerance: f64, changed: f64) {

@@ -66,16 +66,16 @@ fn map<'c>(part: &Part<'c>, f: impl Fn(usize, usize, V<'c>) -> V<'c>) -> Part<'c
 struct Signed<'c>(Part<'c>);
 
 impl<'c> Signed<'c> {
-    /// Probabilities of `products`, in `log_sums(r, c)` the log-sum-exps in units of the engine's exponential.
+    /// Probabilities of products, `shift(r, c)` being what to add to a score: see [`shift`].
     fn new<E: Engine<'c>>(
         e: &E,
         s: &Setting<'_, '_, 'c>,
         products: &Part<'c>,
-        log_sum: impl Fn(usize, usize) -> V<'c>,
+        shift: impl Fn(usize, usize) -> V<'c>,
     ) -> Signed<'c> {
         let f = e.function();
         let scale = f.f32((f64::from_bits(s.a.scale) / E::LOG_BASE) as f32);
-        Signed(map(products, |r, c, v| e.exp(f.sub(f.mul(v, scale), log_sum(r, c)))))
+        Signed(map(products, |r, c, v| e.exp(f.fma(v, scale, shift(r, c)))))
     }
 
     fn drop(self, d: Option<&Dropout<'_, '_, '_, 'c>>, places: (&[V<'c>], &[V<'c>]), keys_are_rows: bool) -> Self {
@@ -90,7 +90,7 @@ impl<'c> Signed<'c> {
         if !dropout {
             return self.0.clone();
         }
-        map(&self.0, |_, _, p| f.most(p, f.f32(0.0)))
+        map(&self.0, |_, _, p| f.max(p, f.f32(0.0)))
     }
 
     /// Gradients of scaled scores from those of what was kept, `scale` being dropout's and `mean(r, c)` the rows' means.
@@ -112,8 +112,9 @@ impl<'c> Signed<'c> {
     }
 }
 
-fn log_unit<'c, E: Engine<'c>>(e: &E, lse: V<'c>) -> V<'c> {
-    e.function().mul(lse, e.function().f32((1.0 / E::LOG_BASE) as f32))
+/// Minus a log-sum-exp, in units of the engine's exponential.
+fn shift<'c, E: Engine<'c>>(e: &E, lse: V<'c>) -> V<'c> {
+    e.function().mul(lse, e.function().f32((-1.0 / E::LOG_BASE) as f32))
 }
 
 fn halves<'c>(flat: &[V<'c>], columns: usize) -> [Part<'c>; 2] {
@@ -161,11 +162,11 @@ pub fn write_keys<'c, E: Engine<'c>>(e: &E, g: &AttentionGrad) {
                 .map(|c| f.load(Ty::F32, f.offset(base, Ty::F32, f.widen(e.column(c), Ty::I64)), 4))
                 .collect()
         };
-        let log_sums: Vec<V> = read(lses).into_iter().map(|v| log_unit(e, v)).collect();
+        let shifts: Vec<V> = read(lses).into_iter().map(|v| shift(e, v)).collect();
         let first = f.mul(i, f.i32(shape.columns as i32));
         let at_keys: Vec<V> = (0..rows).map(|r| f.add(s.first, e.row(r))).collect();
         let at_queries: Vec<V> = (0..columns).map(|c| f.add(first, e.column(c))).collect();
-        let p = Signed::new(e, &s, &e.products(&key_rows, queries), |_, c| log_sums[c]);
+        let p = Signed::new(e, &s, &e.products(&key_rows, queries), |_, c| shifts[c]);
         let p = p.drop(dropout.as_ref(), (&at_keys, &at_queries), true);
         let dv = e.accumulate(&p.kept(f, dropout.is_some()), d_outs, &dv);
         let means = read(means);
@@ -181,7 +182,12 @@ pub fn write_keys<'c, E: Engine<'c>>(e: &E, g: &AttentionGrad) {
         (0..rows).map(|r| f.select(counts(r), factor, f.f32(0.0))).collect()
     };
     e.store(&s, &g.dk, &dk, &factors(f.f32(f64::from_bits(a.scale) as f32)));
-    e.store(&s, &g.dv, &dv, &factors(dropout.as_ref().map_or(f.f32(1.0), |d| d.scale)));
+    e.store(
+        &s,
+        &g.dv,
+        &dv,
+        &factors(dropout.as_ref().map_or(f.f32(1.0), |d| d.scale)),
+    );
 }
 
 /// dq. Rows are queries, columns are keys.
@@ -198,7 +204,10 @@ pub fn write_queries<'c, E: Engine<'c>>(e: &E, g: &AttentionGrad) {
     let (query_rows, d_out_rows) = (e.rows(queries), e.rows(d_outs));
     let (rows, columns) = e.extent(shape.columns);
     let at_queries: Vec<V> = (0..rows).map(|r| f.add(s.first, e.row(r))).collect();
-    let log_sums: Vec<V> = at_queries.iter().map(|t| log_unit(e, s.number(s.slot(a.lse), *t))).collect();
+    let shifts: Vec<V> = at_queries
+        .iter()
+        .map(|t| shift(e, s.number(s.slot(a.lse), *t)))
+        .collect();
     let means: Vec<V> = at_queries.iter().map(|t| s.number(f.workspace, *t)).collect();
     let fetch = |i: V<'c>, stage: V<'c>| {
         let first = f.mul(i, f.i32(shape.columns as i32));
@@ -212,7 +221,7 @@ pub fn write_queries<'c, E: Engine<'c>>(e: &E, g: &AttentionGrad) {
         let (keys, values) = (keys.nth(f, stage), values.nth(f, stage));
         let first = f.mul(i, f.i32(shape.columns as i32));
         let at_keys: Vec<V> = (0..columns).map(|c| f.add(first, e.column(c))).collect();
-        let p = Signed::new(e, &s, &e.products(&query_rows, keys), |r, _| log_sums[r]);
+        let p = Signed::new(e, &s, &e.products(&query_rows, keys), |r, _| shifts[r]);
         let p = counted(f, &s, (first, shape.columns), &at_keys, p);
         let p = p.drop(dropout.as_ref(), (&at_queries, &at_keys), false);
         let kept = e.products(&d_out_rows, values);
@@ -224,7 +233,8 @@ pub fn write_queries<'c, E: Engine<'c>>(e: &E, g: &AttentionGrad) {
     e.store(&s, &g.dq, &dq, &vec![scale; rows]);
 }
 
-/// 0 for keys that do not count: the log-sum-exp is without them, so their probabilities may be anything.
+/// 0 for keys that do not count. They are zeros in the tile, but the log-sum-exp is without them: their probabilities may
+/// overflow, and inf * 0 is NaN.
 fn counted<'c>(
     f: &Function<'_, 'c>,
     s: &Setting<'_, '_, 'c>,

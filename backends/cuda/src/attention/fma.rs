@@ -54,7 +54,9 @@ impl<'f, 'k, 'c> Fma<'f, 'k, 'c> {
     /// sum[i][j] += a[i] * b[j]
     fn outer(&self, sum: &mut [Vec<V<'c>>], a: &[V<'c>], b: &[V<'c>]) {
         for (row, a) in sum.iter_mut().zip(a) {
-            row.iter_mut().zip(b).for_each(|(sum, b)| *sum = self.f.fma(*a, *b, *sum));
+            row.iter_mut()
+                .zip(b)
+                .for_each(|(sum, b)| *sum = self.f.fma(*a, *b, *sum));
         }
     }
 }
@@ -79,7 +81,10 @@ impl<'c> Engine<'c> for Fma<'_, '_, 'c> {
     }
     fn row(&self, r: usize) -> V<'c> {
         let f = self.f;
-        f.add(f.mul(self.thread[0], f.i32((self.shape.rows / SIDE) as i32)), f.i32(r as i32))
+        f.add(
+            f.mul(self.thread[0], f.i32((self.shape.rows / SIDE) as i32)),
+            f.i32(r as i32),
+        )
     }
     fn column(&self, c: usize) -> V<'c> {
         self.f.add(self.thread[1], self.f.i32(c as i32 * SIDE as i32))
@@ -91,7 +96,9 @@ impl<'c> Engine<'c> for Fma<'_, '_, 'c> {
         self.f.cmp(crate::arith::Cmp::Eq, self.thread[1], self.f.i32(0))
     }
     fn fold_row(&self, v: V<'c>, combine: &dyn Fn(V<'c>, V<'c>) -> V<'c>) -> V<'c> {
-        [8, 4, 2, 1].into_iter().fold(v, |v, mask| combine(v, self.f.shuffle_xor(v, mask)))
+        [8, 4, 2, 1]
+            .into_iter()
+            .fold(v, |v, mask| combine(v, self.f.shuffle_xor(v, mask)))
     }
     fn rows(&self, tile: Tile<'c>) -> Rows<'c> {
         Rows { tile, held: vec![] }
@@ -103,7 +110,9 @@ impl<'c> Engine<'c> for Fma<'_, '_, 'c> {
         let range = (f.i32(0), f.i32(tile.width as i32), f.i32(4));
         let flat = f.for_carried(range, &vec![f.f32(0.0); m * n], |e, sum| {
             let mut sum = part(sum, n);
-            let a: Vec<_> = (0..m).map(|r| self.four(rows.tile.element(f, self.row(r), e))).collect();
+            let a: Vec<_> = (0..m)
+                .map(|r| self.four(rows.tile.element(f, self.row(r), e)))
+                .collect();
             let b: Vec<_> = (0..n).map(|c| self.four(tile.element(f, self.column(c), e))).collect();
             for i in 0..4 {
                 let at = |v: &[[V<'c>; 4]]| v.iter().map(|v| v[i]).collect::<Vec<_>>();
@@ -127,7 +136,9 @@ impl<'c> Engine<'c> for Fma<'_, '_, 'c> {
         let range = (f.i32(0), f.i32(tile.rows as i32), f.i32(4));
         let flat = f.for_carried(range, &sum.concat(), |j, sum| {
             let mut sum = part(sum, n);
-            let a: Vec<_> = (0..m).map(|r| self.four(self.weights.element(f, self.row(r), j))).collect();
+            let a: Vec<_> = (0..m)
+                .map(|r| self.four(self.weights.element(f, self.row(r), j)))
+                .collect();
             let b = tile.element(f, j, self.column(0));
             for i in 0..4 {
                 let a: Vec<_> = a.iter().map(|a| a[i as usize]).collect();

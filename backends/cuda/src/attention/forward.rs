@@ -42,6 +42,10 @@ pub fn write<'c, E: Engine<'c>>(e: &E, a: &Attention) {
     f.all_arrived();
     let query_rows = e.rows(queries);
     let (rows, columns) = e.extent(shape.columns);
+    // The largest product is that of the largest score unless the scale turns them around.
+    let scale = f64::from_bits(a.scale) / E::LOG_BASE;
+    let scaled = |v| if scale > 0.0 { v } else { f.mul(v, f.f32(scale as f32)) };
+    let scale = f.f32(if scale > 0.0 { scale as f32 } else { 1.0 });
     let start = State {
         max: vec![f.f32(f32::NEG_INFINITY); rows],
         sum: vec![f.f32(0.0); rows],
@@ -52,31 +56,43 @@ pub fn write<'c, E: Engine<'c>>(e: &E, a: &Attention) {
         s.fetch(&a.k, (first, s.length), keys.nth(f, stage));
         s.fetch(&a.v, (first, s.length), values.nth(f, stage));
     };
-    let end = e.walk(s.tiles(s.length, shape.columns), &start.flat(), &fetch, |i, stage, carried| {
-        let state = State::of(carried, rows);
-        let first = f.mul(i, f.i32(shape.columns as i32));
-        let scores = masked(e, &s, first, e.products(&query_rows, keys.nth(f, stage)));
-        let (state, weights) = soften(e, state, scores);
-        let weights = match &dropout {
-            Some(d) => {
-                let queries: Vec<V> = (0..rows).map(|r| f.add(s.first, e.row(r))).collect();
-                let keys: Vec<V> = (0..columns).map(|c| f.add(first, e.column(c))).collect();
-                d.apply(weights, (&queries, &keys), false, &|_| f.f32(0.0))
-            }
-            None => weights,
-        };
-        let out = e.accumulate(&weights, values.nth(f, stage), &state.out);
-        State { out, ..state }.flat()
-    });
+    let end = e.walk(
+        s.tiles(s.length, shape.columns),
+        &start.flat(),
+        &fetch,
+        |i, stage, carried| {
+            let state = State::of(carried, rows);
+            let first = f.mul(i, f.i32(shape.columns as i32));
+            let products = e.products(&query_rows, keys.nth(f, stage));
+            let scores = masked(
+                e,
+                &s,
+                first,
+                products
+                    .iter()
+                    .map(|r| r.iter().map(|v| scaled(*v)).collect())
+                    .collect(),
+            );
+            let (state, weights) = soften(e, state, scores, scale);
+            let weights = match &dropout {
+                Some(d) => {
+                    let queries: Vec<V> = (0..rows).map(|r| f.add(s.first, e.row(r))).collect();
+                    let keys: Vec<V> = (0..columns).map(|c| f.add(first, e.column(c))).collect();
+                    d.apply(weights, (&queries, &keys), false, &|_| f.f32(0.0))
+                }
+                None => weights,
+            };
+            let out = e.accumulate(&weights, values.nth(f, stage), &state.out);
+            State { out, ..state }.flat()
+        },
+    );
     let kept = dropout.as_ref().map_or(f.f32(1.0), |d| d.scale);
     finish(e, &s, kept, State::of(&end, rows));
 }
 
-/// Scores in units of the engine's exponential; -inf for keys that do not count.
-fn masked<'c, E: Engine<'c>>(e: &E, s: &Setting<'_, '_, 'c>, first: V<'c>, products: Part<'c>) -> Part<'c> {
+/// -inf for keys that do not count, which are in the last tile.
+fn masked<'c, E: Engine<'c>>(e: &E, s: &Setting<'_, '_, 'c>, first: V<'c>, scores: Part<'c>) -> Part<'c> {
     let (f, columns) = (e.function(), e.shape().columns);
-    let scale = f.f32((f64::from_bits(s.a.scale) / E::LOG_BASE) as f32);
-    let scores: Part = products.iter().map(|r| r.iter().map(|v| f.mul(*v, scale)).collect()).collect();
     let partial = f.cmp(Cmp::Gt, f.add(first, f.i32(columns as i32)), s.length);
     let mask = || {
         let counts: Vec<V> = (0..scores[0].len())
@@ -89,16 +105,15 @@ fn masked<'c, E: Engine<'c>>(e: &E, s: &Setting<'_, '_, 'c>, first: V<'c>, produ
     flat.chunks(scores[0].len()).map(<[V]>::to_vec).collect()
 }
 
-/// exp(score - largest so far), with what was summed before rescaled to it. Every tile has a key that counts.
-fn soften<'c, E: Engine<'c>>(e: &E, mut state: State<'c>, scores: Part<'c>) -> (State<'c>, Part<'c>) {
+/// exp(scale * score - largest so far), with what was summed before rescaled to it. Every tile has a key that counts.
+fn soften<'c, E: Engine<'c>>(e: &E, mut state: State<'c>, scores: Part<'c>, scale: V<'c>) -> (State<'c>, Part<'c>) {
     let f = e.function();
-    let most = |x, y| f.most(x, y);
     let mut weights = vec![];
     for (r, row) in scores.iter().enumerate() {
-        let own = row.iter().skip(1).fold(row[0], |m, v| most(m, *v));
-        let max = most(e.fold_row(own, &most), state.max[r]);
+        let own = row.iter().skip(1).fold(row[0], |m, v| f.max(m, *v));
+        let max = f.max(f.mul(e.fold_row(own, &|x, y| f.max(x, y)), scale), state.max[r]);
         let shrink = e.exp(f.sub(state.max[r], max));
-        let row: Vec<V> = row.iter().map(|v| e.exp(f.sub(*v, max))).collect();
+        let row: Vec<V> = row.iter().map(|v| e.exp(f.fma(*v, scale, f.neg(max)))).collect();
         state.sum[r] = row.iter().fold(f.mul(state.sum[r], shrink), |sum, w| f.add(sum, *w));
         state.out[r].iter_mut().for_each(|v| *v = f.mul(*v, shrink));
         state.max[r] = max;
@@ -112,7 +127,10 @@ fn finish<'c, E: Engine<'c>>(e: &E, s: &Setting<'_, '_, 'c>, kept: V<'c>, state:
     // Without keys the result is 0, not 0 / 0.
     let some = f.cmp(Cmp::Gt, s.length, f.i32(0));
     let sums: Vec<V> = state.sum.iter().map(|v| e.fold_row(*v, &|x, y| f.add(x, y))).collect();
-    let factors: Vec<V> = sums.iter().map(|sum| f.select(some, f.div(kept, *sum), f.f32(0.0))).collect();
+    let factors: Vec<V> = sums
+        .iter()
+        .map(|sum| f.select(some, f.div(kept, *sum), f.f32(0.0)))
+        .collect();
     e.store(s, &s.a.out, &state.out, &factors);
     f.when(e.leads(), || {
         for (r, (max, sum)) in state.max.iter().zip(&sums).enumerate() {

@@ -142,7 +142,10 @@ impl<'c> Dropout<'_, '_, '_, 'c> {
         let drop = || {
             // Counters are the low halves of indices, so their arithmetic may wrap.
             let begin = |query| f.mul(f.add(s.lines[0], query), s.time);
-            let queries: Vec<V> = if keys_are_rows { columns } else { rows }.iter().map(|q| begin(*q)).collect();
+            let queries: Vec<V> = if keys_are_rows { columns } else { rows }
+                .iter()
+                .map(|q| begin(*q))
+                .collect();
             let kept = |r: usize, c: usize| {
                 let counter = if keys_are_rows {
                     f.add(queries[c], rows[r])

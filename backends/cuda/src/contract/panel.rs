@@ -4,7 +4,7 @@
 
 use crate::arith::Cmp;
 use crate::builder::{Scalar, Ty, V};
-use crate::function::{Function, divisible};
+use crate::function::{Function, Unit, divisible};
 use crate::memory::stored;
 use ir::dim::Dim;
 use ir::kernel::Strided;
@@ -70,9 +70,9 @@ pub struct Step<'c> {
 }
 
 impl Panel {
-    /// The panel of `free` x `depth` elements of an operand of `extent` x `k`, stored in shared memory as f32 (with the free
-    /// axis contiguous) or as bf16.
-    pub fn new(f: &Function, s: &Strided, (extent, k): (&Dim, &Dim), (free, depth): (u32, u32), shared: DType) -> Panel {
+    /// A panel, of no size yet, of an operand of `extent` x `k`, stored in shared memory as f32 (with the free axis
+    /// contiguous) or as bf16.
+    pub fn new(unit: &Unit, s: &Strided, (extent, k): (&Dim, &Dim), shared: DType) -> Panel {
         let along = match (s.k.as_const(), s.free.as_const()) {
             (Some(1), _) => Axis::Summed,
             (_, Some(1)) => Axis::Free,
@@ -80,15 +80,15 @@ impl Panel {
             (Some(_), None) => Axis::Summed,
             _ => Axis::Free,
         };
-        let from = f.slots[s.slot].dtype;
-        let vector = [8, 4, 2].into_iter().find(|v| vectors(f, s, (extent, k), along, *v)).unwrap_or(1);
+        let from = unit.slots[s.slot].dtype;
+        let vector = [8, 4, 2].into_iter().find(|v| vectors(unit, s, (extent, k), along, *v)).unwrap_or(1);
         let order = if shared == DType::Bf16 { along } else { Axis::Free };
         Panel {
             slot: s.slot,
             stored: from,
             shared,
-            free,
-            depth,
+            free: 0,
+            depth: 0,
             extent: extent.clone(),
             strides: (s.free.clone(), s.k.clone()),
             along,
@@ -96,6 +96,11 @@ impl Panel {
             vector: vector as u32,
             asynchronous: from == shared && order == along && vector as usize * from.bytes() == 16,
         }
+    }
+
+    /// The same with `free` x `depth` elements.
+    pub fn sized(self, free: u32, depth: u32) -> Panel {
+        Panel { free, depth, ..self }
     }
 
     /// Bytes between lines of the panel: odd multiples of 16 for bf16, so that the rows of a matrix load lie in different
@@ -270,12 +275,12 @@ fn divided<'c>(f: &Function<'_, 'c>, number: V<'c>, by: u32, i: u32) -> (V<'c>, 
 }
 
 /// Whether `v` elements at a time can be read along an axis.
-fn vectors(f: &Function, s: &Strided, (extent, k): (&Dim, &Dim), along: Axis, v: i64) -> bool {
+fn vectors(unit: &Unit, s: &Strided, (extent, k): (&Dim, &Dim), along: Axis, v: i64) -> bool {
     let (one, line, long) = match along {
         Axis::Free => (&s.free, &s.k, extent),
         Axis::Summed => (&s.k, &s.free, k),
     };
-    let bytes = v * f.slots[s.slot].dtype.bytes() as i64;
+    let bytes = v * unit.slots[s.slot].dtype.bytes() as i64;
     let aligned = s.batch.iter().chain([&s.base, &s.k_outer, line, long]).all(|d| divisible(d, v));
-    one.is_one() && aligned && bytes <= 16 && f.alignment(s.slot) as i64 % bytes == 0
+    one.is_one() && aligned && bytes <= 16 && unit.alignment[s.slot] as i64 % bytes == 0
 }

@@ -23,13 +23,16 @@ const fn tile(m: u32, n: u32, k: u32, parts: (u32, u32), stages: u32, rate: f64)
     Tile { m, n, k, parts, stages, rate }
 }
 
-/// For tensor cores, in warps.
+/// For tensor cores, in warps. The more a warp computes, the less shared memory is read per product: up to 64 x 64.
+/// A block of the largest tile has a processor to itself: it reads the least, but nothing is multiplied during its epilogue.
+/// Of the others at least two share one.
 const MATRIX: &[Tile] = &[
-    tile(128, 128, 32, (2, 4), 4, 1.0),
-    tile(128, 64, 32, (4, 2), 4, 0.85),
-    tile(64, 128, 32, (2, 4), 4, 0.85),
+    tile(256, 128, 32, (4, 2), 3, 1.1),
+    tile(128, 128, 32, (2, 2), 4, 1.0),
+    tile(128, 64, 32, (2, 2), 4, 0.85),
+    tile(64, 128, 32, (1, 4), 4, 0.85),
+    tile(128, 48, 32, (2, 1), 4, 0.75),
     tile(64, 64, 32, (2, 2), 4, 0.7),
-    tile(128, 48, 32, (4, 1), 4, 0.7),
     tile(128, 32, 32, (4, 1), 4, 0.55),
     tile(32, 128, 32, (1, 4), 4, 0.55),
     tile(128, 16, 32, (4, 1), 4, 0.35),
@@ -39,7 +42,7 @@ const MATRIX: &[Tile] = &[
 
 /// For products in f32, in threads.
 const SCALAR: &[Tile] = &[
-    tile(128, 128, 16, (16, 16), 2, 1.0),
+    tile(128, 128, 8, (16, 16), 2, 1.0),
     tile(64, 64, 16, (16, 16), 2, 0.7),
     tile(128, 48, 16, (16, 12), 2, 0.6),
     tile(128, 32, 16, (32, 8), 2, 0.5),
@@ -51,10 +54,16 @@ const SCALAR: &[Tile] = &[
 
 /// What an extent that is not constant is taken for.
 const TYPICAL: i64 = 4096;
-/// Blocks that run at a time: two on each of 132 processors.
-const SLOTS: i64 = 264;
+/// What a number of positions along the batch is taken for that is not constant.
+const BATCHES: i64 = 8;
+/// With fewer tiles, many processors are idle.
+const FEW: f64 = 64.0;
+/// Summands that take as long as one value of the epilogue, times how many times the longer the sum should take.
+const DEPTH_PER_VALUE: i64 = 150;
+/// Processors of the GPU.
+const PROCESSORS: i64 = 132;
 /// Pieces of a sum, at most: each costs a tile of workspace.
-const MOST_SPLITS: i64 = 32;
+const MOST_SPLITS: i64 = 64;
 /// Share of the slots that should be at work on average.
 const ENOUGH: f64 = 0.8;
 
@@ -68,21 +77,34 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    pub fn new(p: &Product) -> Schedule {
+    /// `asynchronous`: whether a and b are copied so; `values`: how many the epilogue computes.
+    pub fn new(p: &Product, asynchronous: (bool, bool), values: usize) -> Schedule {
         let matrix = p.round == DType::Bf16;
-        let (m, n) = (size(&p.rows), size(&p.n));
-        let cost = |t: &Tile| (padded(m, t.m) * padded(n, t.n)) as f64 / t.rate;
+        let (batches, m, n) = (p.batches().as_const().unwrap_or(BATCHES), size(&p.rows), size(&p.n));
+        let cost = |t: &Tile| {
+            let area = (batches * padded(m, t.m) * padded(n, t.n)) as f64;
+            let tiles = if splits(p, t) > 1 { FEW } else { area / (t.m * t.n) as f64 };
+            area / t.rate / (tiles / FEW).min(1.0)
+        };
+        let both = asynchronous == (true, true);
         let table = if matrix { MATRIX } else { SCALAR };
+        let depth = size(&p.k_outer) * size(&p.k);
+        let large = both && (splits(p, &table[0]) > 1 || depth >= DEPTH_PER_VALUE * values as i64);
+        let fits = |t: &&Tile| large || t.m * t.n <= 128 * 128;
         let best = |x: &&Tile, y: &&Tile| cost(x).total_cmp(&cost(y));
-        let tile = *table.iter().min_by(best).expect("the table is not empty");
+        let mut tile = *table.iter().filter(fits).min_by(best).expect("most tiles fit");
+        if matrix && p.k.as_const().is_some_and(|k| k <= 16) {
+            tile.k = 16;
+        }
+        if asynchronous == (false, false) {
+            // Only asynchronous copies gain from more.
+            tile.stages = 2;
+        }
+        if matrix && !both && tile.m * tile.n == 128 * 128 {
+            // What is copied through registers needs more threads to hold it.
+            tile.parts = (2, 4);
+        }
         Schedule { tile, matrix, splits: splits(p, &tile) }
-    }
-
-    /// With as many stages as are of use: only asynchronous copies gain from more than two.
-    pub fn staged(&self, asynchronous: bool) -> Schedule {
-        let mut s = self.clone();
-        s.tile.stages = if asynchronous { s.tile.stages } else { 2 };
-        s
     }
 
     pub fn threads(&self) -> u32 {
@@ -104,10 +126,11 @@ fn splits(p: &Product, t: &Tile) -> i64 {
     let symbolic = p.k.as_const().is_none() || p.k_outer.as_const().is_none();
     let tiles = p.batches() * blocks_of(&p.rows, t.m as i64) * blocks_of(&p.n, t.n as i64);
     let Some(tiles) = tiles.as_const().filter(|n| symbolic && *n > 0) else { return 1 };
+    let slots = if t.m * t.n > 128 * 128 { PROCESSORS } else { 2 * PROCESSORS };
     // The last round of blocks leaves slots empty.
     let busy = |splits: i64| {
         let blocks = tiles * splits;
-        blocks as f64 / ((blocks + SLOTS - 1) / SLOTS * SLOTS) as f64
+        blocks as f64 / ((blocks + slots - 1) / slots * slots) as f64
     };
     let all = 1..=MOST_SPLITS;
     let enough = all.clone().find(|s| busy(*s) >= ENOUGH);

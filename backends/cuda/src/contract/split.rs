@@ -45,15 +45,11 @@ pub fn add_up<'c>(context: &'c Context, unit: &Unit, c: &Contract, p: &Product, 
             .collect();
         let sum = |column: usize| pieces[1..].iter().fold(pieces[0][column], |sum, piece| f.add(sum, piece[column]));
         let sums = (0..lanes as usize).map(sum).collect();
-        let mut point = epilogue.values.point();
-        let row = f.udiv(number, f.dim(&runs));
+        let row = f.resize(f.udiv(number, f.dim(&runs)), Ty::I32);
+        let axes = [&p.batch[..], &p.row_axes].concat();
+        let mut point = epilogue.point(coordinates(&f, row, &axes));
         let column = f.mul(f.urem(number, f.dim(&runs)), f.i64(lanes as i64));
         point.axes[p.axes - 1] = Some(column);
-        let row = f.resize(row, Ty::I32);
-        let axes = [&p.batch[..], &p.row_axes].concat();
-        for (axis, at) in coordinates(&f, row, &axes) {
-            point.axes[axis] = Some(at);
-        }
         epilogue.write(&mut point, sums);
     });
     f.finish([blocks_of(&total, THREADS as i64), Dim::from(1), Dim::from(1)])

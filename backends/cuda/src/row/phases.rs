@@ -64,7 +64,9 @@ impl Division {
         let lanes = lanes_of(columns);
         let pieces = columns.as_const().map(|n| n / lanes);
         let group = match pieces {
-            Some(n) if n <= PIECES * WARP as i64 => Group::Lanes(n.clamp(1, WARP as i64).unsigned_abs().next_power_of_two() as u32),
+            Some(n) if n <= PIECES * WARP as i64 => {
+                Group::Lanes(n.clamp(1, WARP as i64).unsigned_abs().next_power_of_two() as u32)
+            }
             _ => Group::Block,
         };
         let own = pieces.map(|n| (n + group.threads() as i64 - 1) / group.threads() as i64);
@@ -152,7 +154,10 @@ struct Piece<'c> {
 impl<'c> Walk<'_, '_, '_, 'c> {
     fn run(&self, mut row: Point<'c>) {
         let (f, values) = (self.f, self.values);
-        let mut pieces: Option<Vec<Piece>> = self.division.unrolled.map(|n| (0..n).map(|i| self.piece(&row, i)).collect());
+        let mut pieces: Option<Vec<Piece>> = self
+            .division
+            .unrolled
+            .map(|n| (0..n).map(|i| self.piece(&row, i)).collect());
         let mut done = 0;
         let ordered = self.phases_share_memory();
         for (number, phase) in self.k.phases.iter().enumerate() {
@@ -198,12 +203,17 @@ impl<'c> Walk<'_, '_, '_, 'c> {
                 ir::kernel::Value::Load { slot, .. } => Some(*slot),
                 _ => None,
             };
-            needed(&self.k.values, roots(reduce, store)).into_iter().filter_map(slot).collect()
+            needed(&self.k.values, roots(reduce, store))
+                .into_iter()
+                .filter_map(slot)
+                .collect()
         };
         self.k.phases.iter().enumerate().any(|(i, writer)| {
             parts(writer).1.iter().any(|s| {
                 let other = self.k.phases.iter().enumerate().filter(|(j, _)| *j != i);
-                other.into_iter().any(|(_, p)| loads(p).contains(&s.slot) || parts(p).1.iter().any(|o| o.slot == s.slot))
+                other
+                    .into_iter()
+                    .any(|(_, p)| loads(p).contains(&s.slot) || parts(p).1.iter().any(|o| o.slot == s.slot))
             })
         })
     }
@@ -221,7 +231,10 @@ impl<'c> Walk<'_, '_, '_, 'c> {
     fn piece(&self, row: &Point<'c>, i: i64) -> Piece<'c> {
         let f = self.f;
         let (lanes, threads) = (self.division.lanes, self.division.group.threads() as i64);
-        let columns = self.columns.as_const().expect("rows of unknown length are walked in a loop");
+        let columns = self
+            .columns
+            .as_const()
+            .expect("rows of unknown length are walked in a loop");
         let at = f.mul(f.add(self.member, f.i64(i * threads)), f.i64(lanes));
         let (mut at, mut own) = (at, None);
         if (i + 1) * threads * lanes > columns {
@@ -324,7 +337,12 @@ impl<'c> Walk<'_, '_, '_, 'c> {
         }
         let warps = (THREADS / WARP) as i64;
         let cells: Vec<Vec<V>> = (accumulators.iter())
-            .map(|a| a.types().iter().map(|t| f.shared(t.bytes() * warps as u32, 8)).collect())
+            .map(|a| {
+                a.types()
+                    .iter()
+                    .map(|t| f.shared(t.bytes() * warps as u32, 8))
+                    .collect()
+            })
             .collect();
         let cell = |base: V<'c>, ty: Ty, at: V<'c>| f.offset(base, ty, at);
         f.when(f.cmp(Cmp::Eq, f.lane(), f.i32(0)), || {

@@ -16,7 +16,9 @@ impl Decoder<'_> {
     }
 
     pub(super) fn shuffle(&mut self) -> Decode<()> {
-        let ["shfl", "sync", mode, "b32"] = self.parts[..] else { return Err(self.unsupported()) };
+        let ["shfl", "sync", mode, "b32"] = self.parts[..] else {
+            return Err(self.unsupported());
+        };
         let mode = match mode {
             "up" => Shuffle::Up,
             "down" => Shuffle::Down,
@@ -29,11 +31,21 @@ impl Decoder<'_> {
             to => (self.to32(to)?, None),
         };
         let (a, b, c, members) = (self.read32(1)?, self.read32(2)?, self.read32(3)?, self.read32(4)?);
-        self.warp(Warp::Shuffle { mode, to, valid, a, b, c, members })
+        self.warp(Warp::Shuffle {
+            mode,
+            to,
+            valid,
+            a,
+            b,
+            c,
+            members,
+        })
     }
 
     pub(super) fn vote(&mut self) -> Decode<()> {
-        let ["vote", "sync", mode, _] = self.parts[..] else { return Err(self.unsupported()) };
+        let ["vote", "sync", mode, _] = self.parts[..] else {
+            return Err(self.unsupported());
+        };
         let (a, flip) = self.predicate(self.operand(1)?)?;
         let members = self.read32(2)?;
         if mode == "ballot" {
@@ -47,7 +59,13 @@ impl Decoder<'_> {
             _ => return Err(self.unsupported()),
         };
         let to = self.to_predicate(self.operand(0)?)?;
-        self.warp(Warp::Vote { mode, to, a, flip, members })
+        self.warp(Warp::Vote {
+            mode,
+            to,
+            a,
+            flip,
+            members,
+        })
     }
 
     pub(super) fn activemask(&mut self) -> Decode<()> {
@@ -56,7 +74,9 @@ impl Decoder<'_> {
     }
 
     pub(super) fn redux(&mut self) -> Decode<()> {
-        let ["redux", "sync", op, ty] = self.parts[..] else { return Err(self.unsupported()) };
+        let ["redux", "sync", op, ty] = self.parts[..] else {
+            return Err(self.unsupported());
+        };
         let op = match (op, ty) {
             ("add", "u32" | "s32") => Redux::Add,
             ("min", "u32") => Redux::MinUnsigned,
@@ -74,16 +94,24 @@ impl Decoder<'_> {
     }
 
     pub(super) fn match_any(&mut self) -> Decode<()> {
-        let ["match", "any", "sync", ty] = self.parts[..] else { return Err(self.unsupported()) };
+        let ["match", "any", "sync", ty] = self.parts[..] else {
+            return Err(self.unsupported());
+        };
         let to = self.to32(self.operand(0)?)?;
         let wide = ty == "b64";
-        let a = if wide { self.from64(self.operand(1)?)? } else { self.read32(1)? };
+        let a = if wide {
+            self.from64(self.operand(1)?)?
+        } else {
+            self.read32(1)?
+        };
         let members = self.read32(2)?;
         self.warp(Warp::MatchAny { to, a, wide, members })
     }
 
     pub(super) fn elect(&mut self) -> Decode<()> {
-        let Operand::Pair(to, leader) = self.operand(0)? else { return Err(self.unsupported()) };
+        let Operand::Pair(to, leader) = self.operand(0)? else {
+            return Err(self.unsupported());
+        };
         let to = match &**to {
             Operand::Name(name) if name == "_" => None,
             to => Some(self.to32(to)?),
@@ -102,7 +130,11 @@ impl Decoder<'_> {
         if self.has("warp") {
             return self.warp(Warp::Sync { members: id });
         }
-        let count = if self.ins.operands.len() > 1 { Some(self.read32(1)?) } else { None };
+        let count = if self.ins.operands.len() > 1 {
+            Some(self.read32(1)?)
+        } else {
+            None
+        };
         self.control(Control::Barrier { id, count })
     }
 
@@ -124,15 +156,27 @@ impl Decoder<'_> {
     }
 
     pub(super) fn matrix_access(&mut self) -> Decode<()> {
-        let known = ["ldmatrix", "stmatrix", "sync", "aligned", "m8n8", "x1", "x2", "x4", "trans", "b16"];
+        let known = [
+            "ldmatrix", "stmatrix", "sync", "aligned", "m8n8", "x1", "x2", "x4", "trans", "b16",
+        ];
         let spaces = ["shared", "shared::cta"];
-        if !self.parts.iter().all(|part| known.contains(part) || spaces.contains(part)) {
+        if !self
+            .parts
+            .iter()
+            .all(|part| known.contains(part) || spaces.contains(part))
+        {
             return Err(self.unsupported());
         }
         let load = self.parts[0] == "ldmatrix";
         let (data, address) = if load { (0, 1) } else { (1, 0) };
         let (regs, count) = self.registers::<4>(data, load)?;
-        let expected = if self.has("x4") { 4 } else if self.has("x2") { 2 } else { 1 };
+        let expected = if self.has("x4") {
+            4
+        } else if self.has("x2") {
+            2
+        } else {
+            1
+        };
         if count != expected {
             return Err(self.wrong("not one register for each matrix"));
         }
@@ -142,8 +186,20 @@ impl Decoder<'_> {
             return Err(self.unsupported());
         }
         self.matrix(match load {
-            true => Matrix::Load { count, transposed, regs, address, space },
-            false => Matrix::Store { count, transposed, regs, address, space },
+            true => Matrix::Load {
+                count,
+                transposed,
+                regs,
+                address,
+                space,
+            },
+            false => Matrix::Store {
+                count,
+                transposed,
+                regs,
+                address,
+                space,
+            },
         })
     }
 
@@ -157,7 +213,19 @@ impl Decoder<'_> {
     }
 
     pub(super) fn mma(&mut self) -> Decode<()> {
-        let ["mma", "sync", "aligned", size, "row", "col", "f32", a_type, b_type, "f32"] = self.parts[..] else {
+        let [
+            "mma",
+            "sync",
+            "aligned",
+            size,
+            "row",
+            "col",
+            "f32",
+            a_type,
+            b_type,
+            "f32",
+        ] = self.parts[..]
+        else {
             return Err(self.unsupported());
         };
         let (shape, a_count, b_count) = match (size, a_type) {

@@ -161,10 +161,17 @@ impl Decoder<'_> {
 
     /// `cvt` between integers and between integers and floats; the rest is in tables.
     pub(super) fn cvt(&mut self) -> Decode<()> {
-        let [.., to, from] = self.parts[..] else { return Err(self.unsupported()) };
+        let [.., to, from] = self.parts[..] else {
+            return Err(self.unsupported());
+        };
         let round = if self.parts.len() == 4 { self.parts[1] } else { "" };
         let plain = self.parts.len() == 3;
-        match (Integer::named(to), Integer::named(from), Float::named(to), Float::named(from)) {
+        match (
+            Integer::named(to),
+            Integer::named(from),
+            Float::named(to),
+            Float::named(from),
+        ) {
             (Some(to), Some(from), ..) if plain => self.cvt_int(to, from),
             (Some(to), _, _, Some(from)) => {
                 let round = Rounding::named(round).ok_or_else(|| self.unsupported())?;
@@ -184,7 +191,11 @@ impl Decoder<'_> {
     fn cvt_regs(&mut self, to_wide: bool, from_wide: bool) -> Decode<[Reg; 2]> {
         let (to, from) = (self.operand(0)?, self.operand(1)?);
         let to = if to_wide { self.to64(to)? } else { self.to32(to)? };
-        let from = if from_wide { self.from64(from)? } else { self.from32(from)? };
+        let from = if from_wide {
+            self.from64(from)?
+        } else {
+            self.from32(from)?
+        };
         Ok([to, from])
     }
 
@@ -254,20 +265,34 @@ impl Decoder<'_> {
             return Err(self.unsupported());
         };
         let (to, from) = (self.to64(self.operand(0)?)?, self.from64(self.operand(1)?)?);
-        let distance = self.names.constant64(if self.has("to") { window.wrapping_neg() } else { window });
+        let distance = self
+            .names
+            .constant64(if self.has("to") { window.wrapping_neg() } else { window });
         self.lane(Lane::Long2(int64::Binary::Add, [to, from, distance]));
         Ok(())
     }
 
     pub(super) fn bfi(&mut self) -> Decode<()> {
-        if self.last() != "b32" {
-            return Err(self.unsupported());
-        }
-        let mut regs = [self.to32(self.operand(0)?)?; 5];
+        let wide = match self.last() {
+            "b32" => false,
+            "b64" => true,
+            _ => return Err(self.unsupported()),
+        };
+        let to = self.operand(0)?;
+        let mut regs = [if wide { self.to64(to)? } else { self.to32(to)? }; 5];
         for (i, reg) in regs.iter_mut().enumerate().skip(1) {
-            *reg = self.from32(self.operand(i)?)?;
+            let operand = self.operand(i)?;
+            *reg = if wide && i < 3 {
+                self.from64(operand)?
+            } else {
+                self.from32(operand)?
+            };
         }
-        self.lane(Lane::InsertBits(regs));
+        self.lane(if wide {
+            Lane::InsertBitsLong(regs)
+        } else {
+            Lane::InsertBits(regs)
+        });
         Ok(())
     }
 
@@ -279,7 +304,9 @@ impl Decoder<'_> {
         for (i, reg) in regs.iter_mut().enumerate().skip(1) {
             *reg = self.from32(self.operand(i)?)?;
         }
-        let Operand::Int(table) = self.operand(4)? else { return Err(self.wrong("expected a truth table")) };
+        let Operand::Int(table) = self.operand(4)? else {
+            return Err(self.wrong("expected a truth table"));
+        };
         self.lane(Lane::Lop3(regs, *table as u8));
         Ok(())
     }

@@ -62,25 +62,61 @@ impl Decoder<'_> {
 
     fn access(&mut self, data: &Operand, address: &Operand, load: bool) -> Decode<Access> {
         const KNOWN: [&str; 22] = [
-            "ld", "ldu", "st", "global", "const", "shared", "shared::cta", "local", "param", "param::entry", "v2", "v4",
-            "nc", "volatile", "relaxed", "acquire", "release", "weak", "sys", "gpu", "cta", "ca",
+            "ld",
+            "ldu",
+            "st",
+            "global",
+            "const",
+            "shared",
+            "shared::cta",
+            "local",
+            "param",
+            "param::entry",
+            "v2",
+            "v4",
+            "nc",
+            "volatile",
+            "relaxed",
+            "acquire",
+            "release",
+            "weak",
+            "sys",
+            "gpu",
+            "cta",
+            "ca",
         ];
         let (last, modifiers) = self.parts.split_last().ok_or_else(|| self.unsupported())?;
         let hint = |part: &&str| {
-            KNOWN.contains(part) || ["cg", "cs", "cv", "lu", "wb", "wt"].contains(part) || part.starts_with("L1::")
+            KNOWN.contains(part)
+                || ["cg", "cs", "cv", "lu", "wb", "wt"].contains(part)
+                || part.starts_with("L1::")
                 || part.starts_with("L2::")
         };
-        if !modifiers.iter().all(|part| hint(part)) {
+        if !modifiers.iter().all(hint) {
             return Err(self.unsupported());
         }
         let bytes = type_bytes(last).filter(|&b| b <= 8).ok_or_else(|| self.unsupported())? as u32;
         let signed = last.starts_with('s');
         let (regs, count, width) = self.data(data, load)?;
-        let vector = if self.has("v4") { 4 } else if self.has("v2") { 2 } else { 1 };
+        let vector = if self.has("v4") {
+            4
+        } else if self.has("v2") {
+            2
+        } else {
+            1
+        };
         if count != vector {
             return Err(self.wrong("not as many registers as the vector type has"));
         }
-        Ok(Access { space: self.space()?, bytes, signed, count, width, regs, address: self.address(address)? })
+        Ok(Access {
+            space: self.space()?,
+            bytes,
+            signed,
+            count,
+            width,
+            regs,
+            address: self.address(address)?,
+        })
     }
 
     pub(super) fn load(&mut self) -> Decode<()> {
@@ -136,15 +172,31 @@ impl Decoder<'_> {
         };
         let address = self.address(self.operand(first)?)?;
         let value = self.atomic_value(first + 1, wide)?;
-        let swap = if op == AtomicOp::CompareSwap { self.atomic_value(first + 2, wide)? } else { value };
+        let swap = if op == AtomicOp::CompareSwap {
+            self.atomic_value(first + 2, wide)?
+        } else {
+            value
+        };
         let space = self.space()?;
-        self.push(Op::Atomic(Box::new(Atomic { op, space, wide, to, address, value, swap })));
+        self.push(Op::Atomic(Box::new(Atomic {
+            op,
+            space,
+            wide,
+            to,
+            address,
+            value,
+            swap,
+        })));
         Ok(())
     }
 
     fn atomic_value(&mut self, i: usize, wide: bool) -> Decode<Reg> {
         let operand = self.operand(i)?;
-        if wide { self.from64(operand) } else { self.from32(operand) }
+        if wide {
+            self.from64(operand)
+        } else {
+            self.from32(operand)
+        }
     }
 
     /// `cp.async` and its groups.
@@ -152,7 +204,9 @@ impl Decoder<'_> {
         let copy = match self.parts[1..] {
             ["async", "commit_group"] => Copy::Commit,
             ["async", "wait_group"] => match self.operand(0)? {
-                Operand::Int(pending) => Copy::Wait { pending: *pending as u32 },
+                Operand::Int(pending) => Copy::Wait {
+                    pending: *pending as u32,
+                },
                 _ => return Err(self.unsupported()),
             },
             ["async", "wait_all"] => Copy::WaitAll,
@@ -165,7 +219,10 @@ impl Decoder<'_> {
 
     fn copy_start(&mut self) -> Decode<Copy> {
         let hints = self.parts[5..].iter();
-        if !hints.clone().all(|part| part.starts_with("L2::") && *part != "L2::cache_hint") {
+        if !hints
+            .clone()
+            .all(|part| part.starts_with("L2::") && *part != "L2::cache_hint")
+        {
             return Err(self.unsupported());
         }
         let to = self.address(self.operand(0)?)?;
@@ -185,6 +242,12 @@ impl Decoder<'_> {
                 operand => source = Some(self.from32(operand)?),
             }
         }
-        Ok(Copy::Start { to, from, bytes: *bytes as u32, source, ignore })
+        Ok(Copy::Start {
+            to,
+            from,
+            bytes: *bytes as u32,
+            source,
+            ignore,
+        })
     }
 }

@@ -32,10 +32,18 @@ pub type Guarded = (Reg, u32, Vec<Decoded>);
 /// Decodes one instruction of `kernel`; `text` is its line.
 pub fn decode(kernel: &str, names: &mut Names, instruction: &Instruction, text: &str) -> Decode<Guarded> {
     let parts: Vec<&str> = instruction.opcode.split('.').collect();
-    let narrow = parts.last().is_some_and(|ty| {
-        matches!(*ty, "b16" | "u16" | "s16" | "f16" | "bf16" | "b8" | "u8" | "s8")
-    });
-    let mut decoder = Decoder { kernel, names, ins: instruction, text, parts, narrow, out: Vec::new() };
+    let narrow = parts
+        .last()
+        .is_some_and(|ty| matches!(*ty, "b16" | "u16" | "s16" | "f16" | "bf16" | "b8" | "u8" | "s8"));
+    let mut decoder = Decoder {
+        kernel,
+        names,
+        ins: instruction,
+        text,
+        parts,
+        narrow,
+        out: Vec::new(),
+    };
     let (guard, flip) = match &instruction.guard {
         None => (ALWAYS, 0),
         Some((name, negated)) => (decoder.predicate_named(name)?, if *negated { u32::MAX } else { 0 }),
@@ -125,7 +133,12 @@ impl<'a> Decoder<'a> {
 
     fn wrong(&self, reason: &'static str) -> ParseError {
         let (kernel, instruction) = (self.kernel.to_string(), self.text.to_string());
-        ParseError::Operand { kernel, line: self.ins.line, reason, instruction }
+        ParseError::Operand {
+            kernel,
+            line: self.ins.line,
+            reason,
+            instruction,
+        }
     }
 
     fn undeclared(&self, name: &str) -> ParseError {
@@ -138,7 +151,10 @@ impl<'a> Decoder<'a> {
     }
 
     fn operand(&self, i: usize) -> Decode<&'a Operand> {
-        self.ins.operands.get(i).ok_or_else(|| self.wrong("an operand is missing"))
+        self.ins
+            .operands
+            .get(i)
+            .ok_or_else(|| self.wrong("an operand is missing"))
     }
 
     fn register(&self, operand: &Operand) -> Decode<Register> {
@@ -203,7 +219,11 @@ impl<'a> Decoder<'a> {
                 if let Some(special) = Special::named(name) {
                     return Ok(self.names.special(special));
                 }
-                if name == "WARP_SZ" { 32 } else { self.symbol(name)?.address as u32 }
+                if name == "WARP_SZ" {
+                    32
+                } else {
+                    self.symbol(name)?.address as u32
+                }
             }
             Operand::Int(value) => *value as u32,
             Operand::Single(bits) => *bits,
@@ -233,21 +253,43 @@ impl<'a> Decoder<'a> {
         if name.starts_with('%') && !self.names.symbols.contains_key(name) {
             return Err(self.undeclared(name));
         }
-        self.names.symbols.get(name).copied().ok_or_else(|| self.undeclared(name))
+        self.names
+            .symbols
+            .get(name)
+            .copied()
+            .ok_or_else(|| self.undeclared(name))
     }
 
     fn address(&mut self, operand: &Operand) -> Decode<Address> {
-        let Operand::Address { base, offset } = operand else { return Err(self.wrong("expected an address")) };
+        let Operand::Address { base, offset } = operand else {
+            return Err(self.wrong("expected an address"));
+        };
         let Some(name) = base else {
-            return Ok(Address { base: self.names.constant64(0), wide: true, offset: *offset });
+            return Ok(Address {
+                base: self.names.constant64(0),
+                wide: true,
+                offset: *offset,
+            });
         };
         match self.names.register(name) {
-            Some(Register::Narrow(base, Width::B32)) => Ok(Address { base, wide: false, offset: *offset }),
-            Some(Register::Wide(base)) => Ok(Address { base, wide: true, offset: *offset }),
+            Some(Register::Narrow(base, Width::B32)) => Ok(Address {
+                base,
+                wide: false,
+                offset: *offset,
+            }),
+            Some(Register::Wide(base)) => Ok(Address {
+                base,
+                wide: true,
+                offset: *offset,
+            }),
             Some(_) => Err(self.wrong("an address needs a register of 32 or 64 bits")),
             None => {
                 let base = self.symbol(name)?.address;
-                Ok(Address { base: self.names.constant64(base), wide: true, offset: *offset })
+                Ok(Address {
+                    base: self.names.constant64(base),
+                    wide: true,
+                    offset: *offset,
+                })
             }
         }
     }
@@ -261,15 +303,24 @@ impl<'a> Decoder<'a> {
     }
 
     fn branch(&mut self) -> Decode<()> {
-        let Operand::Name(label) = self.operand(0)? else { return Err(self.wrong("expected a label")) };
+        let Operand::Name(label) = self.operand(0)? else {
+            return Err(self.wrong("expected a label"));
+        };
         self.out.push(Decoded::Jump(Jump::To(label.clone())));
         Ok(())
     }
 
     fn branch_table(&mut self) -> Decode<()> {
         let index = self.from32(self.operand(0)?)?;
-        let Operand::Name(table) = self.operand(1)? else { return Err(self.wrong("expected a list of targets")) };
-        let targets = self.names.tables.get(table).cloned().ok_or_else(|| self.undeclared(table))?;
+        let Operand::Name(table) = self.operand(1)? else {
+            return Err(self.wrong("expected a list of targets"));
+        };
+        let targets = self
+            .names
+            .tables
+            .get(table)
+            .cloned()
+            .ok_or_else(|| self.undeclared(table))?;
         self.out.push(Decoded::Jump(Jump::Table(index, targets)));
         Ok(())
     }

@@ -30,7 +30,11 @@ impl Decoder<'_> {
     pub(super) fn setp(&mut self) -> Decode<()> {
         let (to, other) = self.result_predicates(self.operand(0)?)?;
         let by = Compare::named(self.parts[1]).ok_or_else(|| self.unsupported())?;
-        let mut combined = Combined { by: Combine::And, with: ALWAYS, flip: 0 };
+        let mut combined = Combined {
+            by: Combine::And,
+            with: ALWAYS,
+            flip: 0,
+        };
         match self.parts.len() {
             3 => {}
             4 => {
@@ -42,15 +46,33 @@ impl Decoder<'_> {
         }
         if let Some(ty) = Type32::named(self.last()) {
             let (a, b) = (self.from32(self.operand(1)?)?, self.from32(self.operand(2)?)?);
-            return self.predicate_op(Predicate::Set32 { ty, by, to, other, a, b, combined });
+            return self.predicate_op(Predicate::Set32 {
+                ty,
+                by,
+                to,
+                other,
+                a,
+                b,
+                combined,
+            });
         }
         let ty = Type64::named(self.last()).ok_or_else(|| self.unsupported())?;
         let (a, b) = (self.from64(self.operand(1)?)?, self.from64(self.operand(2)?)?);
-        self.predicate_op(Predicate::Set64 { ty, by, to, other, a, b, combined })
+        self.predicate_op(Predicate::Set64 {
+            ty,
+            by,
+            to,
+            other,
+            a,
+            b,
+            combined,
+        })
     }
 
     pub(super) fn set(&mut self) -> Decode<()> {
-        let [_, by, to_ty, ty] = self.parts[..] else { return Err(self.unsupported()) };
+        let [_, by, to_ty, ty] = self.parts[..] else {
+            return Err(self.unsupported());
+        };
         let by = Compare::named(by).ok_or_else(|| self.unsupported())?;
         let ty = Type32::named(ty).ok_or_else(|| self.unsupported())?;
         let one = match to_ty {
@@ -71,11 +93,21 @@ impl Decoder<'_> {
         let (to, a, b) = (self.operand(0)?, self.operand(1)?, self.operand(2)?);
         match self.last() {
             "b16" | "u16" | "s16" | "f16" | "bf16" | "b32" | "u32" | "s32" | "f32" => {
-                let op = Predicate::Select32 { to: self.to32(to)?, a: self.from32(a)?, b: self.from32(b)?, by };
+                let op = Predicate::Select32 {
+                    to: self.to32(to)?,
+                    a: self.from32(a)?,
+                    b: self.from32(b)?,
+                    by,
+                };
                 self.predicate_op(op)
             }
             "b64" | "u64" | "s64" | "f64" => {
-                let op = Predicate::Select64 { to: self.to64(to)?, a: self.from64(a)?, b: self.from64(b)?, by };
+                let op = Predicate::Select64 {
+                    to: self.to64(to)?,
+                    a: self.from64(a)?,
+                    b: self.from64(b)?,
+                    by,
+                };
                 self.predicate_op(op)
             }
             _ => Err(self.unsupported()),
@@ -83,7 +115,9 @@ impl Decoder<'_> {
     }
 
     pub(super) fn testp(&mut self) -> Decode<()> {
-        let ["testp", test, "f32"] = self.parts[..] else { return Err(self.unsupported()) };
+        let ["testp", test, "f32"] = self.parts[..] else {
+            return Err(self.unsupported());
+        };
         let test = Test::named(test).ok_or_else(|| self.unsupported())?;
         let (to, a) = (self.to_predicate(self.operand(0)?)?, self.from32(self.operand(1)?)?);
         self.predicate_op(Predicate::Test { test, to, a })
@@ -92,7 +126,9 @@ impl Decoder<'_> {
     pub(super) fn logic(&mut self) -> Decode<()> {
         let to = self.to_predicate(self.operand(0)?)?;
         let (a, _) = self.predicate(self.operand(1)?)?;
-        let Some(by) = combine(self.parts[0]) else { return self.predicate_op(Predicate::Not { to, a }) };
+        let Some(by) = combine(self.parts[0]) else {
+            return self.predicate_op(Predicate::Not { to, a });
+        };
         let (b, _) = self.predicate(self.operand(2)?)?;
         self.predicate_op(Predicate::Logic { by, to, a, b })
     }
@@ -100,6 +136,11 @@ impl Decoder<'_> {
     pub(super) fn move_predicate(&mut self, to: &Operand, from: &Operand) -> Decode<()> {
         let to = self.to_predicate(to)?;
         let (a, _) = self.predicate(from)?;
-        self.predicate_op(Predicate::Logic { by: Combine::And, to, a, b: ALWAYS })
+        self.predicate_op(Predicate::Logic {
+            by: Combine::And,
+            to,
+            a,
+            b: ALWAYS,
+        })
     }
 }

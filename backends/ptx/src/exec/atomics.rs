@@ -5,7 +5,7 @@ use super::memory::{lanes_of, resolve};
 use super::warp::Warp;
 use crate::fault::{FaultKind, Run, raise};
 use crate::op::{Atomic, AtomicOp};
-use crate::shared::Touch;
+use crate::race::Touch;
 use crate::syntax::Space;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,9 +25,27 @@ fn apply32(op: AtomicOp, old: u32, value: u32, swap: u32) -> u32 {
         AtomicOp::Or => old | value,
         AtomicOp::Xor => old ^ value,
         AtomicOp::Exchange => value,
-        AtomicOp::CompareSwap => if old == value { swap } else { old },
-        AtomicOp::Increment => if old >= value { 0 } else { old + 1 },
-        AtomicOp::Decrement => if old == 0 || old > value { value } else { old - 1 },
+        AtomicOp::CompareSwap => {
+            if old == value {
+                swap
+            } else {
+                old
+            }
+        }
+        AtomicOp::Increment => {
+            if old >= value {
+                0
+            } else {
+                old + 1
+            }
+        }
+        AtomicOp::Decrement => {
+            if old == 0 || old > value {
+                value
+            } else {
+                old - 1
+            }
+        }
     }
 }
 
@@ -43,9 +61,27 @@ fn apply64(op: AtomicOp, old: u64, value: u64, swap: u64) -> u64 {
         AtomicOp::Or => old | value,
         AtomicOp::Xor => old ^ value,
         AtomicOp::Exchange => value,
-        AtomicOp::CompareSwap => if old == value { swap } else { old },
-        AtomicOp::Increment => if old >= value { 0 } else { old + 1 },
-        AtomicOp::Decrement => if old == 0 || old > value { value } else { old - 1 },
+        AtomicOp::CompareSwap => {
+            if old == value {
+                swap
+            } else {
+                old
+            }
+        }
+        AtomicOp::Increment => {
+            if old >= value {
+                0
+            } else {
+                old + 1
+            }
+        }
+        AtomicOp::Decrement => {
+            if old == 0 || old > value {
+                value
+            } else {
+                old - 1
+            }
+        }
     }
 }
 
@@ -54,7 +90,7 @@ impl Warp {
     pub fn atomic(&mut self, atomic: &Atomic, mask: u32, block: &mut Block<'_>) -> Run<()> {
         let addresses = self.addresses(&atomic.address);
         let bytes = if atomic.wide { 8 } else { 4 };
-        block.shared.at = self.pc;
+        block.shared.history.at = self.pc;
         for lane in lanes_of(mask) {
             let (space, address) = resolve(atomic.space, addresses[lane]);
             if address & (bytes - 1) != 0 {
@@ -87,7 +123,10 @@ impl Warp {
         let (value, swap) = self.values(atomic, lane);
         let hint = &mut block.hints[self.pc as usize];
         let bytes = if atomic.wide { 8 } else { 4 };
-        let span = block.view.span(hint, address, bytes, true).or_else(|kind| raise(lane, kind))?;
+        let span = block
+            .view
+            .span(hint, address, bytes, true)
+            .or_else(|kind| raise(lane, kind))?;
         if atomic.wide {
             let _guard = WIDE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let old = span.load(address, 8);
@@ -111,17 +150,15 @@ impl Warp {
         let shared = &mut block.shared;
         let note = |result: Result<(), FaultKind>| result.or_else(|kind| raise(lane, kind));
         note(shared.check(address, bytes, true))?;
-        if !matches!(atomic.op, AtomicOp::Exchange) {
-            note(shared.note_read(address, bytes, place, Touch::Atomic))?;
-        }
-        let old = shared.load(address, bytes as u32);
-        note(shared.note_write(address, bytes, place, Touch::Atomic, true))?;
+        let old = shared
+            .read(address, bytes as u32, place, Touch::Atomic)
+            .or_else(|kind| raise(lane, kind))?;
         let new = if atomic.wide {
             apply64(atomic.op, old, value, swap)
         } else {
             u64::from(apply32(atomic.op, old as u32, value as u32, swap as u32))
         };
-        shared.store(address, bytes as u32, new);
+        note(shared.write(address, bytes as u32, new, place, Touch::Atomic))?;
         Ok(old)
     }
 }

@@ -77,7 +77,13 @@ impl<'a> Worker<'a> {
             lane_steps: 0,
             limit: setting.limit,
         };
-        let mut worker = Self { setting, block, warps, steps: 0, lane_steps: 0 };
+        let mut worker = Self {
+            setting,
+            block,
+            warps,
+            steps: 0,
+            lane_steps: 0,
+        };
         worker.fill_constants();
         worker
     }
@@ -101,7 +107,7 @@ impl<'a> Worker<'a> {
     }
 
     fn start(&mut self, index: [u32; 3]) {
-        self.block.shared.start_block();
+        self.block.shared.history.start_block();
         self.block.steps = 0;
         self.block.lane_steps = 0;
         let threads = self.setting.threads();
@@ -150,19 +156,26 @@ impl<'a> Worker<'a> {
     fn release(&mut self, states: &mut [State]) -> bool {
         let mut any = false;
         for w in 0..states.len() {
-            let State::Waiting { id, count } = states[w] else { continue };
+            let State::Waiting { id, count } = states[w] else {
+                continue;
+            };
             let here = |state: &State| matches!(state, State::Waiting { id: other, .. } if *other == id);
-            let members = (0..states.len()).filter(|&v| here(&states[v])).fold(0u32, |mask, v| mask | 1 << v);
+            let members = (0..states.len())
+                .filter(|&v| here(&states[v]))
+                .fold(0u32, |mask, v| mask | 1 << v);
             let expected = count.unwrap_or(self.warps.len() as u32 * WARP as u32);
             if members.count_ones() * WARP as u32 != expected.next_multiple_of(WARP as u32) {
                 continue;
             }
             if members.count_ones() as usize == states.len() {
-                self.block.shared.block_barrier();
+                self.block.shared.history.block_barrier();
             } else {
-                self.block.shared.partial_barrier(members);
+                self.block.shared.history.partial_barrier(members);
             }
-            states.iter_mut().filter(|state| here(state)).for_each(|state| *state = State::Ready);
+            states
+                .iter_mut()
+                .filter(|state| here(state))
+                .for_each(|state| *state = State::Ready);
             any = true;
         }
         any
@@ -173,7 +186,10 @@ impl<'a> Worker<'a> {
         let list = |wanted: &dyn Fn(&State) -> bool| -> Vec<usize> {
             (0..states.len()).filter(|&w| wanted(&states[w])).collect()
         };
-        let first = list(&|state| matches!(state, State::Waiting { .. })).first().copied().unwrap_or(0);
+        let first = list(&|state| matches!(state, State::Waiting { .. }))
+            .first()
+            .copied()
+            .unwrap_or(0);
         let waiting = states[first];
         let detail = format!(
             "warps {:?} wait here, {:?} at another barrier, {:?} have exited",
@@ -181,7 +197,10 @@ impl<'a> Worker<'a> {
             list(&|state| *state != waiting && *state != State::Done),
             list(&|state| *state == State::Done),
         );
-        let raised = Raised { lane: 0, kind: FaultKind::BarrierDivergence(detail) };
+        let raised = Raised {
+            lane: 0,
+            kind: FaultKind::BarrierDivergence(detail),
+        };
         self.fault(index, first, self.warps[first].pc - 1, raised)
     }
 
@@ -190,7 +209,11 @@ impl<'a> Worker<'a> {
         let line_of = |at: u32| kernel.code.get(at as usize).map_or(0, |instr| instr.line);
         let mut kind = raised.kind;
         if let FaultKind::Race { line, kind: race, .. } = &mut kind {
-            *line = if *race == crate::fault::RaceKind::WriteAfterRead { 0 } else { line_of(*line) };
+            *line = if *race == crate::fault::RaceKind::WriteAfterRead {
+                0
+            } else {
+                line_of(*line)
+            };
         }
         let thread = warp as u32 * WARP as u32 + raised.lane;
         let line = line_of(pc);
@@ -213,9 +236,7 @@ fn coordinates(index: u32, size: [u32; 3]) -> [u32; 3] {
 fn special_value(setting: &Setting<'_>, special: Special, warp: u32, lane: usize, index: [u32; 3]) -> u32 {
     let bit = 1u32 << lane;
     match special {
-        Special::ThreadId(axis) => {
-            coordinates(warp * WARP as u32 + lane as u32, setting.block)[usize::from(axis)]
-        }
+        Special::ThreadId(axis) => coordinates(warp * WARP as u32 + lane as u32, setting.block)[usize::from(axis)],
         Special::BlockSize(axis) => setting.block[usize::from(axis)],
         Special::BlockId(axis) => index[usize::from(axis)],
         Special::GridSize(axis) => setting.grid[usize::from(axis)],

@@ -35,7 +35,13 @@ impl Warp {
         for lane in lanes_of(mask) {
             self.converged(mask, masks[lane])?;
             if masks[lane] >> lane & 1 == 0 {
-                return raise(lane, FaultKind::NotConverged { required: 1 << lane, active: masks[lane] });
+                return raise(
+                    lane,
+                    FaultKind::NotConverged {
+                        required: 1 << lane,
+                        active: masks[lane],
+                    },
+                );
             }
         }
         Ok(masks[mask.trailing_zeros() as usize])
@@ -44,11 +50,25 @@ impl Warp {
     /// Executes an instruction among lanes.
     pub fn cooperate(&mut self, op: &WarpOp, mask: u32, block: &mut Block<'_>) -> Run<()> {
         match op {
-            WarpOp::Shuffle { mode, to, valid, a, b, c, members } => {
+            WarpOp::Shuffle {
+                mode,
+                to,
+                valid,
+                a,
+                b,
+                c,
+                members,
+            } => {
                 self.members(*members, mask)?;
                 self.shuffle(*mode, mask, [*to, *a, *b, *c], *valid)?;
             }
-            WarpOp::Vote { mode, to, a, flip, members } => {
+            WarpOp::Vote {
+                mode,
+                to,
+                a,
+                flip,
+                members,
+            } => {
                 let members = self.members(*members, mask)? & mask;
                 let votes = (self.predicates[usize::from(*a)] ^ flip) & members;
                 let holds = match mode {
@@ -94,7 +114,7 @@ impl Warp {
                 let members = self.members(*members, mask)?;
                 // A barrier of some lanes orders only those; what it leaves out is reported rather than missed.
                 if members & self.initial & !self.exited == self.initial & !self.exited {
-                    block.shared.warp_barrier(self.index);
+                    block.shared.history.warp_barrier(self.index);
                 }
             }
         }

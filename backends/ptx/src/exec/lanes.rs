@@ -3,8 +3,9 @@
 use super::warp::Warp;
 use crate::fused::{fma_f32, fma_f64};
 use crate::lanes::convert::{Float, float_to_int, int_to_float};
-use crate::lanes::int32::{insert_bits, lop3};
-use crate::lanes::{Lanes, WARP, map1, map3};
+use crate::lanes::int32::{self, lop3};
+use crate::lanes::int64;
+use crate::lanes::{Lanes, map1, map3};
 use crate::op::{Lane, Reg};
 
 impl Warp {
@@ -52,19 +53,29 @@ impl Warp {
                 self.set64(*d, mask, &value);
             }
             Lane::InsertBits([d, a, b, pos, len]) => {
-                let (pos, len) = (*self.get32(*pos), *self.get32(*len));
                 let (a, b) = (self.get32(*a), self.get32(*b));
-                let mut value = [0; WARP];
-                for (i, v) in value.iter_mut().enumerate() {
-                    *v = insert_bits(a[i], b[i], pos[i], len[i]);
-                }
+                let (pos, len) = (self.get32(*pos), self.get32(*len));
+                let value = std::array::from_fn(|i| int32::insert_bits(a[i], b[i], pos[i], len[i]));
                 self.set32(*d, mask, &value);
+            }
+            Lane::InsertBitsLong([d, a, b, pos, len]) => {
+                let (a, b) = (self.get64(*a), self.get64(*b));
+                let (pos, len) = (self.get32(*pos), self.get32(*len));
+                let value = std::array::from_fn(|i| int64::insert_bits(a[i], b[i], pos[i], len[i]));
+                self.set64(*d, mask, &value);
             }
             Lane::Lop3([d, a, b, c], table) => {
-                let value = map3(self.get32(*a), self.get32(*b), self.get32(*c), |a, b, c| lop3(a, b, c, *table));
+                let value = map3(self.get32(*a), self.get32(*b), self.get32(*c), |a, b, c| {
+                    lop3(a, b, c, *table)
+                });
                 self.set32(*d, mask, &value);
             }
-            Lane::FloatToInt { from, round, to, regs: [d, a] } => {
+            Lane::FloatToInt {
+                from,
+                round,
+                to,
+                regs: [d, a],
+            } => {
                 let value = float_to_int(&self.bits(*a, *from == Float::Double), *from, *round, *to);
                 self.set_bits(*d, to.bits == 64, mask, &value);
             }
@@ -76,7 +87,11 @@ impl Warp {
     }
 
     fn bits(&self, reg: Reg, wide: bool) -> Lanes<u64> {
-        if wide { *self.get64(reg) } else { map1(self.get32(reg), u64::from) }
+        if wide {
+            *self.get64(reg)
+        } else {
+            map1(self.get32(reg), u64::from)
+        }
     }
 
     fn set_bits(&mut self, reg: Reg, wide: bool, mask: u32, value: &Lanes<u64>) {

@@ -18,33 +18,52 @@ use super::block::Block;
 use super::memory::resolve;
 use super::warp::{FULL, Warp};
 use crate::fault::{FaultKind, Run, raise};
-use crate::lanes::WARP;
+use crate::fused::{Left, Right, Sums, product};
 use crate::lanes::half::{from_bf16, from_f16};
+use crate::lanes::{Lanes, WARP};
 use crate::op::{Address, Matrix, Reg, Shape};
-use crate::shared::{Place, Touch};
+use crate::race::Place;
 use crate::syntax::Space;
 
-/// An 8x8 matrix of 16-bit elements, by row.
-type Tile = [[u16; 8]; 8];
+/// An 8x8 matrix of 16-bit elements, two in each word, by row: word `j` of row `i` is lane `4i + j`'s fragment.
+type Tile = [[u32; 4]; 8];
 
 impl Warp {
     /// Executes an instruction on fragments; all lanes must be here.
     pub fn matrix(&mut self, op: &Matrix, mask: u32, block: &mut Block<'_>) -> Run<()> {
         if mask != FULL {
             let lane = (!mask).trailing_zeros() as usize;
-            return raise(lane, FaultKind::NotConverged { required: FULL, active: mask });
+            return raise(
+                lane,
+                FaultKind::NotConverged {
+                    required: FULL,
+                    active: mask,
+                },
+            );
         }
         match op {
-            Matrix::Load { count, transposed, regs, address, space } => {
+            Matrix::Load {
+                count,
+                transposed,
+                regs,
+                address,
+                space,
+            } => {
                 let rows = self.row_addresses(address, *space)?;
                 for (m, &reg) in regs[..usize::from(*count)].iter().enumerate() {
                     let tile = self.load_tile(&rows[8 * m..8 * m + 8], 8 * m, block)?;
                     self.set_tile(reg, &tile, *transposed);
                 }
             }
-            Matrix::Store { count, transposed, regs, address, space } => {
+            Matrix::Store {
+                count,
+                transposed,
+                regs,
+                address,
+                space,
+            } => {
                 let rows = self.row_addresses(address, *space)?;
-                block.shared.at = self.pc;
+                block.shared.history.at = self.pc;
                 for (m, &reg) in regs[..usize::from(*count)].iter().enumerate() {
                     let tile = self.tile(reg, *transposed);
                     self.store_tile(&rows[8 * m..8 * m + 8], 8 * m, &tile, block)?;
@@ -71,29 +90,27 @@ impl Warp {
         Ok(rows)
     }
 
-    /// Reads 8 rows of 16 bytes; row `i` is read by lanes `4i` to `4i + 3`, its address given by lane `first + i`.
+    /// Reads 8 rows of 16 bytes, whose addresses lanes `first` to `first + 7` give. A row counts as read by several lanes.
     fn load_tile(&self, rows: &[u64], first: usize, block: &mut Block<'_>) -> Run<Tile> {
-        let mut tile = [[0; 8]; 8];
+        let mut tile = [[0; 4]; 8];
         for (i, (&address, row)) in rows.iter().zip(&mut tile).enumerate() {
-            let shared = &mut block.shared;
-            shared.check(address, 16, false).or_else(|kind| raise(first + i, kind))?;
-            for (t, pair) in row.chunks_exact_mut(2).enumerate() {
-                let (place, address) = (self.place(4 * i + t), address + 4 * t as u64);
-                shared.note_read(address, 4, place, Touch::Plain).or_else(|kind| raise(4 * i + t, kind))?;
-                let word = shared.load(address, 4) as u32;
-                (pair[0], pair[1]) = (word as u16, (word >> 16) as u16);
-            }
+            let words = block.shared.read_words(address, 4, Place::together(self.index));
+            row.copy_from_slice(words.or_else(|kind| raise(first + i, kind))?);
         }
         Ok(tile)
     }
 
+    /// Writes them; lane `4i + j` writes word `j` of row `i`.
     fn store_tile(&self, rows: &[u64], first: usize, tile: &Tile, block: &mut Block<'_>) -> Run<()> {
         for (i, (&address, row)) in rows.iter().zip(tile).enumerate() {
-            block.shared.check(address, 16, true).or_else(|kind| raise(first + i, kind))?;
-            for (t, pair) in row.chunks_exact(2).enumerate() {
-                let place: Place = self.place(4 * i + t);
-                let value = u64::from(pair[0]) | u64::from(pair[1]) << 16;
-                super::memory::store_shared(block, 4 * i + t, place, address + 4 * t as u64, 4, value)?;
+            block
+                .shared
+                .check(address, 16, true)
+                .or_else(|kind| raise(first + i, kind))?;
+            for (j, &word) in row.iter().enumerate() {
+                let (lane, address) = (4 * i + j, address + 4 * j as u64);
+                let stored = block.shared.write_words(address, &[word], self.place(lane));
+                stored.or_else(|kind| raise(lane, kind))?;
             }
         }
         Ok(())
@@ -101,98 +118,135 @@ impl Warp {
 
     fn set_tile(&mut self, reg: Reg, tile: &Tile, transposed: bool) {
         let to = &mut self.r32[usize::from(reg)];
-        for (lane, value) in to.iter_mut().enumerate() {
-            let (g, t) = (lane / 4, 2 * (lane % 4));
-            let (lo, hi) = if transposed { (tile[t][g], tile[t + 1][g]) } else { (tile[g][t], tile[g][t + 1]) };
-            *value = u32::from(lo) | u32::from(hi) << 16;
-        }
+        *to = flat(&if transposed { transpose(tile) } else { *tile });
     }
 
     fn tile(&self, reg: Reg, transposed: bool) -> Tile {
-        let mut tile = [[0; 8]; 8];
-        for (lane, &value) in self.get32(reg).iter().enumerate() {
-            let (g, t) = (lane / 4, 2 * (lane % 4));
-            let (lo, hi) = (value as u16, (value >> 16) as u16);
-            if transposed {
-                (tile[t][g], tile[t + 1][g]) = (lo, hi);
-            } else {
-                (tile[g][t], tile[g][t + 1]) = (lo, hi);
-            }
-        }
-        tile
+        let mut tile = [[0; 4]; 8];
+        tile.iter_mut()
+            .zip(self.get32(reg).chunks_exact(4))
+            .for_each(|(row, words)| row.copy_from_slice(words));
+        if transposed { transpose(&tile) } else { tile }
     }
 
     fn multiply(&mut self, shape: Shape, d: &[Reg; 4], a: &[Reg; 4], b: &[Reg; 2], c: &[Reg; 4]) {
-        let bf16 = |x: u32, h: usize| from_bf16(x >> (16 * h) & 0xffff);
-        let f16 = |x: u32, h: usize| from_f16(x >> (16 * h) & 0xffff);
-        let (left, right, depth) = match shape {
-            Shape::Bf16K16 => self.gather16(&a[..4], &b[..2], bf16),
-            Shape::F16K16 => self.gather16(&a[..4], &b[..2], f16),
-            Shape::Bf16K8 => self.gather16(&a[..2], &b[..1], bf16),
-            Shape::F16K8 => self.gather16(&a[..2], &b[..1], f16),
-            Shape::Tf32K8 => self.gather_tf32(&a[..4], &b[..2]),
-            Shape::Tf32K4 => self.gather_tf32(&a[..2], &b[..1]),
-        };
-        let mut sums = [[0.0; 8]; 16];
-        for (r, &reg) in c.iter().enumerate() {
-            for (lane, &value) in self.get32(reg).iter().enumerate() {
-                sums[lane / 4 + 8 * (r / 2)][2 * (lane % 4) + r % 2] = f32::from_bits(value);
-            }
+        let a = a.map(|reg| *self.get32(reg));
+        let b = b.map(|reg| *self.get32(reg));
+        let mut sums = gather_sums(c.map(|reg| self.get32(reg)));
+        match shape {
+            Shape::Bf16K16 => product::<16>(&left16(&a, bf16), &right16(&b, bf16), &mut sums),
+            Shape::F16K16 => product::<16>(&left16(&a, f16), &right16(&b, f16), &mut sums),
+            Shape::Bf16K8 => product::<8>(&left16(&a, bf16), &right16(&b, bf16), &mut sums),
+            Shape::F16K8 => product::<8>(&left16(&a, f16), &right16(&b, f16), &mut sums),
+            Shape::Tf32K8 => product::<8>(&left_tf32(&a), &right_tf32(&b), &mut sums),
+            Shape::Tf32K4 => product::<4>(&left_tf32(&a), &right_tf32(&b), &mut sums),
         }
-        product(&left, &right, depth, &mut sums);
         for (r, &reg) in d.iter().enumerate() {
-            for (lane, value) in self.r32[usize::from(reg)].iter_mut().enumerate() {
-                *value = sums[lane / 4 + 8 * (r / 2)][2 * (lane % 4) + r % 2].to_bits();
+            let to = &mut self.r32[usize::from(reg)];
+            for g in 0..8 {
+                for t in 0..4 {
+                    to[4 * g + t] = sums[g + 8 * (r / 2)][2 * t + r % 2].to_bits();
+                }
             }
         }
-    }
-
-    /// A by row and B by row of 16-bit fragments, and their inner size.
-    #[inline(always)]
-    fn gather16(&self, a: &[Reg], b: &[Reg], value: impl Fn(u32, usize) -> f32) -> (Left, Right, usize) {
-        let (mut left, mut right) = ([[0.0; 16]; 16], [[0.0; 8]; 16]);
-        for (r, &reg) in a.iter().enumerate() {
-            for (lane, &x) in self.get32(reg).iter().enumerate() {
-                let (row, column) = (lane / 4 + 8 * (r % 2), 2 * (lane % 4) + 8 * (r / 2));
-                (left[row][column], left[row][column + 1]) = (value(x, 0), value(x, 1));
-            }
-        }
-        for (r, &reg) in b.iter().enumerate() {
-            for (lane, &x) in self.get32(reg).iter().enumerate() {
-                let (row, column) = (2 * (lane % 4) + 8 * r, lane / 4);
-                (right[row][column], right[row + 1][column]) = (value(x, 0), value(x, 1));
-            }
-        }
-        (left, right, 8 * b.len())
-    }
-
-    /// The same of tf32 fragments; the hardware ignores the low 13 bits.
-    fn gather_tf32(&self, a: &[Reg], b: &[Reg]) -> (Left, Right, usize) {
-        let value = |x: u32| f32::from_bits(x & !0x1fff);
-        let (mut left, mut right) = ([[0.0; 16]; 16], [[0.0; 8]; 16]);
-        for (r, &reg) in a.iter().enumerate() {
-            for (lane, &x) in self.get32(reg).iter().enumerate() {
-                left[lane / 4 + 8 * (r % 2)][lane % 4 + 4 * (r / 2)] = value(x);
-            }
-        }
-        for (r, &reg) in b.iter().enumerate() {
-            for (lane, &x) in self.get32(reg).iter().enumerate() {
-                right[lane % 4 + 4 * r][lane / 4] = value(x);
-            }
-        }
-        (left, right, 4 * b.len())
     }
 }
 
-type Left = [[f32; 16]; 16];
-type Right = [[f32; 8]; 16];
+fn flat(tile: &Tile) -> Lanes<u32> {
+    let mut out = [0; WARP];
+    out.chunks_exact_mut(4)
+        .zip(tile)
+        .for_each(|(words, row)| words.copy_from_slice(row));
+    out
+}
 
-fn product(left: &Left, right: &Right, depth: usize, sums: &mut [[f32; 8]; 16]) {
-    for (sums, left) in sums.iter_mut().zip(left) {
-        for (a, row) in left.iter().zip(right).take(depth) {
-            for (sum, b) in sums.iter_mut().zip(row) {
-                *sum += a * b;
+fn transpose(tile: &Tile) -> Tile {
+    let element = |row: usize, column: usize| tile[row][column / 2] >> (16 * (column % 2)) & 0xffff;
+    let mut out = [[0; 4]; 8];
+    for (i, row) in out.iter_mut().enumerate() {
+        for (j, word) in row.iter_mut().enumerate() {
+            *word = element(2 * j, i) | element(2 * j + 1, i) << 16;
+        }
+    }
+    out
+}
+
+fn bf16(word: u32) -> [f32; 2] {
+    [from_bf16(word & 0xffff), from_bf16(word >> 16)]
+}
+
+fn f16(word: u32) -> [f32; 2] {
+    [from_f16(word & 0xffff), from_f16(word >> 16)]
+}
+
+/// The hardware ignores the low 13 bits.
+fn tf32(word: u32) -> f32 {
+    f32::from_bits(word & !0x1fff)
+}
+
+/// A of 16-bit fragments. Shapes of a smaller inner size use the first columns; what fills the others is not read.
+#[inline(always)]
+fn left16(a: &[Lanes<u32>; 4], values: impl Fn(u32) -> [f32; 2]) -> Left {
+    let mut left = [[0.0; 16]; 16];
+    for (r, words) in a.iter().enumerate() {
+        for g in 0..8 {
+            for t in 0..4 {
+                let at = 2 * t + 8 * (r / 2);
+                left[g + 8 * (r % 2)][at..at + 2].copy_from_slice(&values(words[4 * g + t]));
             }
         }
     }
+    left
+}
+
+/// B of 16-bit fragments.
+#[inline(always)]
+fn right16(b: &[Lanes<u32>; 2], values: impl Fn(u32) -> [f32; 2]) -> Right {
+    let mut right = [[0.0; 8]; 16];
+    for (r, words) in b.iter().enumerate() {
+        for g in 0..8 {
+            for t in 0..4 {
+                let [lo, hi] = values(words[4 * g + t]);
+                right[2 * t + 8 * r][g] = lo;
+                right[2 * t + 8 * r + 1][g] = hi;
+            }
+        }
+    }
+    right
+}
+
+fn left_tf32(a: &[Lanes<u32>; 4]) -> Left {
+    let mut left = [[0.0; 16]; 16];
+    for (r, words) in a.iter().enumerate() {
+        for g in 0..8 {
+            for t in 0..4 {
+                left[g + 8 * (r % 2)][t + 4 * (r / 2)] = tf32(words[4 * g + t]);
+            }
+        }
+    }
+    left
+}
+
+fn right_tf32(b: &[Lanes<u32>; 2]) -> Right {
+    let mut right = [[0.0; 8]; 16];
+    for (r, words) in b.iter().enumerate() {
+        for g in 0..8 {
+            for t in 0..4 {
+                right[t + 4 * r][g] = tf32(words[4 * g + t]);
+            }
+        }
+    }
+    right
+}
+
+fn gather_sums(c: [&Lanes<u32>; 4]) -> Sums {
+    let mut sums = [[0.0; 8]; 16];
+    for (r, words) in c.iter().enumerate() {
+        for g in 0..8 {
+            for t in 0..4 {
+                sums[g + 8 * (r / 2)][2 * t + r % 2] = f32::from_bits(words[4 * g + t]);
+            }
+        }
+    }
+    sums
 }

@@ -5,7 +5,7 @@ use super::warp::{FULL, Warp};
 use crate::fault::{FaultKind, Run, raise};
 use crate::lanes::{Lanes, WARP, map1};
 use crate::op::{Access, Address, Width};
-use crate::shared::{Place, Touch};
+use crate::race::{Place, Touch};
 use crate::syntax::Space;
 use crate::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
 use std::sync::atomic::Ordering::Relaxed;
@@ -46,6 +46,28 @@ fn follow(addresses: &Lanes<u64>, stride: u64) -> bool {
     differences == 0
 }
 
+/// A mask of `lanes` lanes.
+fn span_mask(lanes: usize) -> u32 {
+    if lanes >= WARP { FULL } else { (1 << lanes) - 1 }
+}
+
+/// The first lane of a mask and how many from it on are at the same address (stride 0, also of a single lane) or at
+/// addresses that follow each other at `stride` bytes.
+#[inline(always)]
+fn run(addresses: &Lanes<u64>, mask: u32, stride: u64) -> (usize, usize, u64) {
+    let first = mask.trailing_zeros() as usize;
+    let end = first + (!(mask >> first)).trailing_zeros() as usize;
+    let difference = match addresses[first..end] {
+        [a, b, ..] if b == a || b == a.wrapping_add(stride) => b.wrapping_sub(a),
+        _ => return (first, 1, 0),
+    };
+    let pairs = addresses[first..end].windows(2);
+    let lanes = 1 + pairs
+        .take_while(|pair| pair[1] == pair[0].wrapping_add(difference))
+        .count();
+    (first, lanes, difference)
+}
+
 impl Warp {
     /// The lanes' addresses.
     #[inline(always)]
@@ -55,7 +77,9 @@ impl Warp {
             map1(self.get64(address.base), |base| base.wrapping_add(offset))
         } else {
             // Addresses of 32 bits wrap at 32 bits.
-            map1(self.get32(address.base), |base| u64::from(base.wrapping_add(offset as u32)))
+            map1(self.get32(address.base), |base| {
+                u64::from(base.wrapping_add(offset as u32))
+            })
         }
     }
 
@@ -93,15 +117,77 @@ impl Warp {
         }
     }
 
+    /// A load of words from shared memory, by runs of lanes.
     fn load_shared(&mut self, access: &Access, mask: u32, addresses: &Lanes<u64>, block: &mut Block<'_>) -> Run<()> {
-        let bytes = 4 * u64::from(access.count);
-        for lane in lanes_of(mask) {
-            let address = addresses[lane];
-            at_lane(lane, block.shared.check(address, bytes, false))?;
-            at_lane(lane, block.shared.note_read(address, bytes, self.place(lane), Touch::Plain))?;
-            for e in 0..usize::from(access.count) {
-                let value = block.shared.load(address + 4 * e as u64, 4) as u32;
-                self.r32[usize::from(access.regs[e])][lane] = value;
+        let count = usize::from(access.count);
+        let regs = &access.regs[..count];
+        let mut left = mask;
+        while left != 0 {
+            let (lane, lanes, stride) = run(addresses, left, 4 * count as u64);
+            left &= !(span_mask(lanes) << lane);
+            let (address, to) = (addresses[lane], lane..lane + lanes);
+            if stride == 0 {
+                let who = if lanes > 1 {
+                    Place::together(self.index)
+                } else {
+                    self.place(lane)
+                };
+                let words = at_lane(lane, block.shared.read_words(address, count, who))?;
+                regs.iter()
+                    .zip(words)
+                    .for_each(|(reg, word)| self.r32[usize::from(*reg)][to.clone()].fill(*word));
+                continue;
+            }
+            if let Some(words) = block.shared.read_streak(address, count, self.place(lane), lanes) {
+                for (e, reg) in regs.iter().enumerate() {
+                    let to = &mut self.r32[usize::from(*reg)][to.clone()];
+                    to.iter_mut()
+                        .zip(words.chunks_exact(count))
+                        .for_each(|(to, row)| *to = row[e]);
+                }
+                continue;
+            }
+            for lane in to {
+                let words = at_lane(lane, block.shared.read_words(addresses[lane], count, self.place(lane)))?;
+                regs.iter()
+                    .zip(words)
+                    .for_each(|(reg, word)| self.r32[usize::from(*reg)][lane] = *word);
+            }
+        }
+        Ok(())
+    }
+
+    /// A store of words to shared memory, by runs of lanes.
+    fn store_shared(&mut self, access: &Access, mask: u32, addresses: &Lanes<u64>, block: &mut Block<'_>) -> Run<()> {
+        let count = usize::from(access.count);
+        let regs = &access.regs[..count];
+        let mut left = mask;
+        while left != 0 {
+            let (lane, lanes, stride) = run(addresses, left, 4 * count as u64);
+            left &= !(span_mask(lanes) << lane);
+            let from = lane..lane + lanes;
+            if stride != 0
+                && let Some(words) = block
+                    .shared
+                    .write_streak(addresses[lane], count, self.place(lane), lanes)
+            {
+                for (e, reg) in regs.iter().enumerate() {
+                    let from = &self.r32[usize::from(*reg)][from.clone()];
+                    words
+                        .chunks_exact_mut(count)
+                        .zip(from)
+                        .for_each(|(row, from)| row[e] = *from);
+                }
+                continue;
+            }
+            for lane in from {
+                let values = access.regs.map(|reg| self.r32[usize::from(reg)][lane]);
+                at_lane(
+                    lane,
+                    block
+                        .shared
+                        .write_words(addresses[lane], &values[..count], self.place(lane)),
+                )?;
             }
         }
         Ok(())
@@ -115,7 +201,9 @@ impl Warp {
             return false;
         }
         let hint = &mut block.hints[self.pc as usize];
-        let Ok(span) = block.view.span(hint, first, bytes * WARP as u64, false) else { return false };
+        let Ok(span) = block.view.span(hint, first, bytes * WARP as u64, false) else {
+            return false;
+        };
         match (access.bytes, count) {
             (4, 1) => {
                 let to = &mut self.r32[usize::from(access.regs[0])];
@@ -166,8 +254,7 @@ impl Warp {
             Space::Shared => {
                 at_lane(lane, block.shared.check(address, bytes, false))?;
                 let place = self.place(lane);
-                at_lane(lane, block.shared.note_read(element, u64::from(access.bytes), place, Touch::Plain))?;
-                Ok(block.shared.load(element, access.bytes))
+                at_lane(lane, block.shared.read(element, access.bytes, place, Touch::Plain))
             }
             Space::Local => {
                 let at = self.local_word(lane, address, bytes, false)? + (element - address) as usize / 4;
@@ -178,7 +265,15 @@ impl Warp {
                 let from = usize::try_from(element).ok();
                 let found = from.and_then(|from| block.params.get(from..from.checked_add(access.bytes as usize)?));
                 let Some(found) = found else {
-                    return raise(lane, FaultKind::OutOfBounds { space, address, bytes, write: false });
+                    return raise(
+                        lane,
+                        FaultKind::OutOfBounds {
+                            space,
+                            address,
+                            bytes,
+                            write: false,
+                        },
+                    );
                 };
                 Ok(found.iter().rev().fold(0, |bits, &b| bits << 8 | u64::from(b)))
             }
@@ -199,7 +294,10 @@ impl Warp {
         if access.space == Space::Global && mask == FULL && self.store_streak(access, &addresses, block) {
             return Ok(());
         }
-        block.shared.at = self.pc;
+        block.shared.history.at = self.pc;
+        if access.space == Space::Shared && access.bytes == 4 && access.width == Width::B32 {
+            return self.store_shared(access, mask, &addresses, block);
+        }
         for lane in lanes_of(mask) {
             self.store_lane(access, lane, addresses[lane], block)?;
         }
@@ -214,7 +312,9 @@ impl Warp {
             return false;
         }
         let hint = &mut block.hints[self.pc as usize];
-        let Ok(span) = block.view.span(hint, first, bytes * WARP as u64, true) else { return false };
+        let Ok(span) = block.view.span(hint, first, bytes * WARP as u64, true) else {
+            return false;
+        };
         match (access.bytes, count) {
             (4, _) => {
                 let words = span.words(first, WARP * count);
@@ -255,7 +355,10 @@ impl Warp {
                 Space::Shared => {
                     at_lane(lane, block.shared.check(address, bytes, true))?;
                     let place = self.place(lane);
-                    store_shared(block, lane, place, element, access.bytes, value)?;
+                    at_lane(
+                        lane,
+                        block.shared.write(element, access.bytes, value, place, Touch::Plain),
+                    )?;
                 }
                 Space::Local => {
                     let at = self.local_word(lane, address, bytes, true)? + (element - address) as usize / 4;
@@ -272,30 +375,26 @@ impl Warp {
         aligned(lane, Space::Local, address, bytes)?;
         let words = self.local.len() / WARP;
         if address.checked_add(bytes).is_none_or(|end| end > 4 * words as u64) {
-            return raise(lane, FaultKind::OutOfBounds { space: Space::Local, address, bytes, write });
+            return raise(
+                lane,
+                FaultKind::OutOfBounds {
+                    space: Space::Local,
+                    address,
+                    bytes,
+                    write,
+                },
+            );
         }
         Ok(lane * words + (address / 4) as usize)
     }
 }
 
-/// Writes a checked element of shared memory.
-pub fn store_shared(
-    block: &mut Block<'_>,
-    lane: usize,
-    place: Place,
-    address: u64,
-    bytes: u32,
-    value: u64,
-) -> Run<()> {
-    let ones = if bytes == 8 { u64::MAX } else { (1 << (8 * bytes)) - 1 };
-    let changes = block.shared.load(address, bytes) != value & ones;
-    at_lane(lane, block.shared.note_write(address, u64::from(bytes), place, Touch::Plain, changes))?;
-    block.shared.store(address, bytes, value);
-    Ok(())
-}
-
 fn aligned(lane: usize, space: Space, address: u64, bytes: u64) -> Run<()> {
-    if address & (bytes - 1) == 0 { Ok(()) } else { raise(lane, FaultKind::Misaligned { space, address, bytes }) }
+    if address & (bytes - 1) == 0 {
+        Ok(())
+    } else {
+        raise(lane, FaultKind::Misaligned { space, address, bytes })
+    }
 }
 
 /// A loaded element as its register holds it.
@@ -307,7 +406,11 @@ fn extend(access: &Access, value: u64) -> u64 {
         (true, 4) => value as i32 as u64,
         _ => value,
     };
-    if access.width == Width::B16 { value & 0xffff } else { value }
+    if access.width == Width::B16 {
+        value & 0xffff
+    } else {
+        value
+    }
 }
 
 fn part(words: &[u32], address: u64, bytes: u32) -> u64 {

@@ -9,11 +9,27 @@ impl Warp {
     #[inline(always)]
     pub fn predicate(&mut self, op: &Predicate, mask: u32) {
         match op {
-            Predicate::Set32 { ty, by, to, other, a, b, combined } => {
+            Predicate::Set32 {
+                ty,
+                by,
+                to,
+                other,
+                a,
+                b,
+                combined,
+            } => {
                 let value = ty.compare(*by, self.get32(*a), self.get32(*b));
                 self.set_compared(*to, *other, combined, mask, value);
             }
-            Predicate::Set64 { ty, by, to, other, a, b, combined } => {
+            Predicate::Set64 {
+                ty,
+                by,
+                to,
+                other,
+                a,
+                b,
+                combined,
+            } => {
                 let value = ty.compare(*by, self.get64(*a), self.get64(*b));
                 self.set_compared(*to, *other, combined, mask, value);
             }

@@ -6,7 +6,7 @@ use crate::cfg::NOWHERE;
 use crate::fault::{FaultKind, Run, raise};
 use crate::lanes::{Lanes, WARP};
 use crate::op::{ALWAYS, Control, Op, Reg};
-use crate::shared::Place;
+use crate::race::Place;
 
 /// All lanes.
 pub const FULL: u32 = u32::MAX;
@@ -24,7 +24,10 @@ struct Path {
 pub enum Event {
     Done,
     /// Waits at barrier `id` for `count` threads, all if `None`.
-    Barrier { id: u32, count: Option<u32> },
+    Barrier {
+        id: u32,
+        count: Option<u32>,
+    },
 }
 
 /// The state of a warp.
@@ -80,7 +83,10 @@ impl Warp {
 
     /// A lane's place in its block.
     pub fn place(&self, lane: usize) -> Place {
-        Place { warp: self.index, lane: lane as u32 }
+        Place {
+            warp: self.index,
+            lane: lane as u32,
+        }
     }
 
     #[inline(always)]
@@ -265,11 +271,18 @@ impl Warp {
         }
         // A loop's lanes leave one by one to the place where those that left before already wait.
         if meet != self.meet && meet != NOWHERE {
-            self.paths.push(Path { pc: meet, meet: self.meet, lanes: self.active });
+            self.paths.push(Path {
+                pc: meet,
+                meet: self.meet,
+                lanes: self.active,
+            });
         }
         let meet = if meet == NOWHERE { self.meet } else { meet };
         self.paths.extend(
-            sides.iter().filter(|(pc, _)| *pc != meet).map(|&(pc, lanes)| Path { pc, meet, lanes }),
+            sides
+                .iter()
+                .filter(|(pc, _)| *pc != meet)
+                .map(|&(pc, lanes)| Path { pc, meet, lanes }),
         );
         self.resume();
     }

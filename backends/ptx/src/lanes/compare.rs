@@ -2,6 +2,7 @@
 
 use super::half::{from_bf16, from_f16};
 use super::{Lanes, map1, mask2};
+use std::cmp::Ordering;
 
 /// A comparison operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl Compare {
         let nan = |a: T, b: T| a.partial_cmp(&b).is_none();
         match self {
             Self::Eq => mask2(a, b, |a, b| a == b),
-            Self::Ne => mask2(a, b, |a, b| a < b || a > b),
+            Self::Ne => mask2(a, b, |a, b| a.partial_cmp(&b).is_some_and(Ordering::is_ne)),
             Self::Lt => mask2(a, b, |a, b| a < b),
             Self::Le => mask2(a, b, |a, b| a <= b),
             Self::Gt => mask2(a, b, |a, b| a > b),

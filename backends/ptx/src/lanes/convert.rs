@@ -13,7 +13,11 @@ fn d(x: u64) -> f64 {
 
 /// Nearest tf32 (10 bits of mantissa), ties away from zero; the low 13 bits are zero.
 fn to_tf32(x: u32) -> u32 {
-    if f(x).is_finite() { x.wrapping_add(0x1000) & !0x1fff } else { x & !0x1fff }
+    if f(x).is_finite() {
+        x.wrapping_add(0x1000) & !0x1fff
+    } else {
+        x & !0x1fff
+    }
 }
 
 fn saturate(x: f32) -> f32 {
@@ -34,7 +38,7 @@ table! {
         "cvt.rn.bf16.f32" => Bf16FromSingle |a| to_bf16(f(a));
         "cvt.rz.bf16.f32" => Bf16FromSingleTowardsZero |a| if f(a).is_nan() { 0x7fff } else { a >> 16 };
         "cvt.rn.f16.f32" => F16FromSingle |a| to_f16(f(a));
-        "cvt.rna.tf32.f32" => Tf32FromSingle |a| to_tf32(a);
+        "cvt.rna.tf32.f32" => Tf32FromSingle to_tf32;
         "cvt.rzi.f32.f32" => Truncate |a| f(a).trunc().to_bits();
         "cvt.rni.f32.f32" => RoundEven |a| f(a).round_ties_even().to_bits();
         "cvt.rmi.f32.f32" => Floor |a| f(a).floor().to_bits();
@@ -186,7 +190,11 @@ pub fn float_to_int(a: &Lanes<u64>, from: Float, round: Rounding, to: Integer) -
         Rounding::Down => map1(&values, f64::floor),
         Rounding::Up => map1(&values, f64::ceil),
     };
-    let nan = if from == Float::Double || to.bits == 64 { 1 << (to.bits - 1) } else { 0 };
+    let nan = if from == Float::Double || to.bits == 64 {
+        1 << (to.bits - 1)
+    } else {
+        0
+    };
     map1(&whole, |x| {
         if x.is_nan() {
             return nan;

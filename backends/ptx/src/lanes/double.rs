@@ -32,8 +32,8 @@ table! {
         "sub.f64" | "sub.rn.f64" => Subtract |a, b| (f(a) - f(b)).to_bits();
         "mul.f64" | "mul.rn.f64" => Multiply |a, b| (f(a) * f(b)).to_bits();
         "div.rn.f64" => Divide |a, b| (f(a) / f(b)).to_bits();
-        "min.f64" => Min |a, b| min(a, b);
-        "max.f64" => Max |a, b| max(a, b);
+        "min.f64" => Min min;
+        "max.f64" => Max max;
         "copysign.f64" => CopySign |a: u64, b: u64| (a & (1 << 63)) | (b & !(1 << 63));
     }
 }

@@ -25,7 +25,11 @@ pub fn from_f16(x: u32) -> f32 {
 
 /// Single to the nearest f16, ties to even, NaN to the canonical one.
 pub fn to_f16(x: f32) -> u32 {
-    if x.is_nan() { 0x7fff } else { u32::from(f16::from_f32(x).to_bits()) }
+    if x.is_nan() {
+        0x7fff
+    } else {
+        u32::from(f16::from_f32(x).to_bits())
+    }
 }
 
 /// `a * b + c` in double, rounded to odd, then narrowed by `narrow`.
@@ -54,7 +58,11 @@ fn narrow_odd(x: f64) -> f32 {
         return nearest;
     }
     let up = f64::from(nearest).abs() < x.abs();
-    f32::from_bits(if up { nearest.to_bits() + 1 } else { nearest.to_bits().saturating_sub(1) })
+    f32::from_bits(if up {
+        nearest.to_bits() + 1
+    } else {
+        nearest.to_bits().saturating_sub(1)
+    })
 }
 
 fn fma_bf16(a: u32, b: u32, c: u32) -> u32 {
@@ -136,8 +144,8 @@ table! {
 table! {
     /// Three operands.
     Ternary, map3, (a: u32, b: u32, c: u32) -> u32 {
-        "fma.rn.bf16" => FusedBf16 |a, b, c| fma_bf16(a, b, c);
-        "fma.rn.f16" => FusedF16 |a, b, c| fma_f16(a, b, c);
+        "fma.rn.bf16" => FusedBf16 fma_bf16;
+        "fma.rn.f16" => FusedF16 fma_f16;
         "fma.rn.bf16x2" => FusedBf16x2 |a, b, c| both3(a, b, c, fma_bf16);
         "fma.rn.f16x2" => FusedF16x2 |a, b, c| both3(a, b, c, fma_f16);
     }

@@ -17,7 +17,11 @@ fn divide_u32(a: u32, b: u32) -> u32 {
 }
 
 fn divide_s32(a: u32, b: u32) -> u32 {
-    if b == 0 { u32::MAX } else { (a as i32).wrapping_div(b as i32) as u32 }
+    if b == 0 {
+        u32::MAX
+    } else {
+        (a as i32).wrapping_div(b as i32) as u32
+    }
 }
 
 fn remainder_u32(a: u32, b: u32) -> u32 {
@@ -25,7 +29,11 @@ fn remainder_u32(a: u32, b: u32) -> u32 {
 }
 
 fn remainder_s32(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { (a as i32).wrapping_rem(b as i32) as u32 }
+    if b == 0 {
+        a
+    } else {
+        (a as i32).wrapping_rem(b as i32) as u32
+    }
 }
 
 fn bfe_u32(a: u32, pos: u32, len: u32) -> u32 {
@@ -43,7 +51,11 @@ fn bfe_s32(a: u32, pos: u32, len: u32) -> u32 {
     let field = bfe_u32(a, pos, len);
     // Bits of the field beyond bit 31 of the source, and all above the field, are copies of the sign.
     let valid = len.min(32u32.saturating_sub(pos));
-    if sign == 1 && valid < 32 { field | (u32::MAX << valid) } else { field }
+    if sign == 1 && valid < 32 {
+        field | (u32::MAX << valid)
+    } else {
+        field
+    }
 }
 
 /// `prmt.b32` in its default mode.
@@ -84,7 +96,7 @@ table! {
         "popc.b32" => CountOnes |a: u32| a.count_ones();
         "clz.b32" => CountLeadingZeros |a: u32| a.leading_zeros();
         "brev.b32" => ReverseBits |a: u32| a.reverse_bits();
-        "bfind.u32" => HighBit |a| high_bit(a);
+        "bfind.u32" => HighBit high_bit;
         "bfind.s32" => HighBitSigned |a| high_bit(if (a as i32) < 0 { !a } else { a });
     }
 }
@@ -100,10 +112,10 @@ table! {
         "mul24.lo.u32" => Multiply24 |a: u32, b: u32| (a & 0xff_ffff).wrapping_mul(b & 0xff_ffff);
         "mul.wide.u16" => MultiplyWide16Unsigned |a, b| low16(a) * low16(b);
         "mul.wide.s16" => MultiplyWide16 |a, b| (signed16(a) * signed16(b)) as u32;
-        "div.u32" => DivideUnsigned |a, b| divide_u32(a, b);
-        "div.s32" => Divide |a, b| divide_s32(a, b);
-        "rem.u32" => RemainderUnsigned |a, b| remainder_u32(a, b);
-        "rem.s32" => Remainder |a, b| remainder_s32(a, b);
+        "div.u32" => DivideUnsigned divide_u32;
+        "div.s32" => Divide divide_s32;
+        "rem.u32" => RemainderUnsigned remainder_u32;
+        "rem.s32" => Remainder remainder_s32;
         "min.u32" => MinUnsigned |a: u32, b| a.min(b);
         "min.s32" => Min |a: u32, b: u32| (a as i32).min(b as i32) as u32;
         "max.u32" => MaxUnsigned |a: u32, b| a.max(b);
@@ -151,9 +163,9 @@ table! {
         "mad.wide.s16" => MultiplyAddWide16 |a, b, c| ((signed16(a) * signed16(b)) as u32).wrapping_add(c);
         "sad.u32" => SumAbsoluteUnsigned |a: u32, b: u32, c| a.abs_diff(b).wrapping_add(c);
         "sad.s32" => SumAbsolute |a: u32, b: u32, c| (a as i32).abs_diff(b as i32).wrapping_add(c);
-        "bfe.u32" => ExtractUnsigned |a, pos, len| bfe_u32(a, pos, len);
-        "bfe.s32" => Extract |a, pos, len| bfe_s32(a, pos, len);
-        "prmt.b32" => Permute |a, b, selector| prmt(a, b, selector);
+        "bfe.u32" => ExtractUnsigned bfe_u32;
+        "bfe.s32" => Extract bfe_s32;
+        "prmt.b32" => Permute prmt;
         "shf.l.wrap.b32" => FunnelLeft |lo, hi, n: u32| ((funnel(lo, hi) << (n & 31)) >> 32) as u32;
         "shf.r.wrap.b32" => FunnelRight |lo, hi, n: u32| (funnel(lo, hi) >> (n & 31)) as u32;
         "shf.l.clamp.b32" => FunnelLeftClamp |lo, hi, n: u32| ((funnel(lo, hi) << n.min(32)) >> 32) as u32;

@@ -28,9 +28,9 @@ table! {
 table! {
     /// One 64-bit operand, a 32-bit result.
     Count, map1, (a: u64) -> u32 {
-        "popc.b64" => CountOnes |a: u64| a.count_ones();
-        "clz.b64" => CountLeadingZeros |a: u64| a.leading_zeros();
-        "bfind.u64" => HighBit |a| high_bit(a);
+        "popc.b64" => Ones |a: u64| a.count_ones();
+        "clz.b64" => LeadingZeros |a: u64| a.leading_zeros();
+        "bfind.u64" => HighBit high_bit;
         "bfind.s64" => HighBitSigned |a| high_bit(if (a as i64) < 0 { !a } else { a });
         "low32" => Low |a: u64| a as u32;
         "high32" => High |a: u64| (a >> 32) as u32;
@@ -43,8 +43,8 @@ table! {
         "add.u64" | "add.s64" => Add |a: u64, b| a.wrapping_add(b);
         "sub.u64" | "sub.s64" => Subtract |a: u64, b| a.wrapping_sub(b);
         "mul.lo.u64" | "mul.lo.s64" => Multiply |a: u64, b| a.wrapping_mul(b);
-        "mul.hi.u64" => MultiplyHighUnsigned |a, b| multiply_high(a, b);
-        "mul.hi.s64" => MultiplyHigh |a, b| multiply_high_signed(a, b);
+        "mul.hi.u64" => MultiplyHighUnsigned multiply_high;
+        "mul.hi.s64" => MultiplyHigh multiply_high_signed;
         "div.u64" => DivideUnsigned |a: u64, b| a.checked_div(b).unwrap_or(u64::MAX);
         "div.s64" => Divide |a: u64, b: u64| if b == 0 { u64::MAX } else { (a as i64).wrapping_div(b as i64) as u64 };
         "rem.u64" => RemainderUnsigned |a: u64, b| a.checked_rem(b).unwrap_or(a);
@@ -62,9 +62,9 @@ table! {
 table! {
     /// Three operands.
     Ternary, map3, (a: u64, b: u64, c: u64) -> u64 {
-        "mad.lo.u64" | "mad.lo.s64" => MultiplyAdd |a: u64, b: u64, c| a.wrapping_mul(b).wrapping_add(c);
-        "mad.hi.u64" => MultiplyHighAddUnsigned |a, b, c| multiply_high(a, b).wrapping_add(c);
-        "mad.hi.s64" => MultiplyHighAdd |a, b, c| multiply_high_signed(a, b).wrapping_add(c);
+        "mad.lo.u64" | "mad.lo.s64" => LowAdd |a: u64, b: u64, c| a.wrapping_mul(b).wrapping_add(c);
+        "mad.hi.u64" => HighAddUnsigned |a, b, c| multiply_high(a, b).wrapping_add(c);
+        "mad.hi.s64" => HighAdd |a, b, c| multiply_high_signed(a, b).wrapping_add(c);
     }
 }
 
@@ -104,4 +104,15 @@ table! {
             if len > 63 { shifted } else { shifted & ((1 << len) - 1) }
         };
     }
+}
+
+/// `bfi.b64`: the low `len` bits of `a` put into `b` at `pos`.
+pub fn insert_bits(a: u64, b: u64, pos: u32, len: u32) -> u64 {
+    let (pos, len) = (pos & 0xff, len & 0xff);
+    if pos > 63 || len == 0 {
+        return b;
+    }
+    let ones = if len > 63 { u64::MAX } else { (1 << len) - 1 };
+    let field = ones << pos;
+    (b & !field) | ((a << pos) & field)
 }

@@ -59,7 +59,9 @@ pub fn map3<A: Copy, B: Copy, C: Copy, R: Copy + Default>(
 /// A mask with bit `i` set where `f` holds in lane `i`.
 #[inline(always)]
 pub fn mask1<A: Copy>(a: &Lanes<A>, f: impl Fn(A) -> bool) -> u32 {
-    a.iter().enumerate().fold(0, |mask, (i, &a)| mask | (u32::from(f(a)) << i))
+    a.iter()
+        .enumerate()
+        .fold(0, |mask, (i, &a)| mask | (u32::from(f(a)) << i))
 }
 
 /// A mask with bit `i` set where `f` holds in lane `i`.

@@ -84,8 +84,8 @@ table! {
         "div.rn.f32" | "div.approx.f32" | "div.full.f32" => Divide |a, b| (f(a) / f(b)).to_bits();
         "div.approx.ftz.f32" | "div.full.ftz.f32" | "div.rn.ftz.f32" => DivideFlushed
             |a, b| flush((flushed(a) / flushed(b)).to_bits());
-        "min.f32" => Min |a, b| min(a, b);
-        "max.f32" => Max |a, b| max(a, b);
+        "min.f32" => Min min;
+        "max.f32" => Max max;
         "min.NaN.f32" => MinNan |a, b| propagate(a, b, min(a, b));
         "max.NaN.f32" => MaxNan |a, b| propagate(a, b, max(a, b));
         // The sign of the first operand on the magnitude of the second.

@@ -58,7 +58,10 @@ pub fn upload<T: Word>(memory: &mut Memory, values: &[T]) -> u64 {
 pub fn download<T: Word>(memory: &Memory, address: u64, count: usize) -> Vec<T> {
     let mut bytes = vec![0; 4 * count];
     memory.read(address, &mut bytes).unwrap();
-    bytes.chunks_exact(4).map(|c| T::from_bits(u32::from_le_bytes(c.try_into().unwrap()))).collect()
+    bytes
+        .chunks_exact(4)
+        .map(|c| T::from_bits(u32::from_le_bytes(c.try_into().unwrap())))
+        .collect()
 }
 
 /// Allocates and fills with 16-bit values.
@@ -88,7 +91,11 @@ pub fn run_block(text: &str, threads: u32, shared: u32, words: usize) -> Result<
     let mut memory = Memory::new();
     let out = upload(&mut memory, &vec![0u32; words]);
     let params = Params::default().u64(out);
-    let launch = Launch { shared, step_limit: 1 << 16, ..Launch::new("k", 1, threads, &params.0) };
+    let launch = Launch {
+        shared,
+        step_limit: 1 << 16,
+        ..Launch::new("k", 1, threads, &params.0)
+    };
     module.launch(&launch, &memory, 1)?;
     Ok(download(&memory, out, words))
 }
@@ -108,5 +115,7 @@ pub fn fault_kind(text: &str, threads: u32, shared: u32, words: usize) -> FaultK
 
 /// Launches without dynamic shared memory.
 pub fn launch(module: &Module, kernel: &str, blocks: u32, threads: u32, params: &Params, memory: &Memory) -> Stats {
-    module.launch(&Launch::new(kernel, blocks, threads, &params.0), memory, 2).unwrap_or_else(|e| panic!("{e}"))
+    module
+        .launch(&Launch::new(kernel, blocks, threads, &params.0), memory, 2)
+        .unwrap_or_else(|e| panic!("{e}"))
 }

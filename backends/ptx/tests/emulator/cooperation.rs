@@ -9,9 +9,27 @@ fn shuffled(mode: &str, lane: u32, b: u32, width: u32) -> u32 {
     let base = lane / width * width;
     match mode {
         "idx" => base + b % width,
-        "up" => if lane - base >= b { lane - b } else { lane },
-        "down" => if lane + b < base + width { lane + b } else { lane },
-        _ => if (lane ^ b) < base + width { lane ^ b } else { lane },
+        "up" => {
+            if lane - base >= b {
+                lane - b
+            } else {
+                lane
+            }
+        }
+        "down" => {
+            if lane + b < base + width {
+                lane + b
+            } else {
+                lane
+            }
+        }
+        _ => {
+            if (lane ^ b) < base + width {
+                lane ^ b
+            } else {
+                lane
+            }
+        }
     }
 }
 
@@ -110,12 +128,27 @@ fn special_registers_and_grids() {
     let mut memory = Memory::poisoned();
     let out = memory.alloc(24 * 30 * 4);
     let params = Params::default().u64(out);
-    let launch = Launch { grid: [5, 3, 2], block: [4, 3, 2], ..Launch::new("k", 1, 1, &params.0) };
+    let launch = Launch {
+        grid: [5, 3, 2],
+        block: [4, 3, 2],
+        ..Launch::new("k", 1, 1, &params.0)
+    };
     let stats = module.launch(&launch, &memory, 3).unwrap();
     assert_eq!(stats.blocks, 30);
     let expected: Vec<u32> = (0..720).map(|i| i / 24 * 100 + i % 24 + 2).collect();
     assert_eq!(download::<u32>(&memory, out, 720), expected);
-    assert!(module.launch(&Launch { block: [24, 1, 1], ..launch }, &memory, 1).is_err());
+    assert!(
+        module
+            .launch(
+                &Launch {
+                    block: [24, 1, 1],
+                    ..launch
+                },
+                &memory,
+                1
+            )
+            .is_err()
+    );
 }
 
 #[test]
@@ -132,10 +165,13 @@ fn tables_of_branches_and_data() {
 
 #[test]
 fn static_shared_memory_lies_before_dynamic() {
-    let text = kernel(".shared .align 8 .b8 first[24];\n.shared .align 4 .b8 second[4];", "mov.b64 %rd1, first; mov.b64 %rd2, second;\n\
+    let text = kernel(
+        ".shared .align 8 .b8 first[24];\n.shared .align 4 .b8 second[4];",
+        "mov.b64 %rd1, first; mov.b64 %rd2, second;\n\
         mov.b64 %rd3, dyn; mov.b32 %r1, dyn; st.shared.b32 [second], 7; st.shared.b32 [dyn+4], 9; cvta.shared.u64 %rd4, %rd3; \n\
         ld.b32 %r2, [%rd4+4]; cvta.to.shared.u64 %rd5, %rd4; cvt.u32.u64 %r3, %rd5; ld.shared.b32 %r4, [%rd2]; \n\
-        cvt.u32.u64 %r5, %rd2; st.global.v4.b32 [%out], {%r1, %r2, %r3, %r4}; st.global.b32 [%out+16], %r5;");
+        cvt.u32.u64 %r5, %rd2; st.global.v4.b32 [%out], {%r1, %r2, %r3, %r4}; st.global.b32 [%out+16], %r5;",
+    );
     assert_eq!(run_block(&text, 1, 8, 5).unwrap(), [32, 9, 32, 7, 24]);
 }
 
@@ -159,10 +195,21 @@ fn asynchronous_copies_fill_two_buffers_in_turn() {
     );
     let module = Module::parse(&kernel("", &body)).unwrap();
     let mut memory = Memory::new();
-    let data: Vec<u32> = (0..128 * (tiles + 1)).map(|i| i * 2654435761u32 >> 8).collect();
+    let data: Vec<u32> = (0..128 * (tiles + 1))
+        .map(|i: u32| i.wrapping_mul(2654435761) >> 8)
+        .collect();
     let out = upload(&mut memory, &data);
     let params = Params::default().u64(out);
-    module.launch(&Launch { shared: 1024, ..Launch::new("k", 1, 32, &params.0) }, &memory, 1).unwrap_or_else(|e| panic!("{e}"));
+    module
+        .launch(
+            &Launch {
+                shared: 1024,
+                ..Launch::new("k", 1, 32, &params.0)
+            },
+            &memory,
+            1,
+        )
+        .unwrap_or_else(|e| panic!("{e}"));
     for (t, &x) in download::<u32>(&memory, out, 32).iter().enumerate() {
         let mut expected = 0u32;
         for tile in 1..=tiles as usize {
@@ -170,7 +217,9 @@ fn asynchronous_copies_fill_two_buffers_in_turn() {
             if tile == tiles as usize {
                 row = vec![row[0], row[1] & 0xffff, 0, 0];
             }
-            expected = expected.wrapping_mul(3).wrapping_add(row.iter().fold(0, |a: u32, b| a.wrapping_add(*b)));
+            expected = expected
+                .wrapping_mul(3)
+                .wrapping_add(row.iter().fold(0, |a: u32, b| a.wrapping_add(*b)));
         }
         assert_eq!(x, expected, "{t}");
     }
@@ -178,15 +227,27 @@ fn asynchronous_copies_fill_two_buffers_in_turn() {
 
 #[test]
 fn atomics_count_and_hand_out() {
-    let text = kernel("", "atom.global.add.u32 %r1, [%out], 1; red.global.max.s32 [%out+4], %tid; \n\
+    let text = kernel(
+        "",
+        "atom.global.add.u32 %r1, [%out], 1; red.global.max.s32 [%out+4], %tid; \n\
         atom.global.cas.b32 %r2, [%out+8], 0, 5; red.global.add.f32 [%out+12], 0f3F000000; atom.global.add.u64 %rd1, [%out+16], 3;\n\
         atom.global.inc.u32 %r3, [%out+24], 6; st.shared.b32 [0], 0; bar.sync 0; atom.shared.add.u32 %r4, [0], 2; bar.sync 0; \n\
-        ld.shared.b32 %r5, [0]; st.global.b32 [%out+28], %r5; atom.global.exch.b32 %r6, [%out+32], 11;");
+        ld.shared.b32 %r5, [0]; st.global.b32 [%out+28], %r5; atom.global.exch.b32 %r6, [%out+32], 11;",
+    );
     let module = Module::parse(&text).unwrap();
     let mut memory = Memory::new();
     let out = upload(&mut memory, &[0u32; 9]);
     let params = Params::default().u64(out);
-    module.launch(&Launch { shared: 4, ..Launch::new("k", 10, 64, &params.0) }, &memory, 4).unwrap_or_else(|e| panic!("{e}"));
+    module
+        .launch(
+            &Launch {
+                shared: 4,
+                ..Launch::new("k", 10, 64, &params.0)
+            },
+            &memory,
+            4,
+        )
+        .unwrap_or_else(|e| panic!("{e}"));
     let expected = [640, 63, 5, 320f32.to_bits(), 1920, 0, 640 % 7, 128, 11];
     assert_eq!(download::<u32>(&memory, out, 9), expected);
 }

@@ -15,32 +15,116 @@ macro_rules! twins {
 #[test]
 fn global_accesses_stay_within_allocations() {
     let good = "st.global.b32 [%dst], %tid;";
-    twins!("st.global.b32 [%dst+132], %tid;", good, 32, 0,
-        FaultKind::OutOfBounds { space: Space::Global, bytes: 4, write: true, .. });
-    twins!("ld.global.b32 %r1, [%dst+-4];", "ld.global.b32 %r1, [%dst];", 32, 0,
-        FaultKind::OutOfBounds { space: Space::Global, write: false, .. });
-    twins!("ld.b32 %r1, [0];", "ld.b32 %r1, [%dst];", 32, 0, FaultKind::OutOfBounds { space: Space::Global, .. });
-    twins!("st.global.b32 [%dst+2], %tid;", good, 32, 0, FaultKind::Misaligned { space: Space::Global, bytes: 4, .. });
+    twins!(
+        "st.global.b32 [%dst+132], %tid;",
+        good,
+        32,
+        0,
+        FaultKind::OutOfBounds {
+            space: Space::Global,
+            bytes: 4,
+            write: true,
+            ..
+        }
+    );
+    twins!(
+        "ld.global.b32 %r1, [%dst+-4];",
+        "ld.global.b32 %r1, [%dst];",
+        32,
+        0,
+        FaultKind::OutOfBounds {
+            space: Space::Global,
+            write: false,
+            ..
+        }
+    );
+    twins!(
+        "ld.b32 %r1, [0];",
+        "ld.b32 %r1, [%dst];",
+        32,
+        0,
+        FaultKind::OutOfBounds {
+            space: Space::Global,
+            ..
+        }
+    );
+    twins!(
+        "st.global.b32 [%dst+2], %tid;",
+        good,
+        32,
+        0,
+        FaultKind::Misaligned {
+            space: Space::Global,
+            bytes: 4,
+            ..
+        }
+    );
     // Aligned for its elements, not for the whole.
-    twins!("ld.global.v4.b32 {%r1,%r2,%r3,%r4}, [%out+8];", "ld.global.v4.b32 {%r1,%r2,%r3,%r4}, [%out+16];", 32, 0,
-        FaultKind::Misaligned { bytes: 16, .. });
+    twins!(
+        "ld.global.v4.b32 {%r1,%r2,%r3,%r4}, [%out+8];",
+        "ld.global.v4.b32 {%r1,%r2,%r3,%r4}, [%out+16];",
+        32,
+        0,
+        FaultKind::Misaligned { bytes: 16, .. }
+    );
 }
 
 #[test]
 fn shared_local_and_parameter_accesses_are_checked() {
     let store = "mov.b32 %r1, 16; mul.lo.u32 %r1, %r1, %tid;";
     let space = |body: &str| format!("{store} {body}");
-    twins!(&space("st.shared.b32 [%r1+16], %tid;"), &space("st.shared.b32 [%r1+4], %tid;"), 4, 64,
-        FaultKind::OutOfBounds { space: Space::Shared, address: 64, .. });
-    twins!(&space("st.shared.b64 [%r1+4], %out;"), &space("st.shared.b64 [%r1+8], %out;"), 4, 64,
-        FaultKind::Misaligned { space: Space::Shared, bytes: 8, .. });
+    twins!(
+        &space("st.shared.b32 [%r1+16], %tid;"),
+        &space("st.shared.b32 [%r1+4], %tid;"),
+        4,
+        64,
+        FaultKind::OutOfBounds {
+            space: Space::Shared,
+            address: 64,
+            ..
+        }
+    );
+    twins!(
+        &space("st.shared.b64 [%r1+4], %out;"),
+        &space("st.shared.b64 [%r1+8], %out;"),
+        4,
+        64,
+        FaultKind::Misaligned {
+            space: Space::Shared,
+            bytes: 8,
+            ..
+        }
+    );
     let local = ".local .align 8 .b8 depot[8];";
     let run = |body| run_block(&kernel(local, body), 4, 0, 64);
     assert!(run("mov.b64 %rd1, depot; st.local.b32 [%rd1+4], %tid;").is_ok());
-    let beyond = fault_kind(&kernel(local, "mov.b64 %rd1, depot; st.local.b32 [%rd1+8], %tid;"), 4, 0, 64);
-    assert!(matches!(beyond, FaultKind::OutOfBounds { space: Space::Local, address: 8, .. }), "{beyond}");
-    twins!("ld.param.b32 %r1, [k_param_0+8];", "ld.param.b32 %r1, [k_param_0+4];", 4, 0,
-        FaultKind::OutOfBounds { space: Space::Param, .. });
+    let beyond = fault_kind(
+        &kernel(local, "mov.b64 %rd1, depot; st.local.b32 [%rd1+8], %tid;"),
+        4,
+        0,
+        64,
+    );
+    assert!(
+        matches!(
+            beyond,
+            FaultKind::OutOfBounds {
+                space: Space::Local,
+                address: 8,
+                ..
+            }
+        ),
+        "{beyond}"
+    );
+    twins!(
+        "ld.param.b32 %r1, [k_param_0+8];",
+        "ld.param.b32 %r1, [k_param_0+4];",
+        4,
+        0,
+        FaultKind::OutOfBounds {
+            space: Space::Param,
+            ..
+        }
+    );
 }
 
 #[test]
@@ -50,21 +134,45 @@ fn a_launch_touches_its_regions_alone() {
     let out = upload(&mut memory, &[0u32, 0, 0, 0, 7]);
     let params = Params::default().u64(out);
     let run = |regions: &[Region]| {
-        let launch = Launch { regions: Some(regions), ..Launch::new("k", 1, 4, &params.0) };
+        let launch = Launch {
+            regions: Some(regions),
+            ..Launch::new("k", 1, 4, &params.0)
+        };
         module.launch(&launch, &memory, 1)
     };
     let kind = |result: Result<_, Error>| match result {
         Err(Error::Fault(fault)) => fault.kind.clone(),
         other => panic!("expected a fault, got {other:?}"),
     };
-    let input = Region { address: out + 16, bytes: 4, write: false };
-    let output = Region { address: out, bytes: 16, write: true };
+    let input = Region {
+        address: out + 16,
+        bytes: 4,
+        write: false,
+    };
+    let output = Region {
+        address: out,
+        bytes: 16,
+        write: true,
+    };
     assert!(run(&[input, output]).is_ok());
-    assert!(matches!(kind(run(&[output])), FaultKind::OutOfBounds { write: false, .. }));
-    assert!(matches!(kind(run(&[input, Region { write: false, ..output }])), FaultKind::ReadOnly { .. }));
+    assert!(matches!(
+        kind(run(&[output])),
+        FaultKind::OutOfBounds { write: false, .. }
+    ));
+    assert!(matches!(
+        kind(run(&[input, Region { write: false, ..output }])),
+        FaultKind::ReadOnly { .. }
+    ));
     let short = Region { bytes: 12, ..output };
-    assert!(matches!(kind(run(&[input, short])), FaultKind::OutOfBounds { write: true, .. }));
-    let stray = run(&[Region { address: out + 16, bytes: 8, write: true }]);
+    assert!(matches!(
+        kind(run(&[input, short])),
+        FaultKind::OutOfBounds { write: true, .. }
+    ));
+    let stray = run(&[Region {
+        address: out + 16,
+        bytes: 8,
+        write: true,
+    }]);
     assert!(matches!(stray, Err(Error::Launch(LaunchError::Region { .. }))));
 }
 
@@ -88,16 +196,31 @@ fn uninitialised_shared_memory_is_not_read() {
     let out = twins!(&bad, &good, 32, 128, FaultKind::Uninitialised { address: 0 });
     assert_eq!(out[..32], (0..32).collect::<Vec<_>>());
     // What one block wrote is not there for the next.
-    let text = kernel("", "mov.u32 %r1, %ctaid.x; setp.ne.b32 %p1, %r1, 0; @%p1 bra L; st.shared.b32 [0], %tid;\n\
-        L: ld.shared.b32 %r2, [0];");
+    let text = kernel(
+        "",
+        "mov.u32 %r1, %ctaid.x; setp.ne.b32 %p1, %r1, 0; @%p1 bra L; st.shared.b32 [0], %tid;\n\
+        L: ld.shared.b32 %r2, [0];",
+    );
     let module = Module::parse(&text).unwrap();
     let (params, memory) = (Params::default().u64(0), Memory::new());
-    let launch = |blocks| module.launch(&Launch { shared: 4, ..Launch::new("k", blocks, 1, &params.0) }, &memory, 1);
+    let launch = |blocks| {
+        module.launch(
+            &Launch {
+                shared: 4,
+                ..Launch::new("k", blocks, 1, &params.0)
+            },
+            &memory,
+            1,
+        )
+    };
     assert!(launch(1).is_ok());
     match launch(2) {
         Err(Error::Fault(fault)) => {
             assert!(matches!(fault.kind, FaultKind::Uninitialised { address: 0 }));
-            assert_eq!((fault.block, fault.instruction.as_str()), ([1, 0, 0], "L: ld.shared.b32 %r2, [0]"));
+            assert_eq!(
+                (fault.block, fault.instruction.as_str()),
+                ([1, 0, 0], "L: ld.shared.b32 %r2, [0]")
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -114,24 +237,54 @@ fn exchange(between: &str, step: u32, threads: u32) -> String {
 
 #[test]
 fn a_missing_barrier_between_writers_and_readers_is_a_race() {
-    let race = FaultKind::Race { address: 0, kind: RaceKind::ReadAfterWrite, other: 0, line: 16 };
     // Warp 1 reads what warp 0 wrote.
-    let kind = fault_kind(&kernel("", &exchange("", 32, 64)), 64, 256, 64);
-    assert!(matches!(kind, FaultKind::Uninitialised { .. } | FaultKind::Race { .. }), "{kind}");
-    let backwards = "setp.ge.u32 %p1, %tid, 32; @!%p1 bra L;";
-    let late = format!("st.shared.b32 [0], %tid;\n{backwards} ld.shared.b32 %r2, [0];\nL:");
-    assert!(matches!(fault_kind(&kernel("", &late), 64, 64, 64), FaultKind::Race { .. }));
+    let across = |between: &str| {
+        format!(
+            "setp.eq.u32 %p1, %tid, 3; @%p1 st.shared.b32 [0], %tid;\n{between}\n\
+             setp.ge.u32 %p1, %tid, 32; @%p1 ld.shared.b32 %r2, [0];"
+        )
+    };
+    let text = kernel("", &across(""));
+    let store = text.lines().position(|line| line.contains("@%p1 st.shared")).unwrap() as u32 + 1;
+    let kind = fault_kind(&text, 64, 64, 64);
+    assert_eq!(
+        kind,
+        FaultKind::Race {
+            address: 0,
+            kind: RaceKind::ReadAfterWrite,
+            other: 3,
+            line: store
+        }
+    );
+    run_block(&kernel("", &across("bar.sync 0;")), 64, 64, 64).unwrap();
     let out = run_block(&kernel("", &exchange("bar.sync 0;", 32, 64)), 64, 256, 64).unwrap();
     assert_eq!(out, (0..64).map(|t| (t + 32) % 64).collect::<Vec<u32>>());
     // Within a warp, only a warp barrier orders memory; a shuffle does not.
     let kind = fault_kind(&kernel("", &exchange("", 31, 32)), 32, 128, 64);
-    assert!(matches!(kind, FaultKind::Race { kind: RaceKind::ReadAfterWrite, other: 31, .. }), "{kind} {race}");
+    assert!(
+        matches!(
+            kind,
+            FaultKind::Race {
+                kind: RaceKind::ReadAfterWrite,
+                other: 31,
+                ..
+            }
+        ),
+        "{kind}"
+    );
     let shuffled = exchange("shfl.sync.idx.b32 %r9, %tid, 0, 31, -1;", 31, 32);
-    assert!(matches!(fault_kind(&kernel("", &shuffled), 32, 128, 64), FaultKind::Race { .. }));
+    assert!(matches!(
+        fault_kind(&kernel("", &shuffled), 32, 128, 64),
+        FaultKind::Race { .. }
+    ));
     run_block(&kernel("", &exchange("bar.warp.sync -1;", 31, 32)), 32, 128, 64).unwrap();
     // A warp barrier does not reach the other warp.
-    let warps = "st.shared.b32 [0], 1;\nbar.warp.sync -1;\nld.shared.b32 %r1, [0]; bar.warp.sync -1; st.shared.b32 [0], %tid;";
-    assert!(matches!(fault_kind(&kernel("", warps), 64, 64, 64), FaultKind::Race { .. }));
+    let warps =
+        "st.shared.b32 [0], 1;\nbar.warp.sync -1;\nld.shared.b32 %r1, [0]; bar.warp.sync -1; st.shared.b32 [0], %tid;";
+    assert!(matches!(
+        fault_kind(&kernel("", warps), 64, 64, 64),
+        FaultKind::Race { .. }
+    ));
 }
 
 #[test]
@@ -142,26 +295,60 @@ fn a_missing_barrier_between_readers_and_writers_is_a_race() {
              setp.eq.u32 %p1, %tid, 63; @%p1 st.shared.b32 [0], %tid;"
         )
     };
-    twins!(&program(""), &program("bar.sync 0;"), 64, 64, FaultKind::Race { kind: RaceKind::WriteAfterRead, .. });
+    twins!(
+        &program(""),
+        &program("bar.sync 0;"),
+        64,
+        64,
+        FaultKind::Race {
+            kind: RaceKind::WriteAfterRead,
+            ..
+        }
+    );
 }
 
 #[test]
 fn writers_of_different_values_race() {
     let alone = "setp.eq.u32 %p1, %tid, 0; @%p1 st.shared.b32 [0], %tid;";
-    twins!("st.shared.b32 [0], %tid;", alone, 32, 64, FaultKind::Race { kind: RaceKind::WriteAfterWrite, .. });
+    twins!(
+        "st.shared.b32 [0], %tid;",
+        alone,
+        32,
+        64,
+        FaultKind::Race {
+            kind: RaceKind::WriteAfterWrite,
+            ..
+        }
+    );
     run_block(&kernel("", "st.shared.b32 [0], 5;"), 64, 64, 64).expect("all write the same");
     // Halves of one word belong to two threads.
     let halves = "shl.b32 %r1, %tid, 1; cvt.u16.u32 %rs1, %tid; st.shared.b16 [%r1], %rs1;";
     run_block(&kernel("", halves), 64, 128, 64).expect("halves do not overlap");
-    run_block(&kernel("", "st.shared.b32 [0], 0; bar.sync 0; atom.shared.add.u32 %r1, [0], 1;"), 64, 64, 64)
-        .expect("atomics do not race");
+    run_block(
+        &kernel("", "st.shared.b32 [0], 0; bar.sync 0; atom.shared.add.u32 %r1, [0], 1;"),
+        64,
+        64,
+        64,
+    )
+    .expect("atomics do not race");
 }
 
 #[test]
 fn barriers_are_reached_by_all_or_none() {
-    twins!("setp.lt.u32 %p1, %tid, 40; @%p1 bar.sync 0;", "bar.sync 0;", 64, 0, FaultKind::BarrierDivergence(_));
-    twins!("setp.ge.u32 %p1, %tid, 32; @%p1 ret; bar.sync 0;", "bar.sync 0; setp.ge.u32 %p1, %tid, 32; @%p1 ret;", 64, 0,
-        FaultKind::BarrierDivergence(_));
+    twins!(
+        "setp.lt.u32 %p1, %tid, 40; @%p1 bar.sync 0;",
+        "bar.sync 0;",
+        64,
+        0,
+        FaultKind::BarrierDivergence(_)
+    );
+    twins!(
+        "setp.ge.u32 %p1, %tid, 32; @%p1 ret; bar.sync 0;",
+        "bar.sync 0; setp.ge.u32 %p1, %tid, 32; @%p1 ret;",
+        64,
+        0,
+        FaultKind::BarrierDivergence(_)
+    );
     let two = "setp.lt.u32 %p1, %tid, 32; @%p1 bra L; bar.sync 1; bra.uni M;\nL: bar.sync 2;\nM:";
     let same = "setp.lt.u32 %p1, %tid, 32; @%p1 bra L; bar.sync 1; bra.uni M;\nL: bar.sync 1;\nM:";
     twins!(two, same, 64, 0, FaultKind::BarrierDivergence(_));
@@ -174,22 +361,58 @@ fn barriers_are_reached_by_all_or_none() {
 
 #[test]
 fn warp_instructions_need_their_lanes() {
-    twins!("setp.lt.u32 %p1, %tid, 7; @%p1 shfl.sync.bfly.b32 %r1, %tid, 1, 31, -1;",
-        "setp.lt.u32 %p1, %tid, 8; @%p1 shfl.sync.bfly.b32 %r1, %tid, 1, 31, 255;", 32, 0,
-        FaultKind::NotConverged { required: u32::MAX, active: 0x7f });
-    twins!("setp.lt.u32 %p1, %tid, 8; @%p1 shfl.sync.bfly.b32 %r1, %tid, 8, 31, 255;",
-        "shfl.sync.bfly.b32 %r1, %tid, 8, 31, -1;", 32, 0, FaultKind::InactiveLane { lane: 8 });
+    twins!(
+        "setp.lt.u32 %p1, %tid, 7; @%p1 shfl.sync.bfly.b32 %r1, %tid, 1, 31, -1;",
+        "setp.lt.u32 %p1, %tid, 8; @%p1 shfl.sync.bfly.b32 %r1, %tid, 1, 31, 255;",
+        32,
+        0,
+        FaultKind::NotConverged {
+            required: u32::MAX,
+            active: 0x7f
+        }
+    );
+    twins!(
+        "setp.lt.u32 %p1, %tid, 8; @%p1 shfl.sync.bfly.b32 %r1, %tid, 8, 31, 255;",
+        "shfl.sync.bfly.b32 %r1, %tid, 8, 31, -1;",
+        32,
+        0,
+        FaultKind::InactiveLane { lane: 8 }
+    );
     let mma = "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%r1,%r2,%r3,%r4}, {%r5,%r6,%r7,%r8}, {%r9,%r10}, \
         {%r1,%r2,%r3,%r4};";
-    twins!(&format!("setp.lt.u32 %p1, %tid, 16; @%p1 {mma}"), mma, 32, 0, FaultKind::NotConverged { active: 0xffff, .. });
+    twins!(
+        &format!("setp.lt.u32 %p1, %tid, 16; @%p1 {mma}"),
+        mma,
+        32,
+        0,
+        FaultKind::NotConverged { active: 0xffff, .. }
+    );
     let load = "shl.b32 %r1, %tid, 4; st.shared.v4.b32 [%r1], {%r1,%r1,%r1,%r1}; bar.warp.sync -1;";
     let matrix = "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r2,%r3,%r4,%r5}, [%r1];";
-    twins!(&format!("{load} setp.ne.u32 %p1, %tid, 3; @%p1 {matrix}"), &format!("{load} {matrix}"), 32, 512,
-        FaultKind::NotConverged { .. });
-    twins!(&format!("{load} add.u32 %r1, %r1, 8; {matrix}"), &format!("{load} {matrix}"), 32, 512,
-        FaultKind::Misaligned { bytes: 16, .. });
-    twins!(&format!("shl.b32 %r1, %tid, 4; st.shared.v4.b32 [%r1], {{%r1,%r1,%r1,%r1}}; {matrix}"),
-        &format!("{load} {matrix}"), 32, 512, FaultKind::Race { kind: RaceKind::ReadAfterWrite, .. });
+    twins!(
+        &format!("{load} setp.ne.u32 %p1, %tid, 3; @%p1 {matrix}"),
+        &format!("{load} {matrix}"),
+        32,
+        512,
+        FaultKind::NotConverged { .. }
+    );
+    twins!(
+        &format!("{load} add.u32 %r1, %r1, 8; {matrix}"),
+        &format!("{load} {matrix}"),
+        32,
+        512,
+        FaultKind::Misaligned { bytes: 16, .. }
+    );
+    twins!(
+        &format!("shl.b32 %r1, %tid, 4; st.shared.v4.b32 [%r1], {{%r1,%r1,%r1,%r1}}; {matrix}"),
+        &format!("{load} {matrix}"),
+        32,
+        512,
+        FaultKind::Race {
+            kind: RaceKind::ReadAfterWrite,
+            ..
+        }
+    );
 }
 
 #[test]
@@ -207,29 +430,75 @@ fn asynchronous_copies_land_when_waited_for() {
     let pending = |wait| fault_kind(&kernel("", &program(wait)), 16, 256, 64);
     assert!(matches!(pending(""), FaultKind::PendingCopy { .. }));
     assert!(matches!(pending("bar.sync 0;"), FaultKind::PendingCopy { .. }));
-    assert!(matches!(pending("cp.async.wait_group 1; bar.sync 0;"), FaultKind::PendingCopy { .. }));
-    assert!(matches!(pending("cp.async.wait_group 0;"), FaultKind::Race { kind: RaceKind::ReadAfterWrite, .. }));
+    assert!(matches!(
+        pending("cp.async.wait_group 1; bar.sync 0;"),
+        FaultKind::PendingCopy { .. }
+    ));
+    assert!(matches!(
+        pending("cp.async.wait_group 0;"),
+        FaultKind::Race {
+            kind: RaceKind::ReadAfterWrite,
+            ..
+        }
+    ));
     // Written again while others may still read.
-    let again = format!("{done} cp.async.cg.shared.global [%r1], [%rd1], 16;");
+    let again = format!("{done} xor.b32 %r1, %r1, 16; cp.async.cg.shared.global [%r1], [%rd1], 16;");
     let kind = fault_kind(&kernel("", &again), 16, 256, 64);
-    assert!(matches!(kind, FaultKind::Race { .. }), "{kind}");
-    twins!("cp.async.ca.shared.global [0], [%out+2], 4;", "cp.async.ca.shared.global [0], [%out+4], 4;", 1, 16,
-        FaultKind::Misaligned { space: Space::Global, .. });
-    twins!("cp.async.cg.shared.global [0], [%out+256], 16;", "cp.async.cg.shared.global [0], [%out+256], 16, 0;", 1, 16,
-        FaultKind::OutOfBounds { space: Space::Global, .. });
+    assert!(
+        matches!(
+            kind,
+            FaultKind::Race {
+                kind: RaceKind::WriteAfterRead,
+                ..
+            }
+        ),
+        "{kind}"
+    );
+    twins!(
+        "cp.async.ca.shared.global [0], [%out+2], 4;",
+        "cp.async.ca.shared.global [0], [%out+4], 4;",
+        1,
+        16,
+        FaultKind::Misaligned {
+            space: Space::Global,
+            ..
+        }
+    );
+    twins!(
+        "cp.async.cg.shared.global [0], [%out+256], 16;",
+        "cp.async.cg.shared.global [0], [%out+256], 16, 0;",
+        1,
+        16,
+        FaultKind::OutOfBounds {
+            space: Space::Global,
+            ..
+        }
+    );
 }
 
 #[test]
 fn endless_loops_and_traps_end() {
     twins!("L: bra.uni L;", "bra.uni L;\nL:", 32, 0, FaultKind::StepLimit { .. });
-    twins!("setp.eq.u32 %p1, %tid, 5; @%p1 trap;", "setp.eq.u32 %p1, %tid, 50; @%p1 trap;", 32, 0, FaultKind::Trap);
+    twins!(
+        "setp.eq.u32 %p1, %tid, 5; @%p1 trap;",
+        "setp.eq.u32 %p1, %tid, 50; @%p1 trap;",
+        32,
+        0,
+        FaultKind::Trap
+    );
 }
 
 #[test]
 fn a_fault_says_who_where_and_what() {
-    let text = kernel("", "setp.eq.u32 %p1, %tid, 37;\n  @%p1 st.global.b32   [%dst+4096], %tid; // beyond");
+    let text = kernel(
+        "",
+        "setp.eq.u32 %p1, %tid, 37;\n  @%p1 st.global.b32   [%dst+4096], %tid; // beyond",
+    );
     let fault = fault(&text, 64, 0, 64);
-    assert_eq!((fault.kernel.as_str(), fault.thread, fault.block), ("k", [37, 0, 0], [0; 3]));
+    assert_eq!(
+        (fault.kernel.as_str(), fault.thread, fault.block),
+        ("k", [37, 0, 0], [0; 3])
+    );
     assert_eq!(fault.instruction, "@%p1 st.global.b32 [%dst+4096], %tid");
     let line = text.lines().nth(fault.line as usize - 1).unwrap();
     assert!(line.contains("// beyond"));
@@ -239,15 +508,29 @@ fn a_fault_says_who_where_and_what() {
 fn what_is_not_covered_is_named_before_anything_runs() {
     let parse = |body: &str| Module::parse(&kernel("", body)).map(|_| ()).unwrap_err();
     match parse("wgmma.fence.sync.aligned;") {
-        ParseError::Unsupported { kernel, line, instruction } => {
-            assert_eq!((kernel.as_str(), instruction.as_str()), ("k", "wgmma.fence.sync.aligned"));
+        ParseError::Unsupported {
+            kernel,
+            line,
+            instruction,
+        } => {
+            assert_eq!(
+                (kernel.as_str(), instruction.as_str()),
+                ("k", "wgmma.fence.sync.aligned")
+            );
             assert!(line > 10);
         }
         other => panic!("{other}"),
     }
-    for body in ["tcgen05.fence;", "add.sat.s32 %r1, %r2, %r3;", "ld.global.v8.b32 {%r1}, [%out];", "mul.f32 %r1, %r2;",
-        "add.s32 %r1, %rd1, 1;", "bra nowhere;", "mov.u32 %r1, %clock;", "call.uni f;"]
-    {
+    for body in [
+        "tcgen05.fence;",
+        "add.sat.s32 %r1, %r2, %r3;",
+        "ld.global.v8.b32 {%r1}, [%out];",
+        "mul.f32 %r1, %r2;",
+        "add.s32 %r1, %rd1, 1;",
+        "bra nowhere;",
+        "mov.u32 %r1, %clock;",
+        "call.uni f;",
+    ] {
         parse(body);
     }
 }
@@ -262,9 +545,40 @@ fn launches_are_checked() {
         other => panic!("{other:?}"),
     };
     assert!(module.launch(&launch, &memory, 1).is_ok());
-    assert!(matches!(error(Launch { kernel: "other", ..launch }), LaunchError::UnknownKernel(_)));
-    assert!(matches!(error(Launch { params: &[], ..launch }), LaunchError::Params { expected: 8, given: 0, .. }));
-    assert!(matches!(error(Launch { block: [1025, 1, 1], ..launch }), LaunchError::Block { .. }));
-    assert!(matches!(error(Launch { grid: [1, 0, 1], ..launch }), LaunchError::Grid { .. }));
-    assert!(matches!(error(Launch { shared: 300 << 10, ..launch }), LaunchError::Shared { .. }));
+    assert!(matches!(
+        error(Launch {
+            kernel: "other",
+            ..launch
+        }),
+        LaunchError::UnknownKernel(_)
+    ));
+    assert!(matches!(
+        error(Launch { params: &[], ..launch }),
+        LaunchError::Params {
+            expected: 8,
+            given: 0,
+            ..
+        }
+    ));
+    assert!(matches!(
+        error(Launch {
+            block: [1025, 1, 1],
+            ..launch
+        }),
+        LaunchError::Block { .. }
+    ));
+    assert!(matches!(
+        error(Launch {
+            grid: [1, 0, 1],
+            ..launch
+        }),
+        LaunchError::Grid { .. }
+    ));
+    assert!(matches!(
+        error(Launch {
+            shared: 300 << 10,
+            ..launch
+        }),
+        LaunchError::Shared { .. }
+    ));
 }

@@ -31,9 +31,18 @@ const LAYOUTS: [Layout; 6] = [
         },
         b: |i, g, t| (if i < 2 { t * 2 + (i & 1) } else { t * 2 + (i & 1) + 8 }, g),
     },
-    Layout { instruction: "m16n8k16.row.col.f32.f16.f16.f32", ..K16 },
-    Layout { instruction: "m16n8k8.row.col.f32.bf16.bf16.f32", ..K8 },
-    Layout { instruction: "m16n8k8.row.col.f32.f16.f16.f32", ..K8 },
+    Layout {
+        instruction: "m16n8k16.row.col.f32.f16.f16.f32",
+        ..K16
+    },
+    Layout {
+        instruction: "m16n8k8.row.col.f32.bf16.bf16.f32",
+        ..K8
+    },
+    Layout {
+        instruction: "m16n8k8.row.col.f32.f16.f16.f32",
+        ..K8
+    },
     Layout {
         instruction: "m16n8k8.row.col.f32.tf32.tf32.f32",
         k: 8,
@@ -92,7 +101,11 @@ impl Layout {
         for lane in 0..32 {
             for r in 0..registers {
                 let element = |e| self.bits(at(r * self.per + e, lane / 4, lane % 4));
-                out.push(if self.per == 2 { element(0) | element(1) << 16 } else { element(0) });
+                out.push(if self.per == 2 {
+                    element(0) | element(1) << 16
+                } else {
+                    element(0)
+                });
             }
         }
         out
@@ -108,9 +121,12 @@ impl Layout {
         }
         body += &format!(
             "mma.sync.aligned.{}\n\t\t{{%r31, %r32, %r33, %r34}},\n{{{}}}, {{{}}}, {{{}}};\n",
-            self.instruction, a.join(", "), b.join(", "), c.join(", ")
+            self.instruction,
+            a.join(", "),
+            b.join(", "),
+            c.join(", ")
         );
-        body += &format!("mul.wide.u32 %rd2, %tid, 16; add.s64 %rd2, %out, %rd2;\n");
+        body += "mul.wide.u32 %rd2, %tid, 16; add.s64 %rd2, %out, %rd2;\n";
         body += &format!("st.global.v4.b32 [%rd2+{}], {{%r31, %r32, %r33, %r34}};", 128 * count);
         Module::parse(&kernel("", &body)).unwrap_or_else(|e| panic!("{e}"))
     }
@@ -138,7 +154,9 @@ impl Layout {
         input.resize(results + 128, 0);
         let out = upload(&mut memory, &input);
         let params = Params::default().u64(out);
-        self.module().launch(&Launch::new("k", 1, 32, &params.0), &memory, 1).unwrap();
+        self.module()
+            .launch(&Launch::new("k", 1, 32, &params.0), &memory, 1)
+            .unwrap();
         let found: Vec<f32> = download(&memory, out + 4 * results as u64, 128);
         let mut d = vec![0.0; 128];
         found.iter().enumerate().for_each(|(i, &x)| d[place(i / 4, i % 4)] = x);
@@ -198,8 +216,16 @@ fn matrices_are_loaded_by_row_and_transposed() {
                     // Matrix m has the rows that lanes 8m to 8m + 7 point at.
                     let element = |row: usize, col: usize| (16 * 2 * (8 * m + row) + col) as u32;
                     let (i, j) = (lane / 4, 2 * (lane % 4));
-                    let expected = if trans { [element(j, i), element(j + 1, i)] } else { [element(i, j), element(i, j + 1)] };
-                    assert_eq!(halves(out[32 * m + lane]), expected, "x{count} {trans} matrix {m} lane {lane}");
+                    let expected = if trans {
+                        [element(j, i), element(j + 1, i)]
+                    } else {
+                        [element(i, j), element(i, j + 1)]
+                    };
+                    assert_eq!(
+                        halves(out[32 * m + lane]),
+                        expected,
+                        "x{count} {trans} matrix {m} lane {lane}"
+                    );
                 }
             }
         }

@@ -6,3 +6,4 @@ mod faults;
 mod fragments;
 mod instructions;
 mod programs;
+mod recorded;

@@ -8,7 +8,9 @@ const KERNELS: &str = include_str!("fixtures/kernels.ptx");
 const CLANG: &str = include_str!("fixtures/clang.ptx");
 
 fn values(n: usize, seed: u32) -> Vec<f32> {
-    (0..n as u32).map(|i| ((i.wrapping_mul(2654435761).wrapping_add(seed) >> 16) % 2048) as f32 / 512.0 - 2.0).collect()
+    (0..n as u32)
+        .map(|i| ((i.wrapping_mul(2654435761).wrapping_add(seed) >> 16) % 2048) as f32 / 512.0 - 2.0)
+        .collect()
 }
 
 #[test]
@@ -18,7 +20,11 @@ fn adds_vectors_of_any_length() {
     for n in [0, 1, 31, 33, 256, 1000] {
         let mut memory = Memory::poisoned();
         let (a, b) = (values(n, 1), values(n, 2));
-        let (pa, pb, pc) = (upload(&mut memory, &a), upload(&mut memory, &b), memory.alloc(4 * n as u64));
+        let (pa, pb, pc) = (
+            upload(&mut memory, &a),
+            upload(&mut memory, &b),
+            memory.alloc(4 * n as u64),
+        );
         let params = Params::default().u64(pa).u64(pb).u64(pc).u32(n as u32);
         launch(&module, "vecadd", 4, 256, &params, &memory);
         let expected: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
@@ -32,7 +38,14 @@ fn reduces_blocks_by_shuffles_and_shared_memory() {
     let mut memory = Memory::new();
     let a: Vec<f32> = (0..512).map(|i| (i % 37) as f32).collect();
     let (pa, po) = (upload(&mut memory, &a), upload(&mut memory, &vec![0f32; 512]));
-    launch(&module, "blockreduce", 2, 256, &Params::default().u64(pa).u64(po), &memory);
+    launch(
+        &module,
+        "blockreduce",
+        2,
+        256,
+        &Params::default().u64(pa).u64(po),
+        &memory,
+    );
     let out: Vec<f32> = download(&memory, po, 512);
     // The kernel sums the butterfly's 16, 8 and 4, so lane 0 of each warp holds an eighth.
     let warp_sum = |w: usize, lane: usize| (0..8).map(|i| a[32 * w + (lane ^ (4 * i))]).sum::<f32>();
@@ -46,7 +59,13 @@ fn multiplies_tiles_on_tensor_cores() {
     let module = Module::parse(KERNELS).unwrap();
     let (a, b) = (values(16 * 16, 3), values(16 * 8, 4));
     for kernel in ["mma_f16", "mma_bf16"] {
-        let narrow = |x: f32| if kernel == "mma_f16" { f16::from_f32(x).to_bits() } else { bf16::from_f32(x).to_bits() };
+        let narrow = |x: f32| {
+            if kernel == "mma_f16" {
+                f16::from_f32(x).to_bits()
+            } else {
+                bf16::from_f32(x).to_bits()
+            }
+        };
         let wide = |x: f32| match kernel {
             "mma_f16" => f16::from_f32(x).to_f32(),
             _ => bf16::from_f32(x).to_f32(),
@@ -55,7 +74,14 @@ fn multiplies_tiles_on_tensor_cores() {
         let pa = upload16(&mut memory, &a.iter().map(|&x| narrow(x)).collect::<Vec<_>>());
         let pb = upload16(&mut memory, &b.iter().map(|&x| narrow(x)).collect::<Vec<_>>());
         let pc = memory.alloc(16 * 8 * 4);
-        launch(&module, kernel, 1, 32, &Params::default().u64(pa).u64(pb).u64(pc), &memory);
+        launch(
+            &module,
+            kernel,
+            1,
+            32,
+            &Params::default().u64(pa).u64(pb).u64(pc),
+            &memory,
+        );
         let out: Vec<f32> = download(&memory, pc, 16 * 8);
         for (i, x) in out.iter().enumerate() {
             let terms = (0..16).map(|k| wide(a[i / 8 * 16 + k]) * wide(b[k * 8 + i % 8]));
@@ -99,8 +125,19 @@ fn follows_lanes_that_diverge() {
     let a = values(len, 5);
     let n: Vec<u32> = (0..len as u32).map(|i| i * 7 % 41).collect();
     let mut memory = Memory::new();
-    let (pa, po, pn) = (upload(&mut memory, &a), upload(&mut memory, &vec![0f32; len]), upload(&mut memory, &n));
-    launch(&module, "diverge", 3, 128, &Params::default().u64(pa).u64(po).u64(pn).u32(len as u32), &memory);
+    let (pa, po, pn) = (
+        upload(&mut memory, &a),
+        upload(&mut memory, &vec![0f32; len]),
+        upload(&mut memory, &n),
+    );
+    launch(
+        &module,
+        "diverge",
+        3,
+        128,
+        &Params::default().u64(pa).u64(po).u64(pn).u32(len as u32),
+        &memory,
+    );
     let expected: Vec<f32> = (0..len).map(|i| collatz_or_series(a[i], i, n[i] as i32)).collect();
     assert_eq!(download::<f32>(&memory, po, len), expected);
 }
@@ -111,7 +148,14 @@ fn indexes_local_memory() {
     let a: Vec<f32> = (0..64 * 16).map(|i| (i * 5 % 17) as f32).collect();
     let mut memory = Memory::new();
     let (pa, po) = (upload(&mut memory, &a), upload(&mut memory, &vec![0f32; 64 * 4]));
-    launch(&module, "vec4", 2, 32, &Params::default().u64(pa).u64(po).u64(64), &memory);
+    launch(
+        &module,
+        "vec4",
+        2,
+        32,
+        &Params::default().u64(pa).u64(po).u64(64),
+        &memory,
+    );
     let out: Vec<f32> = download(&memory, po, 64 * 4);
     for (i, x) in out.iter().enumerate() {
         let (thread, e) = (i / 4, i % 4);
@@ -128,9 +172,15 @@ fn takes_the_same_steps_on_any_number_of_threads() {
     let n: Vec<u32> = (0..4096).map(|i| i % 29).collect();
     let run = |threads| {
         let mut memory = Memory::new();
-        let (pa, po, pn) = (upload(&mut memory, &a), upload(&mut memory, &vec![0f32; 4096]), upload(&mut memory, &n));
+        let (pa, po, pn) = (
+            upload(&mut memory, &a),
+            upload(&mut memory, &vec![0f32; 4096]),
+            upload(&mut memory, &n),
+        );
         let params = Params::default().u64(pa).u64(po).u64(pn).u32(4096);
-        let stats = module.launch(&Launch::new("diverge", 64, 64, &params.0), &memory, threads).unwrap();
+        let stats = module
+            .launch(&Launch::new("diverge", 64, 64, &params.0), &memory, threads)
+            .unwrap();
         (stats, download::<u32>(&memory, po, 4096))
     };
     assert_eq!(run(1), run(4));

@@ -147,6 +147,17 @@ impl Event {
         let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
         check("cuEventCreate", event).map(Event)
     }
+    /// One that notes the time at which it is reached.
+    pub fn with_time() -> Result<Event, Error> {
+        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT);
+        check("cuEventCreate", event).map(Event)
+    }
+    /// Seconds from another event to this one; both with time, and reached.
+    pub fn seconds_since(&self, start: &Event) -> Result<f64, Error> {
+        // SAFETY: both events live.
+        let milliseconds = unsafe { result::event::elapsed(start.0, self.0) };
+        check("cuEventElapsedTime", milliseconds).map(|ms| ms as f64 / 1e3)
+    }
     pub fn record(&self, stream: CUstream) -> Result<(), Error> {
         // SAFETY: event and stream live.
         check("cuEventRecord", unsafe { result::event::record(self.0, stream) })

@@ -11,7 +11,7 @@ pub use open::open;
 
 use super::device::{Area, Code, Device, DeviceMemory, GraphId, Launch};
 use crate::error::Error;
-use driver::{CUcontext, CUdevice, CUgraphExec, CUstream};
+use driver::{CUcontext, CUdevice, CUgraphExec, CUstream, Event};
 use kernels::Kernels;
 use staging::Staging;
 use std::collections::HashMap;
@@ -75,7 +75,8 @@ impl Device for CudaDevice {
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<u64, Error> {
-        let address = driver::alloc(bytes)?;
+        // The driver refuses to allocate nothing.
+        let address = driver::alloc(bytes.max(1))?;
         self.blocks.push(address);
         Ok(address)
     }
@@ -88,6 +89,9 @@ impl Device for CudaDevice {
     }
 
     fn upload(&mut self, to: u64, from: &[u8]) -> Result<(), Error> {
+        if from.is_empty() {
+            return Ok(());
+        }
         driver::copy_to_device(to, from, self.work)?;
         driver::wait_for_stream(self.work)
     }
@@ -101,6 +105,9 @@ impl Device for CudaDevice {
     }
 
     fn zero(&mut self, at: u64, bytes: usize) -> Result<(), Error> {
+        if bytes == 0 {
+            return Ok(());
+        }
         driver::zero(at, bytes, self.work)
     }
 
@@ -129,6 +136,15 @@ impl Device for CudaDevice {
             );
             driver::failed(format!("cuLaunchKernel `{function}` of `{}` ({shape})", kernel.name), e)
         })
+    }
+
+    fn time(&mut self, launch: &Launch) -> Result<f64, Error> {
+        let (start, end) = (Event::with_time()?, Event::with_time()?);
+        start.record(self.work)?;
+        self.launch(launch)?;
+        end.record(self.work)?;
+        end.wait()?;
+        end.seconds_since(&start)
     }
 
     fn record(&mut self, launches: &[Launch]) -> Result<Option<GraphId>, Error> {

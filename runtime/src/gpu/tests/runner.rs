@@ -73,7 +73,7 @@ fn without_a_driver_there_is_a_message_and_an_exit_code() {
             .unwrap_err();
         assert!(matches!(e, Error::NoDriver { .. }) && e.exit_code() == 3, "{e}");
         assert!(
-            e.to_string().contains("driver") && e.to_string().contains("11.0"),
+            e.to_string().contains("driver") && e.to_string().contains("12.0"),
             "{e}"
         );
     }

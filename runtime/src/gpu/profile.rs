@@ -1,0 +1,40 @@
+//! Where the time of a run goes, kernel by kernel.
+
+use super::prepared::Timed;
+use crate::error::Error;
+use crate::exec::program::size_value;
+use crate::session::KernelTime;
+use ir::artifact::{Artifact, Program};
+use ir::dim::Env;
+use std::collections::BTreeMap;
+
+/// Adds up the launches of each kernel; the one that took longest comes first.
+pub fn by_kernel(
+    artifact: &Artifact,
+    program: &Program,
+    mut env: Env,
+    times: &[Timed],
+) -> Result<Vec<KernelTime>, Error> {
+    env.entry("layer".into()).or_insert(0);
+    let mut sums: BTreeMap<usize, KernelTime> = BTreeMap::new();
+    for timed in times {
+        let info = &artifact.kernels[timed.kernel];
+        let sum = sums.entry(timed.kernel).or_insert_with(|| KernelTime {
+            kernel: info.name.clone(),
+            launches: 0,
+            seconds: 0.0,
+            flops: 0.0,
+            bytes: 0.0,
+        });
+        sum.seconds += timed.seconds;
+        // A kernel of several grids does its work once.
+        if timed.grid == 0 {
+            sum.launches += 1;
+            sum.flops += size_value(program, &env, &info.flops)? as f64;
+            sum.bytes += size_value(program, &env, &info.bytes)? as f64;
+        }
+    }
+    let mut sums: Vec<KernelTime> = sums.into_values().collect();
+    sums.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    Ok(sums)
+}
