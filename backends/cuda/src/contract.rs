@@ -5,6 +5,7 @@
 //! | `product` | the contraction in the form that is tiled |
 //! | `schedule` | the table of tiles and the choice from it |
 //! | `panel` | an operand's way into shared memory |
+//! | `pack` | weights laid out anew for that |
 //! | `pipeline` | the loop over the summed axis |
 //! | `micro` | the product of two panels in registers |
 //! | `epilogue` | from sums to results |
@@ -13,6 +14,7 @@
 mod epilogue;
 pub(crate) mod instructions;
 mod micro;
+mod pack;
 mod panel;
 mod pipeline;
 mod product;
@@ -30,6 +32,7 @@ use ir::kernel_values::{needed, store_roots};
 use ir::scalar::DType;
 use melior::Context;
 use micro::Micro;
+use pack::Packed;
 use panel::Panel;
 use pipeline::Pipeline;
 use product::{Product, coordinates};
@@ -40,19 +43,37 @@ const GROUP: i32 = 8;
 
 /// Writes the functions of a contraction.
 pub fn emit<'c>(context: &'c Context, unit: &Unit, c: &Contract) -> Result<Emitted<'c>, Error> {
-    let product = Product::new(c);
-    let shared_as = if c.round == DType::Bf16 { DType::Bf16 } else { DType::F32 };
+    let mut product = Product::new(c);
+    let shared_as = if c.round == DType::Bf16 {
+        DType::Bf16
+    } else {
+        DType::F32
+    };
     let a = Panel::new(unit, &product.a, (&product.rows, &product.k), shared_as);
-    let b = Panel::new(unit, &product.b, (&product.n, &product.k), shared_as);
+    let mut b = Panel::new(unit, &product.b, (&product.n, &product.k), shared_as);
+    let mut functions = vec![];
+    let packed = Packed::new(&product, &b);
+    if let Some(packed) = &packed {
+        functions.push(packed.write(context, unit, &product)?);
+        b = Panel::packed(&packed.operand, &product.n);
+        product.b = packed.operand.clone();
+    }
     let values = needed(&c.values, store_roots(&c.store)).len();
     let schedule = Schedule::new(&product, (a.asynchronous, b.asynchronous), values);
     let tile = schedule.tile;
     let panels = (a.sized(tile.m, tile.k), b.sized(tile.n, tile.k));
-    let workspace = split::workspace(&product, schedule.splits);
-    let mut functions = vec![tiles(context, unit, c, (&product, &schedule), &panels)?];
+    functions.push(tiles(
+        context,
+        unit,
+        c,
+        (&product, &schedule),
+        (functions.len(), &panels),
+    )?);
     if schedule.splits > 1 {
         functions.push(split::add_up(context, unit, c, &product, schedule.splits)?);
     }
+    // A packed operand meets rows of which there are not a constant number, so its sums are not split.
+    let workspace = packed.map_or_else(|| split::workspace(&product, schedule.splits), |packed| packed.bytes);
     Ok(Emitted { functions, workspace })
 }
 
@@ -62,10 +83,10 @@ fn tiles<'c>(
     unit: &Unit,
     c: &Contract,
     (p, s): (&Product, &Schedule),
-    (a, b): &(Panel, Panel),
+    (number, (a, b)): (usize, &(Panel, Panel)),
 ) -> Result<Finished<'c>, Error> {
     let tile = s.tile;
-    let f = Function::new(context, unit, 0, s.threads());
+    let f = Function::new(context, unit, number, s.threads());
     let epilogue = Epilogue::new(&f, c, p);
     let tiles = (blocks_of(&p.rows, tile.m as i64), blocks_of(&p.n, tile.n as i64));
     let (place, split) = place(&f, p, s, &tiles);
@@ -95,14 +116,25 @@ fn tiles<'c>(
     if s.splits == 1 {
         epilogue.write_tile(p, s, place, shared);
     } else {
-        epilogue::each_rows(&f, (s, p), (place, 1), shared, |column| column, |column, rows| {
-            for row in rows {
-                split::store(&f, p, (split, place.batch, row.number), *column, &row.sums);
-            }
-        });
+        epilogue::each_rows(
+            &f,
+            (s, p),
+            (place, 1),
+            shared,
+            |column| column,
+            |column, rows| {
+                for row in rows {
+                    split::store(&f, p, (split, place.batch, row.number), *column, &row.sums);
+                }
+            },
+        );
     }
     drop(epilogue);
-    f.finish([p.batches() * tiles.0 * tiles.1 * Dim::from(s.splits), Dim::from(1), Dim::from(1)])
+    f.finish([
+        p.batches() * tiles.0 * tiles.1 * Dim::from(s.splits),
+        Dim::from(1),
+        Dim::from(1),
+    ])
 }
 
 /// This block's tile and its piece of the sum (i32). Blocks next to each other take tiles of a few rows, column by column,
@@ -128,8 +160,12 @@ fn place<'c>(f: &Function<'_, 'c>, p: &Product, s: &Schedule, tiles: &(Dim, Dim)
 /// The first element of an operand at a batch position, i64.
 fn start<'c>(f: &Function<'_, 'c>, p: &Product, operand: &Strided, batch: V<'c>) -> V<'c> {
     let at = coordinates(f, batch, &p.batch).into_iter().rev();
-    at.zip(&operand.batch).fold(f.dim(&operand.base), |start, ((_, at), stride)| {
-        if stride.is_zero() { start } else { f.add(start, f.mul(at, f.dim(stride))) }
-    })
+    at.zip(&operand.batch)
+        .fold(f.dim(&operand.base), |start, ((_, at), stride)| {
+            if stride.is_zero() {
+                start
+            } else {
+                f.add(start, f.mul(at, f.dim(stride)))
+            }
+        })
 }
-

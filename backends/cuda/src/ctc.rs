@@ -211,15 +211,16 @@ fn paths<'c>(context: &'c Context, unit: &Unit, k: &Ctc, layout: &Layout) -> Res
     // No frames emit no labels with certainty.
     let nothing = || vec![f.select(f.cmp(Cmp::Eq, count, f.i64(0)), f.f64(0.0), u.never())];
     let total = f.if_else(some, ends, nothing)[0];
-    let possible = f.cmp(Cmp::Ne, total, u.never());
+    let impossible = f.cmp(Cmp::Eq, total, u.never());
     f.when(first, || {
-        let loss = f.cast(f.select(possible, f.neg(total), f.f64(0.0)), DType::F32);
+        let loss = f.cast(f.select(impossible, f.f64(0.0), f.neg(total)), DType::F32);
         f.store_element(k.loss, u.batch, loss);
         f.store(u.total, total, 8);
     });
     // All have read the last row before it is written over.
     f.barrier();
-    f.when(possible, || backward(&u, end, total));
+    // Of a loss that is NaN there is no gradient.
+    f.when(f.cmp(Cmp::Gt, total, u.never()), || backward(&u, end, total));
     f.finish([k.batch.clone(), Dim::from(1), Dim::from(1)])
 }
 
@@ -274,7 +275,7 @@ fn gradient<'c>(context: &'c Context, unit: &Unit, k: &Ctc, layout: &Layout) -> 
     let time = f.dim(&k.time);
     let (batch, frame) = (f.udiv(block, time), f.urem(block, time));
     let u = Utterance::new(&f, k, layout, batch);
-    let possible = f.cmp(Cmp::Ne, f.load(Ty::F64, u.total, 8), u.never());
+    let possible = f.cmp(Cmp::Gt, f.load(Ty::F64, u.total, 8), u.never());
     let counts = f.and(f.cmp(Cmp::Lt, frame, u.frames), possible);
     let end = f.select(counts, f.resize(f.load(Ty::I32, u.count, 4), Ty::I64), f.i64(0));
     let symbols = (f.widen(f.thread(), Ty::I64), f.dim(&k.vocab), f.i64(SYMBOLS as i64));

@@ -20,7 +20,7 @@ pub fn emit<'c>(context: &'c Context, unit: &Unit, k: &Scatter) -> Result<Emitte
     let aligned = |lanes: i64| {
         let fits = |slot: usize| {
             let bytes = unit.slots[slot].dtype.bytes() as u32 * lanes as u32;
-            unit.alignment[slot] % bytes.min(16) == 0
+            unit.alignment[slot].is_multiple_of(bytes.min(16))
         };
         fits(k.from) && fits(k.out)
     };

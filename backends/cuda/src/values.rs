@@ -329,7 +329,7 @@ impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
     /// Whether the columns of a thread are one access of memory.
     fn vector(&self, slot: Slot, span: &Span) -> bool {
         let bytes = self.f.slots[slot].dtype.bytes() as u32 * self.lanes as u32;
-        self.lanes > 1 && span.consecutive && span.aligned && self.f.alignment(slot) % bytes.min(16) == 0
+        self.lanes > 1 && span.consecutive && span.aligned && self.f.alignment(slot).is_multiple_of(bytes.min(16))
     }
 
     fn load(&self, slot: usize, index: &Index, guard: Option<ValId>, p: &mut Point<'c>) -> Lanes<'c> {

@@ -47,6 +47,7 @@ pub enum Lane {
     InsertBits([Reg; 5]),
     InsertBitsLong([Reg; 5]),
     Lop3([Reg; 4], u8),
+    Carry(Carry),
     Long1(int64::Unary, [Reg; 2]),
     Long2(int64::Binary, [Reg; 3]),
     Long3(int64::Ternary, [Reg; 4]),
@@ -81,6 +82,16 @@ pub enum Lane {
         to: Float,
         regs: [Reg; 2],
     },
+}
+
+/// `add.cc`, `addc`, `sub.cc`, `subc`: sums and differences that leave and take a carry or borrow.
+#[derive(Clone, Copy, Debug)]
+pub struct Carry {
+    pub wide: bool,
+    pub subtract: bool,
+    pub takes: bool,
+    pub leaves: bool,
+    pub regs: [Reg; 3],
 }
 
 /// How `setp` combines its comparison with a predicate.

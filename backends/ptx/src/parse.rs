@@ -149,7 +149,7 @@ impl Parser {
                 Some(".minnctapersm" | ".maxnreg" | ".maxnctapersm" | ".reqnctapercluster" | ".maxclusterrank") => {
                     self.triple()?;
                 }
-                Some(".noreturn" | ".explicitcluster") => self.at += 1,
+                Some(".noreturn" | ".explicitcluster" | ".blocksareclusters") => self.at += 1,
                 Some(".pragma") => self.skip_past(';'),
                 _ => break,
             }

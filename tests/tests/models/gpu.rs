@@ -51,6 +51,9 @@ struct Trained {
 fn train(session: &mut dyn Session, program: &str, inputs: &Inputs) -> Trained {
     let artifact = session.artifact().clone();
     initialize(&artifact, session.params().unwrap(), 7, &|_| true);
+    let (first, second) = session.moments().unwrap();
+    first.fill(0.0);
+    second.fill(0.0);
     let (mut losses, mut grads) = (vec![], vec![]);
     for update in 1..=UPDATES {
         session.zero_grads().unwrap();

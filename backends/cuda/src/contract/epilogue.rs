@@ -51,7 +51,11 @@ pub fn load<'c>(f: &Function<'_, 'c>, from: V<'c>, count: u32) -> Vec<V<'c>> {
 
 /// The sums of one run of columns.
 pub fn lanes_of<'c>(sums: Vec<V<'c>>) -> Lanes<'c> {
-    if sums.len() == 1 { Lanes::One(sums[0]) } else { Lanes::Each(sums) }
+    if sums.len() == 1 {
+        Lanes::One(sums[0])
+    } else {
+        Lanes::Each(sums)
+    }
 }
 
 /// A row of the tile that a thread writes a run of columns of.
@@ -85,11 +89,21 @@ impl<'f, 'k, 'c> Epilogue<'f, 'k, 'c> {
     /// Call it where nothing is nested yet.
     pub fn new(f: &'f Function<'k, 'c>, c: &'f Contract, p: &Product) -> Self {
         let values = Values::new(f, &c.values, p.axes, &[], lanes(&p.n) as usize);
-        let of_row = |(_, coord): &(Dim, Coord)| matches!(coord, Coord::Axis(a) if p.row_axes.iter().any(|r| r.0 == *a));
+        let of_row =
+            |(_, coord): &(Dim, Coord)| matches!(coord, Coord::Axis(a) if p.row_axes.iter().any(|r| r.0 == *a));
         let reads = |v: &ValId| matches!(&c.values[*v], Value::Load { index, .. } if index.terms.iter().any(of_row));
         let needed = needed(&c.values, store_roots(&c.store));
-        let rows = if needed.iter().any(reads) { (AT_ONCE / needed.len()).clamp(1, MOST_ROWS) } else { 1 };
-        Epilogue { f, values, store: &c.store, rows: rows as u32 }
+        let rows = if needed.iter().any(reads) {
+            (AT_ONCE / needed.len()).clamp(1, MOST_ROWS)
+        } else {
+            1
+        };
+        Epilogue {
+            f,
+            values,
+            store: &c.store,
+            rows: rows as u32,
+        }
     }
 
     fn roots(&self) -> impl Iterator<Item = ValId> + use<'f, 'k, 'c> {
@@ -172,7 +186,11 @@ pub fn each_rows<'c, T>(
                 let at = if i > 0 { f.least(at, f.sub(rows, f.i32(1))) } else { at };
                 let bytes = f.add(f.mul(at, f.i32(pitch(s) as i32)), f.shl(column, 2));
                 let from = f.offset(sums, Ty::I8, f.widen(bytes, Ty::I64));
-                Row { number: f.add(place.row, at), sums: load(f, from, lanes), inside }
+                Row {
+                    number: f.add(place.row, at),
+                    sums: load(f, from, lanes),
+                    inside,
+                }
             };
             let rows: Vec<Row> = (0..at_once).map(row).collect();
             write(&opened, &rows);

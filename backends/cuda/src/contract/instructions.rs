@@ -6,7 +6,11 @@ impl<'c> Builder<'c> {
     /// Four 8x8 matrices of bf16 from shared memory, of each the two elements that the layout of `mma` gives this lane, in an
     /// i32. Lane `8 m + r` gives the address of row `r` of matrix `m`, a multiple of 16 bytes.
     pub fn load_matrices(&self, address: V<'c>, transposed: bool) -> [V<'c>; 4] {
-        let layout = if transposed { "#nvvm.mma_layout<col>" } else { "#nvvm.mma_layout<row>" };
+        let layout = if transposed {
+            "#nvvm.mma_layout<col>"
+        } else {
+            "#nvvm.mma_layout<row>"
+        };
         let attrs = [
             ("eltType", "#nvvm.ld_st_matrix_elt_type<b16>"),
             ("layout", layout),

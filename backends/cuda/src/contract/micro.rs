@@ -35,7 +35,11 @@ impl<'p, 'c> Micro<'p, 'c> {
         let columns = f.i32(tile.parts.1 as i32);
         let number = if s.matrix { f.warp() } else { f.thread() };
         let (part_row, part_column) = (f.udiv(number, columns), f.urem(number, columns));
-        let (height, width) = if s.matrix { (tile.m / tile.parts.0, tile.n / tile.parts.1) } else { (RUN, RUN) };
+        let (height, width) = if s.matrix {
+            (tile.m / tile.parts.0, tile.n / tile.parts.1)
+        } else {
+            (RUN, RUN)
+        };
         let row = f.mul(part_row, f.i32(height as i32));
         let column = f.mul(part_column, f.i32(width as i32));
         let (read_a, read_b) = if s.matrix {
@@ -55,7 +59,16 @@ impl<'p, 'c> Micro<'p, 'c> {
         } else {
             (a.place(f, row, f.i32(0)), b.place(f, column, f.i32(0)))
         };
-        Micro { tile, matrix: s.matrix, a, b, row, column, read_a, read_b }
+        Micro {
+            tile,
+            matrix: s.matrix,
+            a,
+            b,
+            row,
+            column,
+            read_a,
+            read_b,
+        }
     }
 
     /// Rows and columns that one warp or thread computes.
@@ -66,7 +79,11 @@ impl<'p, 'c> Micro<'p, 'c> {
     /// Sums before the first step.
     pub fn start(&self, f: &Function<'_, 'c>) -> Vec<V<'c>> {
         let (height, width) = self.part();
-        let count = if self.matrix { height * width / 32 } else { height * width };
+        let count = if self.matrix {
+            height * width / 32
+        } else {
+            height * width
+        };
         vec![f.f32(0.0); count as usize]
     }
 
@@ -116,7 +133,11 @@ impl<'p, 'c> Micro<'p, 'c> {
         let load = |p: &Panel, from: V<'c>, count: u32, parts: u32, k: u32| -> Vec<V<'c>> {
             let runs = (0..count / RUN).map(|run| {
                 let bytes = k * p.pitch() + 4 * run * RUN * parts;
-                f.load(Ty::Vector(Scalar::F32, RUN), f.offset(from, Ty::I8, f.i64(bytes as i64)), 16)
+                f.load(
+                    Ty::Vector(Scalar::F32, RUN),
+                    f.offset(from, Ty::I8, f.i64(bytes as i64)),
+                    16,
+                )
             });
             runs.flat_map(|v| (0..RUN).map(move |i| f.element(v, i))).collect()
         };

@@ -20,7 +20,8 @@ pub enum Axis {
 /// How one operand is laid out and moved.
 #[derive(Clone, Debug)]
 pub struct Panel {
-    pub slot: usize,
+    /// `None`: the workspace.
+    slot: Option<usize>,
     stored: DType,
     /// Of numbers in shared memory.
     shared: DType,
@@ -81,10 +82,13 @@ impl Panel {
             _ => Axis::Free,
         };
         let from = unit.slots[s.slot].dtype;
-        let vector = [8, 4, 2].into_iter().find(|v| vectors(unit, s, (extent, k), along, *v)).unwrap_or(1);
+        let vector = [8, 4, 2]
+            .into_iter()
+            .find(|v| vectors(unit, s, (extent, k), along, *v))
+            .unwrap_or(1);
         let order = if shared == DType::Bf16 { along } else { Axis::Free };
         Panel {
-            slot: s.slot,
+            slot: Some(s.slot),
             stored: from,
             shared,
             free: 0,
@@ -98,6 +102,23 @@ impl Panel {
         }
     }
 
+    /// A panel, of no size yet, of an operand that is packed in the workspace: as bf16, its rows along the free axis.
+    pub fn packed(s: &Strided, extent: &Dim) -> Panel {
+        Panel {
+            slot: None,
+            stored: DType::Bf16,
+            shared: DType::Bf16,
+            free: 0,
+            depth: 0,
+            extent: extent.clone(),
+            strides: (s.free.clone(), s.k.clone()),
+            along: Axis::Free,
+            order: Axis::Free,
+            vector: 8,
+            asynchronous: true,
+        }
+    }
+
     /// The same with `free` x `depth` elements.
     pub fn sized(self, free: u32, depth: u32) -> Panel {
         Panel { free, depth, ..self }
@@ -107,14 +128,19 @@ impl Panel {
     /// banks.
     pub fn pitch(&self) -> u32 {
         match (self.shared, self.order) {
-            (DType::Bf16, Axis::Free) => 16 * (self.free / 8 | 1),
-            (DType::Bf16, Axis::Summed) => 16 * (self.depth / 8 | 1),
+            (DType::Bf16, Axis::Free) => 16 * ((self.free / 8) | 1),
+            (DType::Bf16, Axis::Summed) => 16 * ((self.depth / 8) | 1),
             _ => 4 * (self.free + 4),
         }
     }
 
     pub fn bytes(&self) -> u32 {
-        self.pitch() * if self.order == Axis::Free { self.depth } else { self.free }
+        self.pitch()
+            * if self.order == Axis::Free {
+                self.depth
+            } else {
+                self.free
+            }
     }
 
     /// What this thread copies of the panel whose free axis begins at `first` (i32), of an operand that begins at element
@@ -134,21 +160,35 @@ impl Panel {
             let number = f.add(thread, f.i32((i * f.threads()) as i32));
             let (line, at) = divided(f, number, per_line, i);
             let at = f.mul(at, f.i32(self.vector as i32));
-            let (free, k) = if self.along == Axis::Free { (at, line) } else { (line, at) };
+            let (free, k) = if self.along == Axis::Free {
+                (at, line)
+            } else {
+                (line, at)
+            };
             let element = f.add(
                 f.mul(f.widen(free, Ty::I64), free_stride),
                 f.mul(f.widen(k, Ty::I64), f.dim(&self.strides.1)),
             );
             let partial = (i + 1) * f.threads() > count;
             Part {
-                from: f.at(self.slot, f.add(start, element)),
+                from: self.address(f, f.add(start, element)),
                 to: self.place(f, free, k),
                 inside: f.cmp(Cmp::Lt, free, left),
                 k,
                 exists: partial.then(|| f.cmp(Cmp::Lt, number, f.i32(count as i32))),
             }
         });
-        Parts { parts: parts.collect(), safe: f.at(self.slot, start) }
+        Parts {
+            parts: parts.collect(),
+            safe: self.address(f, start),
+        }
+    }
+
+    fn address<'c>(&self, f: &Function<'_, 'c>, element: V<'c>) -> V<'c> {
+        match self.slot {
+            Some(slot) => f.at(slot, element),
+            None => f.offset(f.workspace, stored(self.stored), element),
+        }
     }
 
     /// Bytes from the start of the panel to an element, i32.
@@ -180,7 +220,11 @@ impl Panel {
             let inside = p.exists.map_or(inside, |e| f.and(e, inside));
             let from = f.offset(p.from, stored(self.stored), step.offset);
             // Reading elsewhere instead of not at all keeps the code free of branches.
-            let v = f.load(ty, f.select(inside, from, parts.safe), self.vector * self.stored.bytes() as u32);
+            let v = f.load(
+                ty,
+                f.select(inside, from, parts.safe),
+                self.vector * self.stored.bytes() as u32,
+            );
             f.select(inside, v, zero(f, ty))
         };
         parts.parts.iter().map(load).collect()
@@ -221,7 +265,9 @@ impl Panel {
         }
         let values: Vec<V> = match (self.stored, v.ty) {
             (DType::Bf16, Ty::I16) => vec![f.from_bf16(v)],
-            (DType::Bf16, _) => (0..self.vector).map(|i| f.unpack_bf16(word(f, v, i / 2), i % 2)).collect(),
+            (DType::Bf16, _) => (0..self.vector)
+                .map(|i| f.unpack_bf16(word(f, v, i / 2), i % 2))
+                .collect(),
             _ => (0..self.vector).map(|i| word(f, v, i)).collect(),
         };
         match self.shared {
@@ -259,13 +305,17 @@ fn packed<'c>(f: &Function<'_, 'c>, values: &[V<'c>]) -> V<'c> {
 }
 
 fn word<'c>(f: &Function<'_, 'c>, v: V<'c>, i: u32) -> V<'c> {
-    if matches!(v.ty, Ty::Vector(..)) { f.element(v, i) } else { v }
+    if matches!(v.ty, Ty::Vector(..)) {
+        f.element(v, i)
+    } else {
+        v
+    }
 }
 
 /// `number` divided by a constant, with remainder; `number` is this thread's plus `i` times the number of threads.
 fn divided<'c>(f: &Function<'_, 'c>, number: V<'c>, by: u32, i: u32) -> (V<'c>, V<'c>) {
     let by_value = f.i32(by as i32);
-    if f.threads() % by != 0 {
+    if !f.threads().is_multiple_of(by) {
         return (f.udiv(number, by_value), f.urem(number, by_value));
     }
     // Written so that all parts of a thread visibly lie a constant apart.
@@ -281,6 +331,10 @@ fn vectors(unit: &Unit, s: &Strided, (extent, k): (&Dim, &Dim), along: Axis, v: 
         Axis::Summed => (&s.k, &s.free, k),
     };
     let bytes = v * unit.slots[s.slot].dtype.bytes() as i64;
-    let aligned = s.batch.iter().chain([&s.base, &s.k_outer, line, long]).all(|d| divisible(d, v));
+    let aligned = s
+        .batch
+        .iter()
+        .chain([&s.base, &s.k_outer, line, long])
+        .all(|d| divisible(d, v));
     one.is_one() && aligned && bytes <= 16 && unit.alignment[s.slot] as i64 % bytes == 0
 }

@@ -61,7 +61,11 @@ impl<'p, 'c> Pipeline<'p, 'c> {
         carried.extend(micro.start(f));
         let out = f.for_carried((f.i32(0), count, f.i32(1)), &carried, |t, carried| {
             let (read, write) = (carried[0], carried[1]);
-            let walk = Walk { at: carried[2], a: carried[3], b: carried[4] };
+            let walk = Walk {
+                at: carried[2],
+                a: carried[3],
+                b: carried[4],
+            };
             self.wait(f, stages as u32 - 2);
             // Also: all have multiplied the step whose panels are overwritten now.
             f.barrier();
@@ -103,7 +107,11 @@ impl<'p, 'c> Pipeline<'p, 'c> {
 
     fn start(&self, f: &Function<'_, 'c>, first: Option<V<'c>>) -> Walk<'c> {
         let Some(first) = first else {
-            return Walk { at: f.i32(0), a: f.i64(0), b: f.i64(0) };
+            return Walk {
+                at: f.i32(0),
+                a: f.i64(0),
+                b: f.i64(0),
+            };
         };
         let (p, depth) = (self.product, self.schedule.tile.k as i64);
         let per_outer = f.dim32(&blocks_of(&p.k, depth));
@@ -112,7 +120,11 @@ impl<'p, 'c> Pipeline<'p, 'c> {
         let at = f.mul(inner, f.i32(depth as i32));
         let [outer, inner] = [outer, at].map(|v| f.widen(v, Ty::I64));
         let element = |s: &Strided| f.add(f.mul(outer, f.dim(&s.k_outer)), f.mul(inner, f.dim(&s.k)));
-        Walk { at, a: element(&p.a), b: element(&p.b) }
+        Walk {
+            at,
+            a: element(&p.a),
+            b: element(&p.b),
+        }
     }
 
     fn advance(&self, f: &Function<'_, 'c>, walk: Walk<'c>) -> Walk<'c> {
@@ -121,7 +133,11 @@ impl<'p, 'c> Pipeline<'p, 'c> {
         let next = |s: &Strided| s.k.clone() * Dim::from(depth);
         if p.k_outer.is_one() {
             let element = |s: &Strided, from| f.add(from, f.dim(&next(s)));
-            return Walk { at, a: element(&p.a, walk.a), b: element(&p.b, walk.b) };
+            return Walk {
+                at,
+                a: element(&p.a, walk.a),
+                b: element(&p.b, walk.b),
+            };
         }
         let over = f.cmp(Cmp::Ge, at, f.dim32(&p.k));
         let element = |s: &Strided, from| {
@@ -129,7 +145,11 @@ impl<'p, 'c> Pipeline<'p, 'c> {
             let outer = s.k_outer.clone() - back;
             f.add(from, f.select(over, f.dim(&outer), f.dim(&next(s))))
         };
-        Walk { at: f.select(over, f.i32(0), at), a: element(&p.a, walk.a), b: element(&p.b, walk.b) }
+        Walk {
+            at: f.select(over, f.i32(0), at),
+            a: element(&p.a, walk.a),
+            b: element(&p.b, walk.b),
+        }
     }
 
     /// The address of a panel in a stage.
@@ -176,7 +196,12 @@ impl<'p, 'c> Pipeline<'p, 'c> {
                 lengths = fetched.iter().map(Vec::len).collect();
                 fetched.concat()
             },
-            || self.operands().into_iter().flat_map(|(panel, parts)| panel.nothing(f, parts)).collect(),
+            || {
+                self.operands()
+                    .into_iter()
+                    .flat_map(|(panel, parts)| panel.nothing(f, parts))
+                    .collect()
+            },
         );
         let mut rest = &flat[..];
         let split = |n| {

@@ -20,7 +20,14 @@ pub struct Tile {
 }
 
 const fn tile(m: u32, n: u32, k: u32, parts: (u32, u32), stages: u32, rate: f64) -> Tile {
-    Tile { m, n, k, parts, stages, rate }
+    Tile {
+        m,
+        n,
+        k,
+        parts,
+        stages,
+        rate,
+    }
 }
 
 /// For tensor cores, in warps. The more a warp computes, the less shared memory is read per product: up to 64 x 64.
@@ -80,10 +87,14 @@ impl Schedule {
     /// `asynchronous`: whether a and b are copied so; `values`: how many the epilogue computes.
     pub fn new(p: &Product, asynchronous: (bool, bool), values: usize) -> Schedule {
         let matrix = p.round == DType::Bf16;
-        let (batches, m, n) = (p.batches().as_const().unwrap_or(BATCHES), size(&p.rows), size(&p.n));
+        let (batches, m, n) = (batches(p), size(&p.rows), size(&p.n));
         let cost = |t: &Tile| {
             let area = (batches * padded(m, t.m) * padded(n, t.n)) as f64;
-            let tiles = if splits(p, t) > 1 { FEW } else { area / (t.m * t.n) as f64 };
+            let tiles = if splits(p, t) > 1 {
+                FEW
+            } else {
+                area / (t.m * t.n) as f64
+            };
             area / t.rate / (tiles / FEW).min(1.0)
         };
         let both = asynchronous == (true, true);
@@ -104,13 +115,22 @@ impl Schedule {
             // What is copied through registers needs more threads to hold it.
             tile.parts = (2, 4);
         }
-        Schedule { tile, matrix, splits: splits(p, &tile) }
+        Schedule {
+            tile,
+            matrix,
+            splits: splits(p, &tile),
+        }
     }
 
     pub fn threads(&self) -> u32 {
         let parts = self.tile.parts.0 * self.tile.parts.1;
         if self.matrix { 32 * parts } else { parts }
     }
+}
+
+/// Positions along the batch, at least 1.
+fn batches(p: &Product) -> i64 {
+    p.batches().as_const().unwrap_or(BATCHES).max(1)
 }
 
 fn size(d: &Dim) -> i64 {
@@ -124,9 +144,16 @@ fn padded(extent: i64, tile: u32) -> i64 {
 /// Few tiles and a long sum: the gradients of weights.
 fn splits(p: &Product, t: &Tile) -> i64 {
     let symbolic = p.k.as_const().is_none() || p.k_outer.as_const().is_none();
-    let tiles = p.batches() * blocks_of(&p.rows, t.m as i64) * blocks_of(&p.n, t.n as i64);
-    let Some(tiles) = tiles.as_const().filter(|n| symbolic && *n > 0) else { return 1 };
-    let slots = if t.m * t.n > 128 * 128 { PROCESSORS } else { 2 * PROCESSORS };
+    let tiles = blocks_of(&p.rows, t.m as i64) * blocks_of(&p.n, t.n as i64);
+    let tiles = tiles.as_const().filter(|n| symbolic && *n > 0);
+    let Some(tiles) = tiles.map(|n| n * batches(p)) else {
+        return 1;
+    };
+    let slots = if t.m * t.n > 128 * 128 {
+        PROCESSORS
+    } else {
+        2 * PROCESSORS
+    };
     // The last round of blocks leaves slots empty.
     let busy = |splits: i64| {
         let blocks = tiles * splits;
@@ -135,4 +162,41 @@ fn splits(p: &Product, t: &Tile) -> i64 {
     let all = 1..=MOST_SPLITS;
     let enough = all.clone().find(|s| busy(*s) >= ENOUGH);
     enough.unwrap_or_else(|| all.max_by(|a, b| busy(*a).total_cmp(&busy(*b))).expect("not empty"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::function::SHARED_LIMIT;
+
+    /// Whatever the order of the operands, which decides the padding of their panels: at most a chunk per line.
+    fn shared_bytes(t: &Tile, element: u32) -> u32 {
+        let lines = (t.m + t.n).max(2 * t.k);
+        let panels = t.stages * ((t.m + t.n) * t.k * element + 16 * lines);
+        panels.max(t.m * 4 * (t.n + 8))
+    }
+
+    #[test]
+    fn tiles_are_whole() {
+        // Rows and columns of the smallest part: two matrix instructions, or runs of four.
+        for (table, part, element) in [(MATRIX, 16, 2), (SCALAR, 4, 4)] {
+            for t in table {
+                assert_eq!(
+                    (t.m % (t.parts.0 * part), t.n % (t.parts.1 * part), t.k % 4),
+                    (0, 0, 0),
+                    "{t:?}"
+                );
+                let s = Schedule {
+                    tile: *t,
+                    matrix: element == 2,
+                    splits: 1,
+                };
+                assert!(
+                    s.threads() <= 1024 && s.threads() % t.n.next_power_of_two() == 0,
+                    "{t:?}"
+                );
+                assert!(shared_bytes(t, element) <= SHARED_LIMIT, "{t:?}");
+            }
+        }
+    }
 }

@@ -14,14 +14,26 @@ const THREADS: u32 = 256;
 
 /// Bytes of the pieces: f32 [splits, batches, rows, n].
 pub fn workspace(p: &Product, splits: i64) -> Dim {
-    if splits == 1 { Dim::from(0) } else { Dim::from(4 * splits) * p.results() }
+    if splits == 1 {
+        Dim::from(0)
+    } else {
+        Dim::from(4 * splits) * p.results()
+    }
 }
 
 /// Stores a run of columns of one piece.
-pub fn store<'c>(f: &Function<'_, 'c>, p: &Product, (split, batch, row): (V<'c>, V<'c>, V<'c>), column: V<'c>, sums: &[V<'c>]) {
-    let flat = [(batch, p.batches()), (row, p.rows.clone())].iter().fold(f.widen(split, Ty::I64), |at, (v, extent)| {
-        f.add(f.mul(at, f.dim(extent)), f.widen(*v, Ty::I64))
-    });
+pub fn store<'c>(
+    f: &Function<'_, 'c>,
+    p: &Product,
+    (split, batch, row): (V<'c>, V<'c>, V<'c>),
+    column: V<'c>,
+    sums: &[V<'c>],
+) {
+    let flat = [(batch, p.batches()), (row, p.rows.clone())]
+        .iter()
+        .fold(f.widen(split, Ty::I64), |at, (v, extent)| {
+            f.add(f.mul(at, f.dim(extent)), f.widen(*v, Ty::I64))
+        });
     let at = f.add(f.mul(flat, f.dim(&p.n)), column);
     let to = f.offset(f.workspace, Ty::F32, at);
     let v = if sums.len() == 1 { sums[0] } else { f.pack(sums) };
@@ -29,7 +41,13 @@ pub fn store<'c>(f: &Function<'_, 'c>, p: &Product, (split, batch, row): (V<'c>,
 }
 
 /// Adds the pieces and writes the results: one run of columns per thread.
-pub fn add_up<'c>(context: &'c Context, unit: &Unit, c: &Contract, p: &Product, splits: i64) -> Result<Finished<'c>, Error> {
+pub fn add_up<'c>(
+    context: &'c Context,
+    unit: &Unit,
+    c: &Contract,
+    p: &Product,
+    splits: i64,
+) -> Result<Finished<'c>, Error> {
     let f = Function::new(context, unit, 1, THREADS);
     let epilogue = Epilogue::new(&f, c, p);
     let lanes = epilogue::lanes(&p.n);
@@ -39,11 +57,14 @@ pub fn add_up<'c>(context: &'c Context, unit: &Unit, c: &Contract, p: &Product, 
     let number = f.add(f.mul(f.widen(f.block(0), Ty::I64), f.i64(THREADS as i64)), thread);
     f.when(f.cmp(Cmp::Lt, number, f.dim(&total)), || {
         let first = f.offset(f.workspace, Ty::F32, f.mul(number, f.i64(lanes as i64)));
-        let piece = p.results();
-        let pieces: Vec<Vec<V>> = (0..splits)
-            .map(|i| epilogue::load(&f, f.offset(first, Ty::F32, f.dim(&(piece.clone() * Dim::from(i)))), lanes))
-            .collect();
-        let sum = |column: usize| pieces[1..].iter().fold(pieces[0][column], |sum, piece| f.add(sum, piece[column]));
+        let piece = f.dim(&p.results());
+        let at = |i| f.offset(first, Ty::F32, f.mul(piece, f.i64(i)));
+        let pieces: Vec<Vec<V>> = (0..splits).map(|i| epilogue::load(&f, at(i), lanes)).collect();
+        let sum = |column: usize| {
+            pieces[1..]
+                .iter()
+                .fold(pieces[0][column], |sum, piece| f.add(sum, piece[column]))
+        };
         let sums = (0..lanes as usize).map(sum).collect();
         let row = f.resize(f.udiv(number, f.dim(&runs)), Ty::I32);
         let axes = [&p.batch[..], &p.row_axes].concat();

@@ -4,7 +4,7 @@ use super::{Decode, Decoder};
 use crate::lanes::convert::{self, Float, Integer, Rounding};
 use crate::lanes::{double, half, int32, int64, single};
 use crate::names::Register;
-use crate::op::{Lane, Op, Reg, Width};
+use crate::op::{Carry, Lane, Op, Reg, Width};
 use crate::syntax::Operand;
 use crate::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
 
@@ -293,6 +293,33 @@ impl Decoder<'_> {
         } else {
             Lane::InsertBits(regs)
         });
+        Ok(())
+    }
+
+    /// `add.cc`, `addc`, `sub.cc`, `subc`.
+    pub(super) fn carry(&mut self) -> Decode<()> {
+        let wide = match self.last() {
+            "u32" | "s32" => false,
+            "u64" | "s64" => true,
+            _ => return Err(self.unsupported()),
+        };
+        let (name, leaves) = (self.parts[0], self.parts[1] == "cc");
+        if self.parts.len() != 2 + usize::from(leaves) {
+            return Err(self.unsupported());
+        }
+        let (to, a, b) = (self.operand(0)?, self.operand(1)?, self.operand(2)?);
+        let regs = match wide {
+            true => [self.to64(to)?, self.from64(a)?, self.from64(b)?],
+            false => [self.to32(to)?, self.from32(a)?, self.from32(b)?],
+        };
+        let (subtract, takes) = (name.starts_with("sub"), name.ends_with('c'));
+        self.lane(Lane::Carry(Carry {
+            wide,
+            subtract,
+            takes,
+            leaves,
+            regs,
+        }));
         Ok(())
     }
 

@@ -74,6 +74,8 @@ impl<'a> Decoder<'a> {
             "cvta" => self.cvta(),
             "bfi" => self.bfi(),
             "lop3" => self.lop3(),
+            "addc" | "subc" => self.carry(),
+            "add" | "sub" if self.has("cc") => self.carry(),
             "setp" => self.setp(),
             "set" => self.set(),
             "selp" => self.selp(),

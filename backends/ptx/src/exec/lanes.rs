@@ -5,8 +5,8 @@ use crate::fused::{fma_f32, fma_f64};
 use crate::lanes::convert::{Float, float_to_int, int_to_float};
 use crate::lanes::int32::{self, lop3};
 use crate::lanes::int64;
-use crate::lanes::{Lanes, map1, map3};
-use crate::op::{Lane, Reg};
+use crate::lanes::{Lanes, WARP, map1, map3};
+use crate::op::{Carry, Lane, Reg};
 
 impl Warp {
     /// Executes a lane-wise instruction in the lanes of `mask`.
@@ -64,6 +64,7 @@ impl Warp {
                 let value = std::array::from_fn(|i| int64::insert_bits(a[i], b[i], pos[i], len[i]));
                 self.set64(*d, mask, &value);
             }
+            Lane::Carry(carry) => self.add_with_carry(carry, mask),
             Lane::Lop3([d, a, b, c], table) => {
                 let value = map3(self.get32(*a), self.get32(*b), self.get32(*c), |a, b, c| {
                     lop3(a, b, c, *table)
@@ -83,6 +84,31 @@ impl Warp {
                 let value = int_to_float(&self.bits(*a, from.bits == 64), *from, *to);
                 self.set_bits(*d, *to == Float::Double, mask, &value);
             }
+        }
+    }
+
+    fn add_with_carry(&mut self, op: &Carry, mask: u32) {
+        let [d, a, b] = op.regs;
+        let (a, b) = (self.bits(a, op.wide), self.bits(b, op.wide));
+        let (mut value, mut carries) = ([0; WARP], 0);
+        for lane in 0..WARP {
+            let carry = op.takes && self.carry >> lane & 1 == 1;
+            let (sum, one) = match op.subtract {
+                true => a[lane].overflowing_sub(b[lane]),
+                false => a[lane].overflowing_add(b[lane]),
+            };
+            let (sum, two) = match op.subtract {
+                true => sum.overflowing_sub(u64::from(carry)),
+                false => sum.overflowing_add(u64::from(carry)),
+            };
+            // The carry of 32 bits, or the borrow's sign, stands above them.
+            let carried = if op.wide { one || two } else { sum >> 32 != 0 };
+            carries |= u32::from(carried) << lane;
+            value[lane] = sum;
+        }
+        self.set_bits(d, op.wide, mask, &value);
+        if op.leaves {
+            self.carry = (self.carry & !mask) | (carries & mask);
         }
     }
 

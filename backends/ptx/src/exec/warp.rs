@@ -36,6 +36,8 @@ pub struct Warp {
     pub r32: Vec<Lanes<u32>>,
     pub r64: Vec<Lanes<u64>>,
     pub predicates: Vec<u32>,
+    /// The condition code: a carry or borrow of each lane.
+    pub carry: u32,
     /// Local memory, words of each lane one after another.
     pub local: Vec<u32>,
     /// Asynchronous copies under way.
@@ -59,6 +61,7 @@ impl Warp {
             r32: vec![[0; WARP]; counts[1]],
             r64: vec![[0; WARP]; counts[2]],
             predicates: vec![0; counts[0]],
+            carry: 0,
             local: vec![0; local * WARP],
             pending: vec![],
             groups: [0; WARP],

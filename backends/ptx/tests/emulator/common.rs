@@ -119,3 +119,13 @@ pub fn launch(module: &Module, kernel: &str, blocks: u32, threads: u32, params: 
         .launch(&Launch::new(kernel, blocks, threads, &params.0), memory, 2)
         .unwrap_or_else(|e| panic!("{e}"))
 }
+
+/// Asserts that a program faults as `$kind` and its twin runs.
+macro_rules! twins {
+    ($bad:expr, $good:expr, $threads:expr, $shared:expr, $kind:pat) => {{
+        let kind = fault_kind(&kernel("", $bad), $threads, $shared, 64);
+        assert!(matches!(kind, $kind), "{kind}");
+        run_block(&kernel("", $good), $threads, $shared, 64).unwrap_or_else(|e| panic!("the twin: {e}"))
+    }};
+}
+pub(crate) use twins;

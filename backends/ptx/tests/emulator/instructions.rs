@@ -269,6 +269,9 @@ fn integers_of_64_bits() {
             "cvt.u16.u64 %rs1, %a; cvt.s16.s8 %rs1, %rs1; cvt.u64.u16 %d, %rs1;",
             |a, _, _| a as i8 as u16 as u64,
         ),
+        ("add.cc.s64 %rd1, %a, %b; addc.s64 %d, %c, 5;", |a, b, c| {
+            c.wrapping_add(5).wrapping_add(u64::from(a.checked_add(b).is_none()))
+        }),
         ("bfi.b64 %d, %a, %b, 32, 32;", |a, b, _| (a << 32) | (b & 0xffff_ffff)),
         ("bfi.b64 %d, %a, %b, 7, 5;", |a, b, _| (b & !(31 << 7)) | (a & 31) << 7),
         ("cvt.rn.f64.s64 %d, %a;", |a, _, _| (a as i64 as f64).to_bits()),

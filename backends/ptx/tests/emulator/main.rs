@@ -6,4 +6,5 @@ mod faults;
 mod fragments;
 mod instructions;
 mod programs;
+mod races;
 mod recorded;

@@ -185,3 +185,75 @@ fn takes_the_same_steps_on_any_number_of_threads() {
     };
     assert_eq!(run(1), run(4));
 }
+
+/// A kernel that has a bit of everything; `fixtures/clang.cu` is its source.
+#[test]
+fn mixes_types_and_widths() {
+    let module = Module::parse(CLANG).unwrap();
+    let n: i64 = -123_456_789_012;
+    let h: Vec<i16> = (0..64).map(|i| (i * 977 % 2001 - 1000) as i16).collect();
+    let b: Vec<f32> = values(64, 7).into_iter().map(|x| bf16::from_f32(x).to_f32()).collect();
+    let mut memory = Memory::new();
+    let ph = upload16(&mut memory, &h.iter().map(|&x| x as u16).collect::<Vec<_>>());
+    let pb = upload16(
+        &mut memory,
+        &b.iter().map(|&x| bf16::from_f32(x).to_bits()).collect::<Vec<_>>(),
+    );
+    let (pd, po, pc, pcnt) = (
+        memory.alloc(8 * 564),
+        memory.alloc(4 * 564),
+        memory.alloc(64),
+        memory.alloc(4 * 2064),
+    );
+    let params = Params::default()
+        .u64(ph)
+        .u64(pb)
+        .u64(pd)
+        .u64(po)
+        .u64(pc)
+        .u64(n as u64)
+        .u64(pcnt);
+    let run = Launch {
+        shared: 256,
+        ..Launch::new("misc", 1, 64, &params.0)
+    };
+    module.launch(&run, &memory, 1).unwrap_or_else(|e| panic!("{e}"));
+    let o: Vec<f32> = download(&memory, po, 564);
+    let cnt: Vec<u32> = download(&memory, pcnt, 2064);
+    let d: Vec<u64> = download::<u32>(&memory, pd, 2 * 564)
+        .chunks_exact(2)
+        .map(|w| u64::from(w[0]) | u64::from(w[1]) << 32)
+        .collect();
+    let mut c = vec![0; 64];
+    memory.read(pc, &mut c).unwrap();
+    assert_eq!(cnt[1000], 64);
+    for t in 0..64usize {
+        let x = b[(t + 1) % 64] + i32::from(h[t ^ 1]) as u32 as f32;
+        assert_eq!(o[t], x, "{t}");
+        let quotient = f64::from(x) / (f64::from(h[t]) + 1.0);
+        assert_eq!(f64::from_bits(d[t]).to_bits(), quotient.to_bits(), "{t}");
+        assert_eq!(c[t], x as u16 as u8, "{t}");
+        let half = o[500 + t / 2].to_bits() >> (16 * (t % 2)) & 0xffff;
+        assert_eq!(half, u32::from(bf16::from_f32(2.0 * x).to_bits()), "{t}");
+        assert_eq!(o[t + 100].to_bits(), (x.mul_add(x, 1.0) / (x + 1.0)).to_bits(), "{t}");
+        assert!(o[t + 200] == x.sqrt() || x < 0.0 && o[t + 200].is_nan(), "{t}");
+        let sums = x.max(0.0) + b[t].abs() + x.copysign(f32::from(h[t])) + x.floor() + x.round_ties_even();
+        assert_eq!(o[t + 300], sums, "{t}");
+        let (i, word) = (t as i64, t as u32);
+        let integers = (n.wrapping_mul(i) % 77) as f64 + (n as u64 / (t as u64 + 1)) as f64;
+        assert_eq!(f64::from_bits(d[t + 100]), integers, "{t}");
+        let count = (word.count_ones() + (word + 1).leading_zeros())
+            .wrapping_add(word.reverse_bits())
+            .wrapping_add(word.wrapping_shl(n as u32 & 31))
+            .wrapping_add(x as i32 as u32)
+            .wrapping_add(quotient as i64 as u32);
+        assert_eq!(cnt[t], count, "{t}");
+        let mut z = (t as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(n as u64);
+        z = (z ^ z >> 31).rotate_left(13);
+        let mixed = z
+            .wrapping_mul((z >> 33) + 1)
+            .wrapping_add(u64::from((z | 1).leading_zeros()));
+        assert_eq!(d[t + 500], mixed, "{t}");
+        assert_eq!(cnt[t + 2000], ((t as u64 * 0xD251_1F53) >> 32) as u32, "{t}");
+    }
+}
