@@ -122,6 +122,8 @@ pub struct Grid {
     /// Bytes of dynamic shared memory.
     pub shared: u32,
     pub sizes: Vec<Dim>,
+    /// How the work is cut into blocks, for people.
+    pub schedule: String,
 }
 
 /// The PTX text of every kernel (by its index in [`Artifact::kernels`]) for one architecture; the code of an artifact for

@@ -59,6 +59,7 @@ fn artifact(gpu: Option<Precision>) -> Artifact {
                 threads: 32,
                 shared: 0,
                 sizes: vec![dim("B*N")],
+                schedule: String::new(),
             }],
             workspace: Dim::from(0),
             scratch: Dim::from(0),

@@ -35,9 +35,15 @@ fn shape(unit: &Unit, a: &Attention, pass: Pass) -> Result<(Shape, bool), Error>
         .ok_or(Error::Unsupported("attention with heads of more than 512 elements"))
 }
 
+fn described(s: &Shape, tensor: bool) -> String {
+    let how = if tensor { "mma bf16" } else { "fma f32" };
+    format!("{how}, {} rows over tiles of {}, {} stages", s.rows, s.columns, s.stages)
+}
+
 pub fn emit<'c>(context: &'c Context, unit: &Unit, a: &Attention) -> Result<Emitted<'c>, Error> {
     let (shape, tensor) = shape(unit, a, Pass::Forward)?;
     let f = Function::new(context, unit, 0, shape.threads);
+    f.scheduled(described(&shape, tensor));
     if tensor {
         forward::write(&Mma::new(&f, shape), a);
     } else {
@@ -62,6 +68,7 @@ pub fn emit_grad<'c>(context: &'c Context, unit: &Unit, g: &AttentionGrad) -> Re
 
 fn means<'c>(context: &'c Context, unit: &Unit, g: &AttentionGrad) -> Result<Finished<'c>, Error> {
     let f = Function::new(context, unit, 0, backward::MEANS_THREADS);
+    f.scheduled("row means of out * d_out");
     backward::write_means(&f, g);
     f.finish(backward::means_blocks(&g.forward))
 }
@@ -75,6 +82,7 @@ fn gradient<'c>(
 ) -> Result<Finished<'c>, Error> {
     let (shape, tensor) = shape(unit, &g.forward, pass)?;
     let f = Function::new(context, unit, n, shape.threads);
+    f.scheduled(described(&shape, tensor));
     match (tensor, pass) {
         (true, Pass::Keys) => backward::write_keys(&Mma::new(&f, shape), g),
         (true, _) => backward::write_queries(&Mma::new(&f, shape), g),

@@ -122,6 +122,8 @@ impl<'a> Division<'a> {
     fn reduce<'c>(&self, context: &'c Context, unit: &Unit, partly: bool) -> Result<Finished<'c>, Error> {
         let (k, lanes) = (self.k, self.lanes);
         let f = Function::new(context, unit, 0, THREADS);
+        let across = self.side * lanes;
+        f.scheduled(format!("blocks of {across} columns, sums in {} pieces", self.chunks));
         let values = Values::new(&f, &k.values, self.axes(), &k.reduce, lanes as usize);
         let pieces = blocks_of(&k.columns, self.side * lanes);
         let block = f.widen(f.block(0), Ty::I64);
@@ -280,6 +282,7 @@ impl<'a> Division<'a> {
     fn store<'c>(&self, context: &'c Context, unit: &Unit, ordered: bool) -> Result<Finished<'c>, Error> {
         let k = self.k;
         let f = Function::new(context, unit, 1, THREADS);
+        f.scheduled("adds the pieces");
         let values = Values::new(&f, &k.values, self.axes(), &k.reduce, 1);
         let block = f.widen(f.block(0), Ty::I64);
         let at = f.add(f.mul(block, f.i64(THREADS as i64)), f.widen(f.thread(), Ty::I64));

@@ -12,7 +12,6 @@
 //! | `split` | long sums in pieces |
 
 mod epilogue;
-pub(crate) mod instructions;
 mod micro;
 mod pack;
 mod panel;
@@ -87,6 +86,7 @@ fn tiles<'c>(
 ) -> Result<Finished<'c>, Error> {
     let tile = s.tile;
     let f = Function::new(context, unit, number, s.threads());
+    f.scheduled(s);
     let epilogue = Epilogue::new(&f, c, p);
     let tiles = (blocks_of(&p.rows, tile.m as i64), blocks_of(&p.n, tile.n as i64));
     let (place, split) = place(&f, p, s, &tiles);

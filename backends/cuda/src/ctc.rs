@@ -174,6 +174,7 @@ impl<'a, 'k, 'c> Utterance<'a, 'k, 'c> {
 /// The function that writes losses, sums over all paths, and posteriors in place of the rows of frames.
 fn paths<'c>(context: &'c Context, unit: &Unit, k: &Ctc, layout: &Layout) -> Result<Finished<'c>, Error> {
     let f = Function::new(context, unit, 0, THREADS);
+    f.scheduled("a block per utterance, threads over states");
     let u = Utterance::new(&f, k, layout, f.widen(f.block(0), Ty::I64));
     let first = f.cmp(Cmp::Eq, f.thread(), f.i32(0));
     f.when(first, || collect_labels(&u));
@@ -271,6 +272,7 @@ fn backward<'c>(u: &Utterance<'_, '_, 'c>, end: V<'c>, total: V<'c>) {
 /// The function that sums posteriors by symbol: a block per frame, a thread per symbol.
 fn gradient<'c>(context: &'c Context, unit: &Unit, k: &Ctc, layout: &Layout) -> Result<Finished<'c>, Error> {
     let f = Function::new(context, unit, 1, SYMBOLS);
+    f.scheduled("sums posteriors by symbol");
     let block = f.widen(f.block(0), Ty::I64);
     let time = f.dim(&k.time);
     let (batch, frame) = (f.udiv(block, time), f.urem(block, time));

@@ -40,6 +40,7 @@ pub struct Function<'k, 'c> {
     pub workspace: V<'c>,
     sizes: RefCell<Vec<(Dim, V<'c>)>>,
     shared: Cell<u32>,
+    schedule: RefCell<String>,
     shared_base: V<'c>,
     pub(crate) random_keys: RefCell<Vec<((Slot, u32), [V<'c>; 2])>>,
 }
@@ -73,6 +74,7 @@ impl<'k, 'c> Function<'k, 'c> {
             workspace,
             sizes: RefCell::default(),
             shared: Cell::new(0),
+            schedule: RefCell::default(),
             shared_base,
             random_keys: RefCell::default(),
         }
@@ -81,6 +83,11 @@ impl<'k, 'c> Function<'k, 'c> {
     /// Threads of a block.
     pub fn threads(&self) -> u32 {
         self.threads
+    }
+
+    /// Says how the work is cut into blocks, for `explain`.
+    pub fn scheduled(&self, text: impl ToString) {
+        self.schedule.replace(text.to_string());
     }
 
     /// The value of a dim, i64. Those that are not constant are parameters, worked out before the launch.
@@ -177,6 +184,7 @@ impl<'k, 'c> Function<'k, 'c> {
             threads,
             shared,
             sizes: self.sizes.into_inner().into_iter().map(|(d, _)| d).collect(),
+            schedule: self.schedule.into_inner(),
         };
         Ok(Finished { operation, grid })
     }

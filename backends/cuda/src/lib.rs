@@ -11,7 +11,7 @@
 //! | `builder` | MLIR operations and structured control flow over typed values |
 //! | `arith`, `math`, `random` | arithmetic; exp, log, erf, tanh; random numbers |
 //! | `function` | one function being written: operands, sizes, shared memory |
-//! | `memory`, `warp` | loads and stores; places in the grid, shuffles, barriers |
+//! | `memory`, `warp`, `instructions` | loads and stores; places in the grid, shuffles, barriers; tensor cores and asynchronous copies |
 //! | `values` | scalar values of kernel IR as code of one thread |
 //! | `reduce` | sums and maxima, of one thread and of many |
 //! | `row`, `column`, `contract`, `attention`, `scatter`, `ctc` | the bodies |
@@ -24,6 +24,7 @@ mod column;
 mod contract;
 mod ctc;
 mod function;
+mod instructions;
 mod math;
 mod memory;
 mod module;

@@ -17,6 +17,7 @@ const THREADS: u32 = 128;
 
 pub fn emit<'c>(context: &'c Context, unit: &Unit, k: &Scatter) -> Result<Emitted<'c>, Error> {
     let f = Function::new(context, unit, 0, THREADS);
+    f.scheduled("a block per row of the result");
     let aligned = |lanes: i64| {
         let fits = |slot: usize| {
             let bytes = unit.slots[slot].dtype.bytes() as u32 * lanes as u32;

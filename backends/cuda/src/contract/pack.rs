@@ -68,6 +68,7 @@ impl Packed {
     /// The function that packs, one element per thread.
     pub fn write<'c>(&self, context: &'c Context, unit: &Unit, p: &Product) -> Result<Finished<'c>, Error> {
         let f = Function::new(context, unit, 0, THREADS);
+        f.scheduled("packs b as bf16");
         // Axes after those of the batch: k_outer, k, n.
         let sums = [p.k_outer.clone(), p.k.clone(), p.n.clone()].into_iter().enumerate();
         let first = p.batch.len();

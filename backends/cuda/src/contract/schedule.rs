@@ -4,6 +4,7 @@ use super::product::Product;
 use crate::function::blocks_of;
 use ir::dim::Dim;
 use ir::scalar::DType;
+use std::fmt;
 
 /// One block of threads computes `m` x `n` results, in steps of `k`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,6 +82,17 @@ pub struct Schedule {
     pub matrix: bool,
     /// Pieces that the summed axis is divided into, added up by a second function.
     pub splits: i64,
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let (t, how) = (&self.tile, if self.matrix { "mma bf16" } else { "fma f32" });
+        write!(f, "{how}, tile {}x{}x{}, {} stages", t.m, t.n, t.k, t.stages)?;
+        if self.splits > 1 {
+            write!(f, ", sum in {} pieces", self.splits)?;
+        }
+        Ok(())
+    }
 }
 
 impl Schedule {

@@ -49,6 +49,7 @@ pub fn add_up<'c>(
     splits: i64,
 ) -> Result<Finished<'c>, Error> {
     let f = Function::new(context, unit, 1, THREADS);
+    f.scheduled("adds the pieces");
     let epilogue = Epilogue::new(&f, c, p);
     let lanes = epilogue::lanes(&p.n);
     let runs = p.n.floor_div(lanes as i64);

@@ -17,6 +17,7 @@ pub fn emit<'c>(context: &'c Context, unit: &Unit, k: &RowKernel, store: &[Store
     let f = Function::new(context, unit, 0, THREADS);
     let (columns, outer) = k.axes.split_last().expect("a row kernel has axes");
     let lanes = lanes_of(columns);
+    f.scheduled(format!("element-wise, {lanes} columns per thread"));
     let values = Values::new(&f, &k.values, k.axes.len(), &[], lanes as usize);
     // Pieces of `lanes` columns are the innermost axis.
     let extents: Vec<Dim> = outer.iter().cloned().chain([columns.floor_div(lanes)]).collect();

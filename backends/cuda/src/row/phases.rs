@@ -88,6 +88,7 @@ pub fn emit<'c>(context: &'c Context, unit: &Unit, k: &RowKernel) -> Result<Emit
     let values = Values::new(&f, &k.values, k.axes.len(), &all, division.lanes as usize);
     let rows = numel(outer);
     let group = division.group.threads();
+    f.scheduled(format!("{group} threads per row, {} columns at a time", division.lanes));
     let per_block = (THREADS / group) as i64;
     let (block, thread) = (f.widen(f.block(0), Ty::I64), f.widen(f.thread(), Ty::I64));
     let (row, member) = match division.group {

@@ -14,6 +14,23 @@ fn high_bit(x: u64) -> u32 {
     if x == 0 { u32::MAX } else { 63 - x.leading_zeros() }
 }
 
+fn field(a: u64, pos: u32, len: u32) -> u64 {
+    let (pos, len) = (pos & 0xff, len & 0xff);
+    let shifted = a.checked_shr(pos).unwrap_or(0);
+    if len > 63 { shifted } else { shifted & ((1 << len) - 1) }
+}
+
+/// Above the field, and where it reaches beyond the source, stand copies of its highest bit within the source.
+fn signed_field(a: u64, pos: u32, len: u32) -> u64 {
+    let (pos, len) = (pos & 0xff, len & 0xff);
+    let sign = (a as i64) >> (pos + len).saturating_sub(1).min(63) & 1;
+    let valid = len.min(64u32.saturating_sub(pos));
+    match len {
+        0 => 0,
+        _ => field(a, pos, len) | (sign.wrapping_neg() as u64).checked_shl(valid).unwrap_or(0),
+    }
+}
+
 table! {
     /// One operand.
     Unary, map1, (a: u64) -> u64 {
@@ -98,11 +115,8 @@ table! {
 table! {
     /// A 64-bit operand with position and length.
     Extract, map3, (a: u64, pos: u32, len: u32) -> u64 {
-        "bfe.u64" => Unsigned |a: u64, pos: u32, len: u32| {
-            let (pos, len) = (pos & 0xff, len & 0xff);
-            let shifted = a.checked_shr(pos).unwrap_or(0);
-            if len > 63 { shifted } else { shifted & ((1 << len) - 1) }
-        };
+        "bfe.u64" => Unsigned field;
+        "bfe.s64" => Signed signed_field;
     }
 }
 

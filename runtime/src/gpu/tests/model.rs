@@ -26,6 +26,7 @@ fn kernel(name: &str, size: &str) -> KernelInfo {
             threads: 32,
             shared: 0,
             sizes: vec![n],
+            schedule: String::new(),
         }],
         workspace: Dim::from(0),
         scratch: Dim::from(0),
