@@ -10,6 +10,7 @@ mod heads;
 mod large;
 mod maps;
 mod narrow;
+mod special;
 mod structured;
 
 use crate::dim::{Dim, Env};
@@ -20,6 +21,7 @@ pub use contract::{contract, contract_large};
 pub use large::{attention_grad_large, attention_large, row_large};
 pub use maps::{column, row};
 pub use narrow::narrowed;
+pub use special::{least, with_nan};
 pub use structured::{attention, attention_grad, ctc, scatter};
 
 /// A valid kernel, the sizes it names (with `layer`), and a buffer for each of its slots, none shared.

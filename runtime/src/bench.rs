@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::memory::{Guard, peak_resident};
 use crate::random::{Purpose, Stream};
-use crate::session::{KernelTime, Session};
+use crate::session::{AdamStep, KernelTime, Session, Tensor};
 use crate::settings::Settings;
 use crate::vocab::frames_needed;
 use crate::weights::initialize;
@@ -22,6 +22,8 @@ pub struct Options {
     /// Clips.
     pub batch: usize,
     pub runs: usize,
+    /// Time whole updates: gradients made 0, the program, the norm of the gradients, Adam.
+    pub update: bool,
     pub threads: usize,
     /// The value of `--device`.
     pub device: Option<String>,
@@ -36,6 +38,8 @@ pub struct Measurement {
     pub seconds: f64,
     pub batch: usize,
     pub runs: usize,
+    /// Whether whole updates were timed, with the optimizer.
+    pub update: bool,
     pub threads: usize,
     pub median_s: f64,
     pub min_s: f64,
@@ -50,6 +54,9 @@ pub struct Measurement {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     pub peak_rss_mib: f64,
+    /// What the device held, where it has memory of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_mib: Option<f64>,
     /// Where the time goes in a run of its own, launch by launch; the longest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernels: Option<Vec<KernelTime>>,
@@ -67,10 +74,14 @@ impl Measurement {
             (Some(share), Some(peak)) => format!(" ({:.0} % of {peak:.1})", 100.0 * share),
             _ => String::new(),
         };
+        let what = if m.update { " with its update" } else { "" };
+        let held = m
+            .device_mib
+            .map_or(String::new(), |m| format!(", {m:.0} MiB on the device"));
         let kernels: String = m.kernels.iter().flatten().map(kernel_line).collect();
         format!(
-            "{} on {} x {} s, {place}: median {:.4} s, min {:.4} s, {:.1} GFLOP/s{share}, {:.0} MiB\n{kernels}",
-            m.program, m.batch, m.seconds, m.median_s, m.min_s, m.gflops, m.peak_rss_mib
+            "{}{} on {} x {} s, {place}: median {:.4} s, min {:.4} s, {:.1} GFLOP/s{share}, {:.0} MiB{held}\n{kernels}",
+            m.program, what, m.batch, m.seconds, m.median_s, m.min_s, m.gflops, m.peak_rss_mib
         )
     }
 }
@@ -117,7 +128,15 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
     } else {
         command
     };
-    let settings = Settings::new(&artifact, command)?;
+    let mut settings = Settings::new(&artifact, command)?;
+    // Every layer is run, so that a time does not hang on what was drawn.
+    settings.force("layerdrop", 0.0);
+    if options.update && program.trains.is_empty() {
+        return Err(Error::Usage(format!(
+            "`{}` does not train, so it has no --update",
+            program.name
+        )));
+    }
     initialize(&artifact, session.params()?, 1, &|_| true);
 
     let mut stream = Stream::new(1, Purpose::Synthetic, 0, 0);
@@ -151,9 +170,15 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
     let inputs = batch.inputs.refs();
     Guard::default().check(&*session, &program.name, &inputs, "lower --batch or --seconds")?;
 
-    let time = |session: &mut dyn Session| -> Result<f64, Error> {
+    let mut updates = 0;
+    let mut time = |session: &mut dyn Session| -> Result<f64, Error> {
         let start = Instant::now();
-        session.run(&program.name, &inputs)?;
+        if options.update {
+            updates += 1;
+            update(session, &program.name, &inputs, updates)?;
+        } else {
+            session.run(&program.name, &inputs)?;
+        }
         Ok(start.elapsed().as_secs_f64())
     };
     time(&mut *session)?;
@@ -176,6 +201,7 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
         seconds: options.seconds,
         batch: options.batch,
         runs: options.runs,
+        update: options.update,
         threads: options.threads,
         median_s: median,
         min_s: times[0],
@@ -183,9 +209,27 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
         peak_gflops,
         share_of_peak: peak_gflops.map(|peak| gflops / peak),
         device: session.device(),
+        device_mib: session.device_bytes().map(|bytes| bytes as f64 / (1 << 20) as f64),
         kernels,
         peak_rss_mib: peak_resident().unwrap_or(0) as f64 / (1 << 20) as f64,
     })
+}
+
+/// One update as training makes it. The next one's run waits for Adam, so its time is counted there.
+fn update(session: &mut dyn Session, program: &str, inputs: &[(&str, &Tensor)], number: u64) -> Result<(), Error> {
+    session.zero_grads()?;
+    session.run(program, inputs)?;
+    let squares = session.grad_norm(program, 1.0)?;
+    let adam = AdamStep {
+        lr: 1e-5,
+        beta1: 0.9,
+        beta2: 0.98,
+        eps: 1e-6,
+        weight_decay: 0.01,
+        step: number,
+        scale: 1.0 / squares.sqrt().max(1.0) as f32,
+    };
+    session.adam(program, &adam)
 }
 
 /// Letters at about the rate of speech, and no more than the frames hold.

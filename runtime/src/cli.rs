@@ -154,6 +154,9 @@ struct BenchArgs {
     batch: usize,
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// Time whole updates: the program, the norm of its gradients, and Adam.
+    #[arg(long)]
+    update: bool,
     /// Also time every kernel on its own (on a GPU).
     #[arg(long)]
     kernels: bool,
@@ -215,6 +218,7 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
                 seconds,
                 batch,
                 runs,
+                update,
                 kernels,
                 json,
             } = args;
@@ -225,6 +229,7 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
                     seconds,
                     batch,
                     runs,
+                    update,
                     threads,
                     device: cli.device.clone(),
                     kernels,
@@ -368,7 +373,12 @@ mod tests {
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
         call("info").unwrap();
-        call("bench --program pretrain --seconds 0.1 --batch 2 --runs 2 --json").unwrap();
+        call("bench --program pretrain --seconds 0.1 --batch 2 --runs 2 --update --json").unwrap();
+        assert!(
+            call("bench --program transcribe --update")
+                .unwrap_err()
+                .contains("does not train")
+        );
         assert!(call("bench --program nothing").unwrap_err().contains("pretrain"));
         assert!(
             call("transcribe --weights nowhere a.wav")

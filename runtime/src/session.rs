@@ -108,6 +108,11 @@ pub trait Session {
         None
     }
 
+    /// Bytes held on a device of its own; `None` where programs run in the host's memory.
+    fn device_bytes(&self) -> Option<usize> {
+        None
+    }
+
     /// Bytes the program's activations need for these sizes, before anything is allocated.
     fn peak_bytes(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<usize, Error>;
 

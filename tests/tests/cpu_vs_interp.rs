@@ -6,9 +6,7 @@ use cpu::{Target, compile};
 use interp::{Buffer, Place};
 use ir::artifact::KernelInfo;
 use ir::dim::{Dim, Env};
-use ir::kernel::{Access, Body, Reduction, Value};
 use ir::kernel_sample::{self, Sample};
-use ir::kernel_values::{reductions, values};
 use ir::scalar::DType;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -171,37 +169,11 @@ fn compare(code: &Code, sample: &Sample) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A NaN where a kernel reads floats, if there is such a place and what becomes of it is defined.
-fn with_nan(sample: &Sample, seed: u32) -> Option<Sample> {
-    let mut sample = sample.clone();
-    let list = values(&sample.kernel.body);
-    let to_i32 = |v: &Value| matches!(v, Value::Cast(DType::I32, _));
-    let positions = reductions(&sample.kernel.body)
-        .iter()
-        .any(|(how, _)| *how == Reduction::ArgMax);
-    // Whether a dropped NaN is multiplied by 0 or left out is a backend's choice.
-    let dropout = match &sample.kernel.body {
-        Body::Row(_) | Body::Column(_) | Body::Contract(_) => false,
-        Body::Attention(a) => a.dropout.is_some(),
-        Body::AttentionGrad(g) => g.forward.dropout.is_some(),
-        Body::Scatter(_) | Body::Ctc(_) => return None,
-    };
-    if positions || dropout || list.iter().any(to_i32) {
-        return None;
-    }
-    let read = |s: &usize| sample.kernel.slots[*s].access != Access::Write && sample.operands[*s].dtype.is_float();
-    let slots: Vec<usize> = (0..sample.operands.len()).filter(read).collect();
-    let values = &mut sample.operands[*slots.get(seed as usize % slots.len().max(1))?].values;
-    let at = seed as usize % values.len();
-    values[at] = f64::NAN;
-    Some(sample)
-}
-
 fn check(draw: fn(u32) -> Sample, seed: u32) -> Result<(), TestCaseError> {
     let sample = draw(seed);
     let code = Code::new(&sample)?;
     compare(&code, &sample)?;
-    with_nan(&sample, seed).map_or(Ok(()), |sample| compare(&code, &sample))
+    kernel_sample::with_nan(&sample, seed).map_or(Ok(()), |sample| compare(&code, &sample))
 }
 
 fn cases(cases: u32) -> ProptestConfig {

@@ -90,7 +90,8 @@ fn tiles<'c>(
     let epilogue = Epilogue::new(&f, c, p);
     let tiles = (blocks_of(&p.rows, tile.m as i64), blocks_of(&p.n, tile.n as i64));
     let (place, split) = place(&f, p, s, &tiles);
-    let bytes = Pipeline::shared_bytes(s, a, b).max(epilogue::shared_bytes(s));
+    let rounds = s.rounds();
+    let bytes = Pipeline::shared_bytes(s, a, b).max(epilogue::shared_bytes(&rounds[0].1));
     let shared = f.shared(bytes, 128);
     let pipeline = Pipeline {
         product: p,
@@ -111,23 +112,25 @@ fn tiles<'c>(
         let count = f.least(f.sub(f.dim32(&steps), first), chunk);
         pipeline.run(&f, &micro, Some(first), f.most(count, f.i32(0)))
     };
-    micro.spill(&f, &sums, shared, epilogue::pitch(s));
-    f.barrier();
-    if s.splits == 1 {
-        epilogue.write_tile(p, s, place, shared);
-    } else {
-        epilogue::each_rows(
-            &f,
-            (s, p),
-            (place, 1),
-            shared,
-            |column| column,
-            |column, rows| {
-                for row in rows {
-                    split::store(&f, p, (split, place.batch, row.number), *column, &row.sums);
-                }
-            },
-        );
+    for (n, (first, part)) in rounds.iter().enumerate() {
+        if n > 0 {
+            // What is read of one round makes room for the next.
+            f.barrier();
+        }
+        micro.spill(&f, &sums, shared, (*first, part));
+        f.barrier();
+        let row = f.add(place.row, f.i32(*first as i32));
+        let place = Place { row, ..place };
+        if s.splits == 1 {
+            epilogue.write_tile(p, part, place, shared);
+            continue;
+        }
+        let keep = |column: &V<'c>, rows: &[epilogue::Row<'c>]| {
+            for row in rows {
+                split::store(&f, p, (split, place.batch, row.number), *column, &row.sums);
+            }
+        };
+        epilogue::each_rows(&f, (part, p), (place, 1), shared, |column| column, keep);
     }
     drop(epilogue);
     f.finish([

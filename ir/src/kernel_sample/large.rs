@@ -134,7 +134,7 @@ fn norm(mut d: Draw, axes: Vec<Extent>) -> Sample {
 
 /// Four clips, among them one without keys, one with a single key and one that is full.
 fn long_heads(d: &mut Draw) -> Heads {
-    let head_dim = *d.rand.pick(&[16, 32, 64]);
+    let head_dim = *d.rand.pick(&[16, 32, 64, 80]);
     Heads {
         batch: d.extent_to(0, &[4]),
         time: d.extent_to(0, &[31, 64, 65, 97, 128, 129, 150]),

@@ -75,8 +75,8 @@ pub(crate) fn outcome(name: &str, start: std::time::Instant, result: Result<Wors
 /// # Errors
 /// Where the file cannot be written.
 pub fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    let bytes = postcard::to_stdvec(value)
-        .map_err(|e| Error::Usage(format!("`{}` cannot be written: {e}", path.display())))?;
+    let bytes =
+        postcard::to_stdvec(value).map_err(|e| Error::Usage(format!("`{}` cannot be written: {e}", path.display())))?;
     let file = std::fs::File::create(path).map_err(Error::io("create", path))?;
     let mut out = ZlibEncoder::new(file, Compression::best());
     std::io::Write::write_all(&mut out, &bytes).map_err(Error::io("write", path))?;

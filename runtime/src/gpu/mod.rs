@@ -2,6 +2,7 @@
 
 mod arch;
 mod bytes;
+pub mod check;
 mod cuda;
 mod device;
 mod emulator;
@@ -24,7 +25,7 @@ use crate::exec::program::{find, sizes};
 use crate::exec::resolve::resolve;
 use crate::exec::{Bundle, unpack_ptx};
 use crate::session::{Session, Tensor};
-use ir::artifact::{Artifact, PtxImage};
+use ir::artifact::{Artifact, Precision, PtxImage};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -91,16 +92,32 @@ impl Gpu {
     /// # Errors
     /// Where the device cannot be had; each cause has its own error.
     pub fn session(&self, choice: &Choice, threads: usize) -> Result<GpuSession, Error> {
+        Ok(GpuSession::new(self.artifact.clone(), self.device(choice, threads)?))
+    }
+
+    /// A device with this program's kernels, for whoever launches them one by one.
+    ///
+    /// # Errors
+    /// As [`Gpu::session`].
+    pub fn device(&self, choice: &Choice, threads: usize) -> Result<Box<dyn Device>, Error> {
         let images = unpack_ptx(&self.bundle.code()?)?;
-        let device: Box<dyn Device> = match choice {
+        Ok(match choice {
             Choice::Auto => Box::new(cuda::open(None, &self.artifact, images)?),
             Choice::Cuda(n) => Box::new(cuda::open(Some(*n), &self.artifact, images)?),
             Choice::Emulator(arch) => {
                 let image = emulated(images, arch.as_deref())?;
                 Box::new(Emulator::new(Code::new(&self.artifact, image)?, threads))
             }
-        };
-        Ok(GpuSession::new(self.artifact.clone(), device))
+        })
+    }
+
+    /// What was compiled.
+    pub fn compiled(&self) -> &Artifact {
+        &self.artifact
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.artifact.gpu.expect("checked when it was opened")
     }
 }
 

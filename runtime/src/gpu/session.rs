@@ -308,6 +308,9 @@ impl Session for GpuSession {
     fn device(&self) -> Option<String> {
         Some(self.device.name())
     }
+    fn device_bytes(&self) -> Option<usize> {
+        Some(self.held() + self.areas.iter().map(|a| a.bytes).sum::<usize>())
+    }
     fn peak_bytes(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<usize, Error> {
         let program = find(&self.artifact, program)?;
         let env = sizes(&self.artifact, program, inputs)?;

@@ -2,9 +2,10 @@
 //! the GPU under the emulator.
 
 mod accumulation;
-mod clips;
 mod gpu;
 mod padding;
 mod parity;
 mod small;
 mod threads;
+
+use tests::clips;

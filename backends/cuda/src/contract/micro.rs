@@ -1,7 +1,9 @@
 //! The innermost part: multiplies the panels of one step, summing up in registers.
 
+use super::epilogue;
 use super::panel::{Axis, Panel};
 use super::schedule::{Schedule, Tile};
+use crate::arith::Cmp;
 use crate::builder::{Scalar, Ty, V};
 use crate::function::Function;
 
@@ -163,8 +165,21 @@ impl<'p, 'c> Micro<'p, 'c> {
         })
     }
 
-    /// Writes the sums to shared memory as f32, rows `pitch` bytes apart.
-    pub fn spill(&self, f: &Function<'_, 'c>, sums: &[V<'c>], to: V<'c>, pitch: u32) {
+    /// Writes the sums of a round (its first row, its rows) to shared memory as f32.
+    pub fn spill(&self, f: &Function<'_, 'c>, sums: &[V<'c>], to: V<'c>, (first, round): (u32, &Schedule)) {
+        let pitch = epilogue::pitch(round);
+        if round.tile.m == self.tile.m {
+            return self.spill_rows(f, sums, to, (self.row, pitch));
+        }
+        // A part lies in one round.
+        let row = f.sub(self.row, f.i32(first as i32));
+        let (from, to_row) = (f.i32(0), f.i32(round.tile.m as i32));
+        let inside = f.and(f.cmp(Cmp::Ge, row, from), f.cmp(Cmp::Lt, row, to_row));
+        f.when(inside, || self.spill_rows(f, sums, to, (row, pitch)));
+    }
+
+    /// Writes the sums from a row on, rows `pitch` bytes apart.
+    fn spill_rows(&self, f: &Function<'_, 'c>, sums: &[V<'c>], to: V<'c>, (own, pitch): (V<'c>, u32)) {
         let (height, width) = self.part();
         let at = |row: V<'c>, column: V<'c>| {
             let bytes = f.add(f.mul(row, f.i32(pitch as i32)), f.shl(column, 2));
@@ -172,7 +187,7 @@ impl<'p, 'c> Micro<'p, 'c> {
         };
         if self.matrix {
             let lane = f.lane();
-            let row = f.add(self.row, f.lshr(lane, 2));
+            let row = f.add(own, f.lshr(lane, 2));
             let column = f.add(self.column, f.shl(f.and(lane, f.i32(3)), 1));
             let first = at(row, column);
             for (n, acc) in sums.chunks_exact(4).enumerate() {
@@ -185,7 +200,7 @@ impl<'p, 'c> Micro<'p, 'c> {
             }
             return;
         }
-        let first = at(self.row, self.column);
+        let first = at(own, self.column);
         for (n, four) in sums.chunks_exact(RUN as usize).enumerate() {
             let runs = width / RUN;
             let (i, run) = (n as u32 / runs, n as u32 % runs);

@@ -119,6 +119,8 @@ table! {
         "min.u32" => MinUnsigned |a: u32, b| a.min(b);
         "min.s32" => Min |a: u32, b: u32| (a as i32).min(b as i32) as u32;
         "max.u32" => MaxUnsigned |a: u32, b| a.max(b);
+        "min.relu.s32" => MinRelu |a: u32, b: u32| (a as i32).min(b as i32).max(0) as u32;
+        "max.relu.s32" => MaxRelu |a: u32, b: u32| (a as i32).max(b as i32).max(0) as u32;
         "max.s32" => Max |a: u32, b: u32| (a as i32).max(b as i32) as u32;
         "and.b32" | "and.b16" => And |a: u32, b: u32| a & b;
         "or.b32" | "or.b16" => Or |a: u32, b: u32| a | b;

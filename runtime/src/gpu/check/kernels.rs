@@ -69,7 +69,8 @@ struct Operands {
 }
 
 fn value(dim: &Dim, sizes: &Env) -> Result<i64, Failure> {
-    dim.eval(sizes).map_err(|e| Failure::Wrong(format!("the check is damaged: {e}")))
+    dim.eval(sizes)
+        .map_err(|e| Failure::Wrong(format!("the check is damaged: {e}")))
 }
 
 impl Operands {
@@ -158,14 +159,22 @@ fn compare(slot: &Slot, got: &[u8]) -> Result<Worst, String> {
         tolerances: slot.tolerances.iter().map(|t| *t as f64).collect(),
     };
     let mut worst = (0.0, String::new());
-    for (i, (g, w)) in numbers(slot.dtype, got).into_iter().zip(numbers(slot.dtype, after)).enumerate() {
+    for (i, (g, w)) in numbers(slot.dtype, got)
+        .into_iter()
+        .zip(numbers(slot.dtype, after))
+        .enumerate()
+    {
         let tolerance = allowed.tolerances.get(i).copied().unwrap_or(slot.tolerance);
         let text = || format!("element {i} is {g:e}, expected {w:e}, tolerance {tolerance:.1e}");
         if !allowed.agrees(i, g, w) {
             return Err(text());
         }
         // bf16 may be off by its own rounding beside.
-        let own = if slot.dtype == DType::Bf16 { 2f64.powi(-8) * (g.abs() + w.abs()) } else { 0.0 };
+        let own = if slot.dtype == DType::Bf16 {
+            2f64.powi(-8) * (g.abs() + w.abs())
+        } else {
+            0.0
+        };
         let share = (g - w).abs() / (tolerance + own);
         if share > worst.0 {
             worst = (share, format!("{} (at {:.0} %)", text(), 100.0 * share));

@@ -5,9 +5,19 @@ use ir::scalar::DType;
 /// Every element; f64 holds every value of every dtype.
 pub fn numbers(dtype: DType, bytes: &[u8]) -> Vec<f64> {
     match dtype {
-        DType::F32 => bytes.as_chunks().0.iter().map(|c| f32::from_le_bytes(*c) as f64).collect(),
+        DType::F32 => bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|c| f32::from_le_bytes(*c) as f64)
+            .collect(),
         DType::F64 => bytes.as_chunks().0.iter().map(|c| f64::from_le_bytes(*c)).collect(),
-        DType::I32 => bytes.as_chunks().0.iter().map(|c| i32::from_le_bytes(*c) as f64).collect(),
+        DType::I32 => bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|c| i32::from_le_bytes(*c) as f64)
+            .collect(),
         // The upper half of an f32.
         DType::Bf16 => bytes
             .as_chunks()

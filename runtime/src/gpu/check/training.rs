@@ -120,12 +120,16 @@ fn tolerances(precision: Precision) -> [f64; 3] {
     }
 }
 
+/// What a check is called.
+pub fn name(precision: Precision, check: &TrainingCheck) -> String {
+    format!("tiny {} {precision:?}", check.program).to_lowercase()
+}
+
 /// Trains twice, and compares with what is expected; both runs must give the same bits.
 pub fn check(session: &mut dyn Session, precision: Precision, check: &TrainingCheck) -> Outcome {
     let start = Instant::now();
-    let name = format!("tiny {} {precision:?}", check.program).to_lowercase();
     let result = train_twice(session, precision, check);
-    outcome(&name, start, result)
+    outcome(&name(precision, check), start, result)
 }
 
 fn train_twice(session: &mut dyn Session, precision: Precision, check: &TrainingCheck) -> Result<Worst, Failure> {
@@ -146,5 +150,9 @@ fn train_twice(session: &mut dyn Session, precision: Precision, check: &Training
         text.push(format!("{name} off by {off:.1e} of {allowed:.0e}"));
     }
     let text = format!("{}; losses {:?}", text.join(", "), first.losses);
-    if wrong { Err(Failure::Wrong(text)) } else { Ok((share, text)) }
+    if wrong {
+        Err(Failure::Wrong(text))
+    } else {
+        Ok((share, text))
+    }
 }

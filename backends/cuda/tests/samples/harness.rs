@@ -1,14 +1,17 @@
-//! Sampled kernels as GPU code under the emulator against the interpreter, which defines their meaning. Operands lie exactly
-//! as long as they are, so that any access beside them is a fault, and at addresses aligned as the kernel was told.
+//! One kernel under the emulator against the interpreter. Operands lie exactly as long as they are, so that any access beside
+//! them is a fault, and at addresses aligned as the kernel was told.
 
 use cuda::Generator;
 use interp::{Buffer, Place};
 use ir::artifact::Grid;
-use ir::dim::Env;
+use ir::dim::{Dim, Env};
 use ir::kernel::Access;
 use ir::kernel_sample::{self, Sample};
 use proptest::prelude::*;
 use ptx::{Launch, Memory, Module, Region};
+
+/// What PTX is made for.
+pub const ARCHS: [&str; 2] = ["sm_80", "sm_90a"];
 
 /// Bytes of the narrowest and the widest address that operands get, by turns.
 const WIDE: u32 = 64;
@@ -36,16 +39,23 @@ fn elements(like: &Buffer, bytes: &[u8]) -> Buffer {
         Buffer::F32(_) => Buffer::F32(bytes.as_chunks().0.iter().map(|c| f32::from_le_bytes(*c)).collect()),
         Buffer::F64(_) => Buffer::F64(bytes.as_chunks().0.iter().map(|c| f64::from_le_bytes(*c)).collect()),
         Buffer::I32(_) => Buffer::I32(bytes.as_chunks().0.iter().map(|c| i32::from_le_bytes(*c)).collect()),
-        Buffer::Bf16(_) => Buffer::Bf16(bytes.as_chunks().0.iter().map(|c| half::bf16::from_le_bytes(*c)).collect()),
+        Buffer::Bf16(_) => Buffer::Bf16(
+            bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|c| half::bf16::from_le_bytes(*c))
+                .collect(),
+        ),
     }
 }
 
 /// A kernel as PTX.
-struct Code {
+pub struct Code {
     module: Module,
-    text: String,
-    grids: Vec<Grid>,
-    workspace: usize,
+    pub text: String,
+    pub grids: Vec<Grid>,
+    workspace: Dim,
     alignment: Vec<u32>,
 }
 
@@ -54,7 +64,7 @@ thread_local! {
 }
 
 /// `aligned`: whether operands begin at multiples of 64 bytes, or of their elements only.
-fn compile(sample: &Sample, aligned: bool, arch: &str) -> Result<Code, TestCaseError> {
+pub fn compile(sample: &Sample, aligned: bool, arch: &str) -> Result<Code, TestCaseError> {
     let of = |s: &ir::kernel::SlotDecl| if aligned { WIDE } else { s.dtype.bytes() as u32 };
     let alignment: Vec<u32> = sample.kernel.slots.iter().map(of).collect();
     let compiled = GENERATOR
@@ -62,12 +72,11 @@ fn compile(sample: &Sample, aligned: bool, arch: &str) -> Result<Code, TestCaseE
         .map_err(|e| TestCaseError::fail(format!("{e}\n{}", sample.kernel)))?;
     let text = compiled.ptx[0].clone();
     let module = Module::parse(&text).map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))?;
-    let workspace = compiled.workspace.eval(&sample.sizes).expect("sizes are known") as usize;
     Ok(Code {
         module,
         text,
         grids: compiled.grids,
-        workspace,
+        workspace: compiled.workspace,
         alignment,
     })
 }
@@ -86,18 +95,19 @@ fn run(code: &Code, sample: &Sample, threads: usize) -> Result<Vec<Buffer>, Test
             write: decl.access != Access::Read,
         });
     }
-    let workspace = memory.alloc(code.workspace.max(1) as u64);
+    let room = code.workspace.eval(&sample.sizes).expect("sizes are known") as u64;
+    let workspace = memory.alloc(room.max(1));
     let mut params: Vec<u64> = regions.iter().map(|r| r.address).chain([workspace]).collect();
     let addresses = params.len();
     let mut allowed = regions.clone();
     allowed.push(Region {
         address: workspace,
-        bytes: code.workspace as u64,
+        bytes: room,
         write: true,
     });
     for grid in &code.grids {
         params.truncate(addresses);
-        let value = |d: &ir::dim::Dim, sizes: &Env| d.eval(sizes).expect("sizes are known");
+        let value = |d: &Dim, sizes: &Env| d.eval(sizes).expect("sizes are known");
         params.extend(grid.sizes.iter().map(|d| value(d, &sample.sizes) as u64));
         let blocks: [u32; 3] = std::array::from_fn(|i| value(&grid.blocks[i], &sample.sizes) as u32);
         if blocks.contains(&0) {
@@ -114,7 +124,10 @@ fn run(code: &Code, sample: &Sample, threads: usize) -> Result<Vec<Buffer>, Test
             step_limit: ptx::DEFAULT_STEP_LIMIT,
         };
         code.module.launch(&launch, &memory, threads).map_err(|e| {
-            TestCaseError::fail(format!("{e}\nsizes {:?}\n{}\n{}", sample.sizes, sample.kernel, code.text))
+            TestCaseError::fail(format!(
+                "{e}\nsizes {:?}\n{}\n{}",
+                sample.sizes, sample.kernel, code.text
+            ))
         })?;
     }
     let read = |(b, r): (&Buffer, &Region)| {
@@ -125,17 +138,26 @@ fn run(code: &Code, sample: &Sample, threads: usize) -> Result<Vec<Buffer>, Test
     Ok(inputs.iter().zip(&regions).map(read).collect())
 }
 
-fn check(sample: &Sample, aligned: bool) -> Result<(), TestCaseError> {
+/// What becomes of the operands by the interpreter, if the kernel may run with them.
+pub fn wanted(sample: &Sample) -> Result<Vec<Buffer>, interp::Error> {
     let mut want = operands(sample);
     let places: Vec<Place> = (0..want.len()).map(|buffer| Place { buffer, offset: 0 }).collect();
-    interp::run(&sample.kernel, &mut want, &places, &sample.sizes)
-        .map_err(|e| TestCaseError::fail(format!("interpreter: {e}\n{}", sample.kernel)))?;
-    let code = compile(sample, aligned, "sm_80")?;
-    let got = run(&code, sample, 1)?;
-    let again = run(&code, sample, 2)?;
+    interp::run(&sample.kernel, &mut want, &places, &sample.sizes)?;
+    Ok(want)
+}
+
+/// Runs a kernel twice, on one thread and on two.
+pub fn check_code(code: &Code, sample: &Sample) -> Result<(), TestCaseError> {
+    let want = wanted(sample).map_err(|e| TestCaseError::fail(format!("interpreter: {e}\n{}", sample.kernel)))?;
+    let got = run(code, sample, 1)?;
+    let again = run(code, sample, 2)?;
     for (slot, (got, want)) in got.iter().zip(&want).enumerate() {
         let about = || format!("slot {slot} with {:?} of\n{}", sample.sizes, sample.kernel);
-        prop_assert!(bytes(got) == bytes(&again[slot]), "other bits when run again: {}", about());
+        prop_assert!(
+            bytes(got) == bytes(&again[slot]),
+            "other bits when run again: {}",
+            about()
+        );
         for (i, (g, w)) in got.to_f64().into_iter().zip(want.to_f64()).enumerate() {
             let operand = &sample.operands[slot];
             let off = || format!("element {i} is {g}, not {w} (within {:e})", operand.tolerance);
@@ -145,104 +167,17 @@ fn check(sample: &Sample, aligned: bool) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases,
-        max_shrink_iters: 0,
-        ..ProptestConfig::default()
+/// Compiles a kernel for the architecture that its number says, and runs it: as it is, with a NaN, and with as little to do
+/// as there can be.
+pub fn check(sample: &Sample, seed: u32, aligned: bool) -> Result<(), TestCaseError> {
+    let code = compile(sample, aligned, ARCHS[usize::from(seed.is_multiple_of(4))])?;
+    check_code(&code, sample)?;
+    if let Some(sample) = kernel_sample::with_nan(sample, seed) {
+        check_code(&code, &sample)?;
     }
-}
-
-proptest! {
-    #![proptest_config(cases(64))]
-
-    #[test]
-    fn row(seed: u32, aligned: bool) {
-        check(&kernel_sample::row(seed), aligned)?;
+    let least = kernel_sample::least(sample, seed);
+    if least.sizes != sample.sizes && wanted(&least).is_ok() {
+        check_code(&code, &least)?;
     }
-
-    #[test]
-    fn column(seed: u32, aligned: bool) {
-        check(&kernel_sample::column(seed), aligned)?;
-    }
-
-    #[test]
-    fn scatter(seed: u32, aligned: bool) {
-        check(&kernel_sample::scatter(seed), aligned)?;
-    }
-}
-
-proptest! {
-    #![proptest_config(cases(24))]
-
-    #[test]
-    fn contract(seed: u32, aligned: bool) {
-        check(&kernel_sample::contract(seed), aligned)?;
-    }
-
-    #[test]
-    fn attention(seed: u32, aligned: bool) {
-        check(&kernel_sample::attention(seed), aligned)?;
-    }
-
-    #[test]
-    fn attention_grad(seed: u32, aligned: bool) {
-        check(&kernel_sample::attention_grad(seed), aligned)?;
-    }
-
-    #[test]
-    fn ctc(seed: u32, aligned: bool) {
-        check(&kernel_sample::ctc(seed), aligned)?;
-    }
-}
-
-// Some operands in bf16, products rounded to it.
-proptest! {
-    #![proptest_config(cases(48))]
-
-    #[test]
-    fn narrowed_maps(seed: u32, aligned: bool) {
-        let sample = if seed % 2 == 0 { kernel_sample::row(seed) } else { kernel_sample::column(seed) };
-        check(&kernel_sample::narrowed(sample, seed), aligned)?;
-    }
-
-    #[test]
-    fn narrowed_contract(seed: u32, aligned: bool) {
-        check(&kernel_sample::narrowed(kernel_sample::contract(seed), seed), aligned)?;
-    }
-
-    #[test]
-    fn narrowed_attention(seed: u32, aligned: bool) {
-        let sample = if seed % 2 == 0 { kernel_sample::attention(seed) } else { kernel_sample::attention_grad(seed) };
-        check(&kernel_sample::narrowed(sample, seed), aligned)?;
-    }
-}
-
-// Sizes of several tiles.
-proptest! {
-    #![proptest_config(cases(8))]
-
-    #[test]
-    fn large_rows(seed: u32, aligned: bool, narrow: bool) {
-        check(&maybe(kernel_sample::row_large(seed), seed, narrow), aligned)?;
-    }
-
-    #[test]
-    fn large_contract(seed: u32, aligned: bool, narrow: bool) {
-        check(&maybe(kernel_sample::contract_large(seed), seed, narrow), aligned)?;
-    }
-
-    #[test]
-    fn large_attention(seed: u32, aligned: bool, narrow: bool) {
-        check(&maybe(kernel_sample::attention_large(seed), seed, narrow), aligned)?;
-    }
-
-    #[test]
-    fn large_attention_grad(seed: u32, aligned: bool, narrow: bool) {
-        check(&maybe(kernel_sample::attention_grad_large(seed), seed, narrow), aligned)?;
-    }
-}
-
-fn maybe(sample: Sample, seed: u32, narrow: bool) -> Sample {
-    if narrow { kernel_sample::narrowed(sample, seed) } else { sample }
+    Ok(())
 }

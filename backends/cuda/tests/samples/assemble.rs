@@ -1,0 +1,56 @@
+//! What the assembler of the CUDA toolkit says of the PTX, where there is one: the emulator does not know all of its rules.
+
+use crate::harness::{ARCHS, compile};
+use ir::kernel_sample::{self, Sample};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// That of `$PTXAS`, or the one on the path.
+fn assembler() -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os("PTXAS").unwrap_or_else(|| "ptxas".into()));
+    let starts = Command::new(&path)
+        .arg("--version")
+        .output()
+        .is_ok_and(|o| o.status.success());
+    starts.then_some(path)
+}
+
+/// Two of each kind, one of them in bf16.
+fn samples() -> Vec<Sample> {
+    use kernel_sample::*;
+    let kinds = [
+        row,
+        column,
+        contract,
+        attention,
+        attention_grad,
+        scatter,
+        ctc,
+        row_large,
+        contract_large,
+        attention_large,
+        attention_grad_large,
+    ];
+    let of = |(i, kind): (u32, fn(u32) -> Sample)| [kind(i), narrowed(kind(100 + i), i)];
+    (0..).zip(kinds).flat_map(of).collect()
+}
+
+#[test]
+fn ptx_is_assembled() {
+    let Some(ptxas) = assembler() else {
+        println!("skipped: no ptxas");
+        return;
+    };
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    let [ptx, cubin] = ["k.ptx", "k.cubin"].map(|name| folder.path().join(name));
+    for (i, sample) in samples().into_iter().enumerate() {
+        let arch = ARCHS[i / 2 % 2];
+        let code = compile(&sample, i % 3 > 0, arch).unwrap_or_else(|e| panic!("{e}"));
+        std::fs::write(&ptx, &code.text).expect("the temporary folder is writable");
+        let mut command = Command::new(&ptxas);
+        command.arg(format!("-arch={arch}")).arg(&ptx).arg("-o").arg(&cubin);
+        let out = command.output().expect("it started before");
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{said}\n{}\n{}", sample.kernel, code.text);
+    }
+}

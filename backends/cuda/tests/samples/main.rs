@@ -1,0 +1,7 @@
+//! Kernels as GPU code under the emulator against the interpreter, which defines their meaning.
+
+mod assemble;
+mod hand;
+mod harness;
+mod sampled;
+mod tiles;

@@ -1,0 +1,41 @@
+//! Samples where what is rare happens: a NaN, nothing to do.
+
+use super::Sample;
+use crate::kernel::*;
+use crate::kernel_values::{reductions, values};
+use crate::scalar::DType;
+
+/// The sample with a NaN where its kernel reads floats, if there is such a place and what becomes of it is defined.
+pub fn with_nan(sample: &Sample, seed: u32) -> Option<Sample> {
+    let mut sample = sample.clone();
+    let to_i32 = |v: &Value| matches!(v, Value::Cast(DType::I32, _));
+    let positions = reductions(&sample.kernel.body)
+        .iter()
+        .any(|(how, _)| *how == Reduction::ArgMax);
+    // Whether a dropped NaN is multiplied by 0 or left out is a backend's choice.
+    let dropout = match &sample.kernel.body {
+        Body::Row(_) | Body::Column(_) | Body::Contract(_) => false,
+        Body::Attention(a) => a.dropout.is_some(),
+        Body::AttentionGrad(g) => g.forward.dropout.is_some(),
+        Body::Scatter(_) | Body::Ctc(_) => return None,
+    };
+    if positions || dropout || values(&sample.kernel.body).iter().any(to_i32) {
+        return None;
+    }
+    let read = |s: &usize| sample.kernel.slots[*s].access != Access::Write && sample.operands[*s].dtype.is_float();
+    let slots: Vec<usize> = (0..sample.operands.len()).filter(read).collect();
+    let values = &mut sample.operands[*slots.get(seed as usize % slots.len().max(1))?].values;
+    let at = seed as usize % values.len();
+    values[at] = f64::NAN;
+    Some(sample)
+}
+
+/// The sample with one of its symbolic sizes as small as it may be, which makes extents 0 or 1. Whether its gathers still
+/// lie within their operands, the interpreter knows.
+pub fn least(sample: &Sample, seed: u32) -> Sample {
+    let mut sample = sample.clone();
+    // `T - 1` and `(N - 1)/2` are extents too, and may not be negative.
+    let (name, size) = [("T", 1), ("N", 1), ("i", 0), ("b", 0)][seed as usize % 4];
+    sample.sizes.insert(name.into(), size);
+    sample
+}
