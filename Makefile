@@ -19,7 +19,7 @@ help:
 demo:
 	scripts/demo.sh
 
-# tests/tests/executable.rs runs the commands themselves, out of target/debug; cargo test alone does not build them.
+# tests/tests/executable runs the commands themselves, out of target/debug; cargo test alone does not build them.
 test: setup
 	cargo build --workspace --bins
 	cargo test --workspace

@@ -6,7 +6,7 @@ use ir::codegen::{Generated, Job, Reply, receive, send};
 use ir::dim::Dim;
 use ir::kernel::Kernel;
 use std::collections::VecDeque;
-use std::io::{BufReader, BufWriter, Read};
+use std::io::{BufReader, BufWriter, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -147,6 +147,10 @@ impl Worker {
             Ok(Some(reply)) => reply.map_err(|message| Error::Kernel {
                 kernel: kernel.into(),
                 message,
+            }),
+            Err(e) if e.kind() == ErrorKind::InvalidData => Err(Error::Kernel {
+                kernel: kernel.into(),
+                message: format!("the code generator's answer is no reply ({e}): it is of another version of w2vc"),
             }),
             _ => Err(self.obituary(kernel)),
         }

@@ -4,6 +4,7 @@ pub mod artifact;
 pub mod codegen;
 pub mod dim;
 pub mod eval;
+pub mod expansions;
 pub mod gradient;
 pub mod graph;
 pub mod kernel;

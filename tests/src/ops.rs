@@ -8,7 +8,8 @@ use ir::tensor::Tensor;
 use ir::types::Type;
 use std::collections::BTreeMap;
 
-/// A graph of one sampled op, its operands as parameters where they are floats and inputs where not.
+/// A graph of one sampled op, its operands as parameters where they are floats and inputs where not; which layers of a
+/// repeat to keep is an input too, as programs have it.
 pub struct Case {
     pub graph: Graph,
     pub bound: BTreeMap<String, Tensor>,
@@ -28,7 +29,8 @@ pub fn case(sample: Sample<Op>, r: &mut Rand) -> Option<Case> {
     let mut args = vec![];
     for (i, arg) in sample.args.iter().enumerate() {
         let name = format!("a{i}");
-        let v = if arg.ty.dtype.is_float() {
+        let keep = matches!(&sample.op, Op::Repeat(r) if r.keep) && i + 1 == sample.args.len();
+        let v = if arg.ty.dtype.is_float() && !keep {
             g.add_op(
                 ir::ops::Param {
                     name: name.clone(),

@@ -1,29 +1,51 @@
-//! Generated graphs: CPU code, forward and gradient, against the reference evaluator, and gradients against differences.
+//! Generated graphs: CPU code and GPU code under the emulator, forward and gradient, against the reference evaluator, and
+//! gradients against differences.
 
+use ir::dim::Env;
 use ir::eval::evaluate;
 use ir::graph::Graph;
 use ir::sample::Rand;
 use ir::text::parse;
 use passes::differentiate::differentiate;
 use proptest::prelude::*;
+use runtime::session::Session;
 use std::collections::BTreeMap;
 use tests::generate::{SYMBOLS, bind, graph, sizes};
-use tests::programs::{compile, run};
+use tests::programs::{compile, emulate, run};
 
-/// Sizes that each graph runs with.
-const RUNS: u32 = 3;
+/// Sizes that each graph runs with, one of them 0 in the last run.
+const RUNS: u32 = 4;
+
+fn sizes_of_run(n: u32, r: &mut Rand) -> Env {
+    let mut sizes = sizes(r);
+    if n + 1 == RUNS {
+        sizes.insert((*r.pick(&SYMBOLS)).into(), 0);
+    }
+    sizes
+}
+
+/// Compiles graphs and opens them where they run.
+type Open = fn(&[(String, Graph)]) -> Box<dyn Session>;
+
+fn on_cpu(graphs: &[(String, Graph)]) -> Box<dyn Session> {
+    Box::new(compile(graphs, &SYMBOLS).machine(2))
+}
+
+fn on_gpu(graphs: &[(String, Graph)]) -> Box<dyn Session> {
+    Box::new(emulate(graphs, &SYMBOLS))
+}
 
 fn norm(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|v| v * v).sum::<f64>().sqrt()
 }
 
-fn check(seeds: &[(u32, usize)]) -> Result<(), TestCaseError> {
+fn check(seeds: &[(u32, usize)], open: Open) -> Result<(), TestCaseError> {
     let one = |(i, (seed, pieces)): (usize, &(u32, usize))| {
         let g = differentiate(&graph(*seed, *pieces), "loss", &|_| true).unwrap_or_else(|e| panic!("{e}"));
         (format!("g{i}"), g)
     };
     let graphs: Vec<(String, Graph)> = seeds.iter().enumerate().map(one).collect();
-    let mut machine = compile(&graphs, &SYMBOLS).machine(2);
+    let mut session = open(&graphs);
     for ((name, g), (seed, _)) in graphs.iter().zip(seeds) {
         prop_assert!(
             parse(&g.to_string()).as_ref() == Ok(g),
@@ -31,10 +53,10 @@ fn check(seeds: &[(u32, usize)]) -> Result<(), TestCaseError> {
         );
         for n in 0..RUNS {
             let mut r = Rand::new(seed ^ n);
-            let sizes = sizes(&mut r);
+            let sizes = sizes_of_run(n, &mut r);
             let bound = bind(g, &sizes, &mut r);
             let want = evaluate(g, &sizes, &bound);
-            let got = run(&mut machine, name, &bound);
+            let got = run(session.as_mut(), name, &bound);
             let grads = want.iter().filter(|(n, _)| n.starts_with("grad:"));
             let all = norm(grads.flat_map(|(_, t)| t.data.iter().copied()));
             for (output, w) in &want {
@@ -94,7 +116,17 @@ proptest! {
 
     #[test]
     fn code_computes_what_the_evaluator_says(seeds in prop::collection::vec((any::<u32>(), 1usize..10), 12)) {
-        check(&seeds)?;
+        check(&seeds, on_cpu)?;
+    }
+}
+
+// Compiling takes most of the time.
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2, max_shrink_iters: 0, ..ProptestConfig::default() })]
+
+    #[test]
+    fn gpu_code_computes_what_the_evaluator_says(seeds in prop::collection::vec((any::<u32>(), 1usize..10), 6)) {
+        check(&seeds, on_gpu)?;
     }
 }
 

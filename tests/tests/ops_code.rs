@@ -72,9 +72,17 @@ fn check(make: Make, open: Open, seeds: u32) {
     let env = Env::from([("layer".into(), 0)]);
     for c in cases {
         let got = run(session.as_mut(), &c.name, &c.bound);
-        for (output, want) in evaluate(&c.graph, &env, &c.bound) {
-            // The loss is a sum of terms of about 1, which may cancel.
-            let floor = if output == "loss" { 1.0 } else { 1e-5 };
+        let wanted = evaluate(&c.graph, &env, &c.bound);
+        let grads = wanted.iter().filter(|(n, _)| n.starts_with("grad:"));
+        let all = grads.flat_map(|(_, t)| &t.data).map(|g| g * g).sum::<f64>().sqrt();
+        for (output, want) in wanted {
+            let floor = match output.as_str() {
+                // A sum of terms of about 1, which may cancel.
+                "loss" => 1.0,
+                // Terms of a gradient are about as large as the gradients beside it, and may cancel.
+                n if n.starts_with("grad:") => 0.1 * all + 1e-5,
+                _ => 1e-5,
+            };
             let d = distance(&got[&output], &want, floor);
             let about = || {
                 format!(

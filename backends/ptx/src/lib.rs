@@ -29,6 +29,7 @@ mod race;
 mod shared;
 mod syntax;
 mod token;
+pub mod vectors;
 
 pub use fault::{Error, Fault, FaultKind, LaunchError, MemoryError, ParseError, RaceKind};
 pub use launch::{DEFAULT_STEP_LIMIT, Launch, Stats};

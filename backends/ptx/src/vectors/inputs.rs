@@ -331,7 +331,16 @@ pub const INT64: Column = Column {
 /// As [`INT64`] and without 0.
 pub const DIVISOR64: Column = Column {
     words: 2,
-    edges: &[1, 7, 0xffff_ffff, 0x1_0000_0000, 0x7fff_ffff_ffff_ffff, 1 << 63, 0xffff_ffff_ffff_fff9, u64::MAX],
+    edges: &[
+        1,
+        7,
+        0xffff_ffff,
+        0x1_0000_0000,
+        0x7fff_ffff_ffff_ffff,
+        1 << 63,
+        0xffff_ffff_ffff_fff9,
+        u64::MAX,
+    ],
     random: |random| any_int(random).max(1),
 };
 
@@ -365,5 +374,12 @@ pub const ROUNDED_INT: Column = Column {
 pub const AMOUNT: Column = Column {
     words: 1,
     edges: &[0, 1, 15, 16, 31, 32, 33, 63, 64, 65, 255, 256, 0x8000_0000, 0xffff_ffff],
+    random: |random| random.below(66),
+};
+
+/// Positions and lengths of bit fields, which the manual restricts to 8 bits.
+pub const BYTE: Column = Column {
+    words: 1,
+    edges: &[0, 1, 8, 15, 31, 32, 33, 63, 64, 255],
     random: |random| random.below(66),
 };

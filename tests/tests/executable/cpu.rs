@@ -1,72 +1,8 @@
-//! The executable that `w2vc compile` makes, run as a user runs it: killed and resumed training, fine-tuning, transcription.
+//! An executable for the CPU: killed and resumed training, fine-tuning, transcription.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
-/// A command that `cargo build --workspace --bins` made, beside the folder of this test.
-fn built(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own file");
-    let path = test
-        .ancestors()
-        .nth(2)
-        .expect("tests lie in target/PROFILE/deps")
-        .join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: run `cargo build --workspace --bins` first",
-        path.display()
-    );
-    path
-}
-
-const SMALL: [&str; 9] = [
-    "hidden=32",
-    "layers=2",
-    "heads=4",
-    "ffn=64",
-    "channels=16",
-    "pos_kernel=16",
-    "codes=8",
-    "code_dim=8",
-    "num_negatives=10",
-];
-
-fn compile(to: &Path) {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny.ron");
-    let mut command = Command::new(built("w2vc"));
-    command.arg("compile").arg(model).arg("-o").arg(to);
-    command.args(SMALL.iter().flat_map(|s| ["--set", s]));
-    assert_ok(command.output().expect("w2vc starts"));
-}
-
-fn assert_ok(out: Output) -> String {
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8_lossy(&out.stdout).into_owned()
-}
-
-/// Tones of changing pitch, 1.5 to 2.1 s, with a table of made-up texts.
-fn recordings(folder: &Path) {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 8000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut table = String::new();
-    for clip in 0..12 {
-        let name = format!("{clip}.wav");
-        let mut wav = hound::WavWriter::create(folder.join(&name), spec).expect("the temporary folder is writable");
-        for i in 0..12_000 + clip * 400 {
-            let t = i as f32 / 8000.0;
-            let pitch = 200.0 + 60.0 * clip as f32 + 100.0 * (t * 7.0).sin();
-            wav.write_sample(((t * pitch * 6.283).sin() * 8000.0) as i16)
-                .expect("the disk has room");
-        }
-        wav.finalize().expect("the disk has room");
-        table += &format!("{name}\tA {}\n", ["B", "CAB", "AC"][clip % 3]);
-    }
-    std::fs::write(folder.join("texts.tsv"), table).expect("the temporary folder is writable");
-}
+use crate::commands::{assert_ok, compile, recordings};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 fn pretrain(exe: &Path, data: &Path, out: &Path) -> Command {
     let mut command = Command::new(exe);
@@ -95,7 +31,7 @@ fn a_killed_run_goes_on_to_the_same_bits_and_what_it_gives_transcribes() {
     let at = |name: &str| folder.path().join(name);
     let (exe, data) = (at("model"), at("data"));
     std::fs::create_dir(&data).expect("the temporary folder is writable");
-    compile(&exe);
+    assert_ok(compile("cpu", &exe));
     recordings(&data);
 
     assert_ok(

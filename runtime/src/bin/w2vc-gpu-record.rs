@@ -1,0 +1,157 @@
+//! Records what a GPU gives for the micro-kernels that the emulator is held against, into a folder to be committed:
+//! `backends/ptx/tests/recorded/README.md` says how and what.
+
+use clap::Parser;
+use ir::artifact::{Artifact, Grid, KernelInfo, Precision, PtxImage};
+use ptx::vectors::{KERNELS, MicroKernel};
+use runtime::Error;
+use runtime::gpu::{Choice, Device, Launch, Region, open_device};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What the texts are made for; a later GPU's driver compiles them as well.
+const ARCH: &str = "sm_80";
+
+/// Records what a GPU gives for the micro-kernels that the PTX emulator is held against.
+#[derive(Parser)]
+struct Options {
+    /// Where to, a folder of this GPU's: facts.json, and NAME.bin for each kernel.
+    out: PathBuf,
+    /// cuda:N, or emulator for a trial; what the emulator gives is refused as a recording.
+    #[arg(long, default_value = "cuda:0")]
+    device: Choice,
+    /// The day, YYYY-MM-DD, for the facts.
+    #[arg(long)]
+    date: String,
+}
+
+/// What a recording says about itself.
+#[derive(Serialize)]
+struct Facts {
+    device: String,
+    driver: String,
+    date: String,
+    kernels: Vec<&'static str>,
+}
+
+fn main() -> ExitCode {
+    match record(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => runtime::cli::fail(&e),
+    }
+}
+
+fn record(options: &Options) -> Result<(), Error> {
+    let mut device = open(&options.device)?;
+    std::fs::create_dir_all(&options.out).map_err(Error::io("create", &options.out))?;
+    for (index, kernel) in KERNELS.iter().enumerate() {
+        let results = run(device.as_mut(), index, kernel)?;
+        write(&options.out.join(format!("{}.bin", kernel.name)), &kernel.encode(&results))?;
+    }
+    let emulated = matches!(options.device, Choice::Emulator(_));
+    let facts = Facts {
+        device: if emulated { "emulator".into() } else { device.name() },
+        driver: if emulated { "none".into() } else { driver() },
+        date: options.date.clone(),
+        kernels: KERNELS.iter().map(|k| k.name).collect(),
+    };
+    // Plain strings and a list of them are always JSON.
+    let json = serde_json::to_string_pretty(&facts).expect("facts are JSON");
+    write(&options.out.join("facts.json"), format!("{json}\n").as_bytes())?;
+    println!(
+        "{} kernels on {}, driver {}: {}",
+        KERNELS.len(),
+        facts.device,
+        facts.driver,
+        options.out.display()
+    );
+    Ok(())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    std::fs::write(path, bytes).map_err(Error::io("write", path))
+}
+
+/// The kernel driver's first line about itself, as Linux has it.
+fn driver() -> String {
+    let version = std::fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default();
+    version.lines().next().unwrap_or("unknown").to_string()
+}
+
+/// A device that has the micro-kernels, by their index in the list.
+fn open(choice: &Choice) -> Result<Box<dyn Device>, Error> {
+    let image = PtxImage {
+        arch: ARCH.into(),
+        modules: KERNELS.iter().map(|k| k.ptx.to_string()).collect(),
+    };
+    open_device(choice, &artifact(), vec![image], 1)
+}
+
+/// An artifact that is nothing but kernels.
+fn artifact() -> Artifact {
+    Artifact {
+        name: "micro-kernels".into(),
+        cpu_features: vec![],
+        gpu: Some(Precision::Fp32),
+        constants: Default::default(),
+        recipes: Default::default(),
+        export: Default::default(),
+        params: vec![],
+        param_elements: 0,
+        symbols: vec![],
+        dims: vec![],
+        kernels: KERNELS.iter().map(info).collect(),
+        programs: vec![],
+    }
+}
+
+fn info(kernel: &MicroKernel) -> KernelInfo {
+    let grid = Grid {
+        function: kernel.name.into(),
+        blocks: [i64::from(kernel.blocks).into(), 1.into(), 1.into()],
+        threads: kernel.threads,
+        shared: 0,
+        sizes: vec![],
+        schedule: String::new(),
+    };
+    KernelInfo {
+        name: kernel.name.into(),
+        entries: vec![],
+        grids: vec![grid],
+        workspace: 0.into(),
+        scratch: 0.into(),
+        flops: 0.into(),
+        bytes: 0.into(),
+    }
+}
+
+fn run(device: &mut dyn Device, index: usize, kernel: &MicroKernel) -> Result<Vec<u32>, Error> {
+    let inputs: Vec<u8> = kernel.inputs().iter().flat_map(|w| w.to_le_bytes()).collect();
+    let mut results = vec![0; 4 * kernel.result_words()];
+    let from = device.alloc(inputs.len())?;
+    let to = device.alloc(results.len())?;
+    device.upload(from, &inputs)?;
+    // A kernel that writes nothing is not to leave the results of the one before.
+    device.zero(to, results.len())?;
+    device.prepare(&[index])?;
+    let region = |address, bytes: usize, write| Region {
+        address,
+        bytes: bytes as u64,
+        write,
+    };
+    device.launch(&Launch {
+        kernel: index,
+        grid: 0,
+        blocks: [kernel.blocks, 1, 1],
+        threads: kernel.threads,
+        shared: 0,
+        params: vec![from, to],
+        regions: vec![region(from, inputs.len(), false), region(to, results.len(), true)],
+    })?;
+    device.download(to, &mut results)?;
+    device.free(from)?;
+    device.free(to)?;
+    let (words, _) = results.as_chunks::<4>();
+    Ok(words.iter().map(|w| u32::from_le_bytes(*w)).collect())
+}

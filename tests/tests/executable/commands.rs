@@ -1,0 +1,79 @@
+//! The commands as they were built, and what they are given.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A command that `cargo build --workspace --bins` made, beside the folder of this test.
+pub fn built(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own file");
+    let path = test
+        .ancestors()
+        .nth(2)
+        .expect("tests lie in target/PROFILE/deps")
+        .join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --workspace --bins` first",
+        path.display()
+    );
+    path
+}
+
+const SMALL: [&str; 9] = [
+    "hidden=32",
+    "layers=2",
+    "heads=4",
+    "ffn=64",
+    "channels=16",
+    "pos_kernel=16",
+    "codes=8",
+    "code_dim=8",
+    "num_negatives=10",
+];
+
+/// `w2vc compile` of a small model.
+pub fn compiler(target: &str, to: &Path) -> Command {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny.ron");
+    let mut command = Command::new(built("w2vc"));
+    command
+        .arg("compile")
+        .arg(model)
+        .args(["--target", target, "-o"])
+        .arg(to);
+    command.args(SMALL.iter().flat_map(|s| ["--set", s]));
+    command
+}
+
+pub fn compile(target: &str, to: &Path) -> Output {
+    compiler(target, to).output().expect("w2vc starts")
+}
+
+/// What was said on the standard output.
+pub fn assert_ok(out: Output) -> String {
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// Tones of changing pitch, 1.5 to 2.1 s, with a table of made-up texts.
+pub fn recordings(folder: &Path) {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 8000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut table = String::new();
+    for clip in 0..12 {
+        let name = format!("{clip}.wav");
+        let mut wav = hound::WavWriter::create(folder.join(&name), spec).expect("the temporary folder is writable");
+        for i in 0..12_000 + clip * 400 {
+            let t = i as f32 / 8000.0;
+            let pitch = 200.0 + 60.0 * clip as f32 + 100.0 * (t * 7.0).sin();
+            wav.write_sample(((t * pitch * 6.283).sin() * 8000.0) as i16)
+                .expect("the disk has room");
+        }
+        wav.finalize().expect("the disk has room");
+        table += &format!("{name}\tA {}\n", ["B", "CAB", "AC"][clip % 3]);
+    }
+    std::fs::write(folder.join("texts.tsv"), table).expect("the temporary folder is writable");
+}

@@ -1,0 +1,5 @@
+//! The commands and the executables they make, run as a user runs them.
+
+mod commands;
+mod cpu;
+mod gpu;
