@@ -30,12 +30,19 @@ pub fn with_nan(sample: &Sample, seed: u32) -> Option<Sample> {
     Some(sample)
 }
 
-/// The sample with one of its symbolic sizes as small as it may be, which makes extents 0 or 1. Whether its gathers still
-/// lie within their operands, the interpreter knows.
-pub fn least(sample: &Sample, seed: u32) -> Sample {
-    let mut sample = sample.clone();
+/// The sample with one of its symbolic sizes as small as it may be, which makes extents 0 or 1; `None` where nothing changes.
+/// Whether its gathers still lie within their operands, the interpreter knows.
+pub fn least(sample: &Sample, seed: u32) -> Option<Sample> {
+    let mut least = sample.clone();
     // `T - 1` and `(N - 1)/2` are extents too, and may not be negative.
     let (name, size) = [("T", 1), ("N", 1), ("i", 0), ("b", 0)][seed as usize % 4];
-    sample.sizes.insert(name.into(), size);
-    sample
+    least.sizes.insert(name.into(), size);
+    // The blank and the labels stay.
+    let same_vocab = |k: &Ctc| k.vocab.eval(&least.sizes) == k.vocab.eval(&sample.sizes);
+    let legal = match &sample.kernel.body {
+        Body::Ctc(k) => same_vocab(k),
+        // The maximum of no numbers is beyond the range that the sample's values were drawn for.
+        body => reductions(body).iter().all(|(how, _)| *how == Reduction::Sum),
+    };
+    (legal && least.sizes != sample.sizes).then_some(least)
 }

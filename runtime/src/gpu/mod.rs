@@ -101,14 +101,7 @@ impl Gpu {
     /// As [`Gpu::session`].
     pub fn device(&self, choice: &Choice, threads: usize) -> Result<Box<dyn Device>, Error> {
         let images = unpack_ptx(&self.bundle.code()?)?;
-        Ok(match choice {
-            Choice::Auto => Box::new(cuda::open(None, &self.artifact, images)?),
-            Choice::Cuda(n) => Box::new(cuda::open(Some(*n), &self.artifact, images)?),
-            Choice::Emulator(arch) => {
-                let image = emulated(images, arch.as_deref())?;
-                Box::new(Emulator::new(Code::new(&self.artifact, image)?, threads))
-            }
-        })
+        open_device(choice, &self.artifact, images, threads)
     }
 
     /// What was compiled.
@@ -119,6 +112,26 @@ impl Gpu {
     pub fn precision(&self) -> Precision {
         self.artifact.gpu.expect("checked when it was opened")
     }
+}
+
+/// Opens a device that has an artifact's kernels; `threads` are those of the emulator.
+///
+/// # Errors
+/// Where the device cannot be had; each cause has its own error.
+pub fn open_device(
+    choice: &Choice,
+    artifact: &Artifact,
+    images: Vec<PtxImage>,
+    threads: usize,
+) -> Result<Box<dyn Device>, Error> {
+    Ok(match choice {
+        Choice::Auto => Box::new(cuda::open(None, artifact, images)?),
+        Choice::Cuda(n) => Box::new(cuda::open(Some(*n), artifact, images)?),
+        Choice::Emulator(arch) => {
+            let image = emulated(images, arch.as_deref())?;
+            Box::new(Emulator::new(Code::new(artifact, image)?, threads))
+        }
+    })
 }
 
 /// The image for an architecture, or for the oldest.

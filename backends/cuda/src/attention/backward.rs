@@ -176,18 +176,16 @@ pub fn write_keys<'c, E: Engine<'c>>(e: &E, g: &AttentionGrad) {
         [dk.concat(), dv.concat()].concat()
     });
     let [dk, dv] = halves(&end, width);
-    // Rows beyond the length hold anything.
-    let factors = |factor: V<'c>| -> Vec<V<'c>> {
-        let counts = |r| f.cmp(Cmp::Lt, f.add(s.first, e.row(r)), s.length);
-        (0..rows).map(|r| f.select(counts(r), factor, f.f32(0.0))).collect()
+    // Rows beyond the length hold anything, infinities too: their probabilities may overflow.
+    let counts: Vec<V> = (0..rows)
+        .map(|r| f.cmp(Cmp::Lt, f.add(s.first, e.row(r)), s.length))
+        .collect();
+    let store = |view, part: &Part<'c>, factor| {
+        let part = map(part, |r, _, v| f.select(counts[r], v, f.f32(0.0)));
+        e.store(&s, view, &part, &vec![factor; rows]);
     };
-    e.store(&s, &g.dk, &dk, &factors(f.f32(f64::from_bits(a.scale) as f32)));
-    e.store(
-        &s,
-        &g.dv,
-        &dv,
-        &factors(dropout.as_ref().map_or(f.f32(1.0), |d| d.scale)),
-    );
+    store(&g.dk, &dk, f.f32(f64::from_bits(a.scale) as f32));
+    store(&g.dv, &dv, dropout.as_ref().map_or(f.f32(1.0), |d| d.scale));
 }
 
 /// dq. Rows are queries, columns are keys.

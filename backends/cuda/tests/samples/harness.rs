@@ -175,8 +175,7 @@ pub fn check(sample: &Sample, seed: u32, aligned: bool) -> Result<(), TestCaseEr
     if let Some(sample) = kernel_sample::with_nan(sample, seed) {
         check_code(&code, &sample)?;
     }
-    let least = kernel_sample::least(sample, seed);
-    if least.sizes != sample.sizes && wanted(&least).is_ok() {
+    if let Some(least) = kernel_sample::least(sample, seed).filter(|s| wanted(s).is_ok()) {
         check_code(&code, &least)?;
     }
     Ok(())

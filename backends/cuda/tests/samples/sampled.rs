@@ -21,7 +21,7 @@ fn narrowed_if(narrow: bool, sample: Sample, seed: u32) -> Sample {
 }
 
 proptest! {
-    #![proptest_config(cases(64))]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn row(seed: u32, aligned: bool) {
@@ -65,7 +65,7 @@ proptest! {
 
 // Some operands in bf16, products rounded to it.
 proptest! {
-    #![proptest_config(cases(48))]
+    #![proptest_config(cases(32))]
 
     #[test]
     fn narrowed_maps(seed: u32, aligned: bool) {

@@ -91,6 +91,8 @@ pub const KERNELS: &[MicroKernel] = kernels! {
         Columns(&[INT64]);
     "int_min_max", 4 x 128, 12, Bits,
         Columns(&[INT64, INT64]);
+    "int_min_relu", 4 x 128, 2, Bits,
+        Columns(&[INT32, INT32]);
     "shifts", 4 x 128, 9, Bits,
         Columns(&[INT64, AMOUNT]);
     "bits", 4 x 128, 9, Bits,

@@ -47,6 +47,12 @@ pub enum Compare {
 }
 
 impl MicroKernel {
+    /// The oldest architecture that has its instructions: `sm_80`, `sm_90`.
+    pub fn target(&self) -> &'static str {
+        let line = self.ptx.lines().find_map(|line| line.strip_prefix(".target "));
+        line.unwrap_or_default().trim()
+    }
+
     /// Threads of the grid, each with a record.
     pub fn records(&self) -> usize {
         (self.blocks * self.threads) as usize

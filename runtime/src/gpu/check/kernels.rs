@@ -182,3 +182,83 @@ fn compare(slot: &Slot, got: &[u8]) -> Result<Worst, String> {
     }
     Ok(worst)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{Code, Emulator, KernelCode};
+    use ir::artifact::Grid;
+
+    /// y[i + beside] = x[i] + 1 for two elements.
+    fn ptx(beside: usize) -> String {
+        let at = 4 * beside;
+        format!(
+            ".version 7.0\n.target sm_80\n.address_size 64\n\
+             .visible .entry k(.param .u64 k_0, .param .u64 k_1, .param .u64 k_2)\n{{\n\
+             .reg .b32 %r<2>;\n.reg .b64 %rd<6>;\n.reg .f32 %f<3>;\n\
+             ld.param.u64 %rd1, [k_0];\nld.param.u64 %rd2, [k_1];\nmov.u32 %r1, %tid.x;\n\
+             mul.wide.u32 %rd3, %r1, 4;\nadd.s64 %rd4, %rd1, %rd3;\nadd.s64 %rd5, %rd2, %rd3;\n\
+             ld.global.f32 %f1, [%rd4];\nadd.f32 %f2, %f1, 0f3F800000;\nst.global.f32 [%rd5+{at}], %f2;\nret;\n}}\n"
+        )
+    }
+
+    fn info() -> KernelInfo {
+        KernelInfo {
+            name: "k".into(),
+            entries: vec![],
+            grids: vec![Grid {
+                function: "k".into(),
+                blocks: [1.into(), 1.into(), 1.into()],
+                threads: 2,
+                shared: 0,
+                sizes: vec![],
+                schedule: String::new(),
+            }],
+            workspace: 0.into(),
+            scratch: 0.into(),
+            flops: 0.into(),
+            bytes: 0.into(),
+        }
+    }
+
+    fn outcome_of(beside: usize, expected: [f32; 2], tolerances: Vec<f32>) -> Outcome {
+        let bytes = |v: [f32; 2]| v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+        let slot = |shift, before, after| Slot {
+            dtype: DType::F32,
+            shift,
+            before,
+            after,
+            tolerance: 0.0,
+            tolerances: tolerances.clone(),
+        };
+        let (x, y) = (bytes([1.0, 2.0]), bytes([0.0, 0.0]));
+        let checked = KernelCheck {
+            name: "sum".into(),
+            sizes: Env::new(),
+            operands: vec![slot(4, x, None), slot(0, y, Some(bytes(expected)))],
+        };
+        let kernels = vec![KernelCode {
+            name: "k".into(),
+            ptx: ptx(beside),
+            grids: info().grids,
+        }];
+        let arch = "sm_80".into();
+        check(&mut Emulator::new(Code { arch, kernels }, 1), 0, &info(), &checked)
+    }
+
+    #[test]
+    fn values_must_be_those_expected() {
+        let right = outcome_of(0, [2.0, 3.0], vec![]);
+        assert!(right.passed && right.worst == 0.0, "{right:?}");
+        let near = outcome_of(0, [2.0, 3.5], vec![0.0, 1.0]);
+        assert!(near.passed && near.worst == 0.5, "{near:?}");
+        let wrong = outcome_of(0, [2.0, 3.5], vec![1.0, 0.25]);
+        assert!(!wrong.passed && wrong.detail.contains("slot 1: element 1"), "{wrong:?}");
+    }
+
+    #[test]
+    fn nothing_may_be_written_beside_an_operand() {
+        let beside = outcome_of(1, [2.0, 3.0], vec![]);
+        assert!(!beside.passed && beside.device_failed, "{beside:?}");
+    }
+}
