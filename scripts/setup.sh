@@ -37,7 +37,7 @@ have_llvm() {
 }
 
 # The code generator for the GPU links MLIR; its Rust binding is made from MLIR's headers by libclang, and its tables are
-# read through LLVM's TableGen, whose archives ask for zlib and zstd.
+# read through LLVM's TableGen, which is linked with all of LLVM's archives, Polly's too, and these ask for zlib and zstd.
 have_mlir() {
     [ -e "$llvm_prefix/include/mlir-c/IR.h" ] && [ -e "$llvm_prefix/lib/libMLIR.so" ] &&
         [ -e "$llvm_prefix/lib/libMLIRCAPIIR.a" ]
@@ -49,6 +49,7 @@ packages=() # by their Debian names
 have_llvm || packages+=(llvm-22-dev)
 if [ "${1:-}" != cpu ] && [ "${1:-}" != demo ]; then
     have_mlir || packages+=(libmlir-22-dev)
+    [ -e "$llvm_prefix/lib/libPolly.a" ] || packages+=(libpolly-22-dev)
     have_libclang || packages+=(libclang-22-dev)
     have_header zlib.h || packages+=(zlib1g-dev)
     have_header zstd.h || packages+=(libzstd-dev)
@@ -74,6 +75,7 @@ by_hand() {
             say "    If it is not in /usr/lib/llvm-22:  export LLVM_SYS_221_PREFIX=<the folder that holds bin/llvm-config>"
             ;;
         libmlir-22-dev) say "  - MLIR 22, headers and libraries, where LLVM 22 is (Debian's packages: libmlir-22-dev)" ;;
+        libpolly-22-dev) say "  - Polly 22, where LLVM 22 is (Debian's package: libpolly-22-dev)" ;;
         libclang-22-dev) say "  - libclang 22 (Debian's package: libclang-22-dev)" ;;
         zlib1g-dev | libzstd-dev) say "  - the headers of Debian's package $p" ;;
         g++) say "  - a C++ compiler that answers to cc and g++ (Debian's package: g++)" ;;

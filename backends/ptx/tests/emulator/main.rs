@@ -9,4 +9,3 @@ mod fragments;
 mod integers;
 mod programs;
 mod races;
-mod recorded;
