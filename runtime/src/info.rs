@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::settings::{Settings, show};
-use ir::artifact::Artifact;
+use ir::artifact::{Artifact, Precision};
 use std::fmt::Write;
 
 /// A page of text.
@@ -12,14 +12,7 @@ pub fn info(artifact: &Artifact) -> Result<String, Error> {
     let mut line = |text: String| writeln!(page, "{text}").expect("writing to a string does not fail");
     line(format!("model       {}", artifact.name));
     line(format!("parameters  {total} in {} tensors", artifact.params.len()));
-    line(format!(
-        "needs       {}",
-        if artifact.cpu_features.is_empty() {
-            "any x86-64".into()
-        } else {
-            artifact.cpu_features.join(", ")
-        }
-    ));
+    line(format!("needs       {}", needs(artifact)));
     line("\nprograms".into());
     for p in &artifact.programs {
         let ports = |ports: &[ir::artifact::Port]| {
@@ -47,4 +40,18 @@ pub fn info(artifact: &Artifact) -> Result<String, Error> {
         }
     }
     Ok(page)
+}
+
+fn needs(artifact: &Artifact) -> String {
+    match artifact.gpu {
+        Some(precision) => {
+            let precision = match precision {
+                Precision::Bf16 => "bf16",
+                Precision::Fp32 => "fp32",
+            };
+            format!("an NVIDIA GPU of compute capability 8.0 or later and its driver; computes in {precision}")
+        }
+        None if artifact.cpu_features.is_empty() => "any x86-64".into(),
+        None => artifact.cpu_features.join(", "),
+    }
 }

@@ -3,15 +3,15 @@
 #
 # Needs the NVIDIA driver. compute-sanitizer, and python3 with torch and transformers, are used where they are found.
 # DEVICE=cuda:N chooses a GPU; DEVICE=emulator runs the checks alone, without one. PYTHON=... chooses a python3.
+# PARTS: some of "checks memcheck times torch", where one command may not take as long as all of them.
 # RUNS: runs by the clock of each measurement. BATCHES: clips of 15 s each; 6 are the 1.4 million samples that the paper
 # gives each GPU.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=${1:-gpu-results}
-: "${DEVICE:=cuda:0}" "${RUNS:=20}" "${BATCHES:=6 48}" "${PYTHON:=python3}"
+: "${DEVICE:=cuda:0}" "${PARTS:=checks memcheck times torch}" "${RUNS:=20}" "${BATCHES:=6 48}" "${PYTHON:=python3}"
 mkdir -p "$out" || exit 2
 out=$(cd "$out" && pwd)
-rm -f "$out"/*.json "$out"/*.txt "$out"/*.err "$out/report.md"
 faults=0
 
 say() { echo "$*" | tee -a "$out/run.txt"; }
@@ -20,6 +20,8 @@ fault() {
     say "FAILED: $*"
     faults=$((faults + 1))
 }
+
+wants() { [[ " $PARTS " == *" $1 "* ]]; }
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -35,16 +37,22 @@ else
 fi
 
 # ---- checks
-timeout 1800 "$here/w2vc-gpu-check" --device "$DEVICE" --report "$out/check.json" >"$out/check.txt" 2>"$out/check.err"
-status=$?
-grep FAILED "$out/check.txt"
-cat "$out/check.err" >&2
-case $status in
-    0 | 1) say "checks: $(tail -n 1 "$out/check.txt")" ;;
-    124) fault "the checks took more than half an hour; the last was: $(tail -n 1 "$out/check.txt")" ;;
-    *) say "the checks could not be run: $(tail -n 1 "$out/check.err")"; exit "$status" ;;
-esac
-[ "$status" -eq 1 ] && fault "a check; see $out/check.txt"
+check() {
+    rm -f "$out"/check.*
+    timeout 1800 "$here/w2vc-gpu-check" --device "$DEVICE" --report "$out/check.json" >"$out/check.txt" 2>"$out/check.err"
+    local status=$?
+    grep FAILED "$out/check.txt"
+    case $status in
+        0) say "checks: $(tail -n 1 "$out/check.txt")" ;;
+        1) fault "checks: $(tail -n 1 "$out/check.txt" "$out/check.err" | tr '\n' ' ')" ;;
+        124) fault "the checks took more than half an hour; the last was: $(tail -n 1 "$out/check.txt")" ;;
+        *)
+            say "the checks could not be run: $(tail -n 1 "$out/check.err")"
+            exit "$status"
+            ;;
+    esac
+}
+wants checks && check
 
 if [[ $DEVICE == emulator* ]]; then
     say "memory checker and times: left out, they need a GPU"
@@ -52,14 +60,18 @@ if [[ $DEVICE == emulator* ]]; then
 fi
 
 # ---- a memory checker
-if have compute-sanitizer; then
+memcheck() {
+    rm -f "$out"/memcheck*
+    if ! have compute-sanitizer; then
+        say "memcheck: left out, there is no compute-sanitizer"
+        return
+    fi
     timeout 1800 compute-sanitizer --tool memcheck --target-processes all --error-exitcode 9 --log-file "$out/memcheck.txt" \
         "$here/w2vc-gpu-check" --device "$DEVICE" --report "$out/memcheck.json" >"$out/memcheck-run.txt" 2>&1 ||
         fault "compute-sanitizer ended with $?; see $out/memcheck.txt"
     say "memcheck: $(tail -n 1 "$out/memcheck.txt")"
-else
-    say "memcheck: left out, there is no compute-sanitizer"
-fi
+}
+wants memcheck && memcheck
 
 # ---- times
 bench() { # EXECUTABLE PROGRAM BATCH ARGUMENTS...
@@ -72,27 +84,33 @@ bench() { # EXECUTABLE PROGRAM BATCH ARGUMENTS...
         rm -f "$out/bench-$name.json"
     fi
 }
-for executable in base-bf16 base-fp32; do
-    for batch in $BATCHES; do
-        bench $executable pretrain "$batch" --update
-        bench $executable finetune "$batch" --update
-        bench $executable transcribe "$batch"
+benches() {
+    local executable batch
+    rm -f "$out"/bench-*
+    for executable in base-bf16 base-fp32; do
+        for batch in $BATCHES; do
+            bench $executable pretrain "$batch" --update
+            bench $executable finetune "$batch" --update
+            bench $executable transcribe "$batch"
+        done
+        bench $executable transcribe 1
     done
-    bench $executable transcribe 1
-done
+}
+wants times && benches
 
 # ---- PyTorch
-if ! have "$PYTHON"; then
-    say "PyTorch: left out, there is no $PYTHON; nor is there a table"
-    exit $((faults > 0))
-fi
-if "$PYTHON" -c 'import torch, transformers; assert torch.cuda.is_available()' 2>"$out/torch.err"; then
+pytorch() {
+    rm -f "$out"/torch.*
+    if ! "$PYTHON" -c 'import torch, transformers; assert torch.cuda.is_available()' 2>"$out/torch.err"; then
+        say "PyTorch: left out: $(tail -n 1 "$out/torch.err")"
+        return
+    fi
     timeout 3600 "$PYTHON" "$here/torch_base.py" --out "$out/torch.json" --runs "$RUNS" --batches "${BATCHES// /,}" \
         2>"$out/torch.err" || fault "torch_base.py: $(tail -n 1 "$out/torch.err")"
     say "PyTorch: done"
-else
-    say "PyTorch: left out: $(tail -n 1 "$out/torch.err")"
-fi
-"$PYTHON" "$here/report.py" "$out" >"$out/report.md" && cat "$out/report.md"
+}
+wants torch && pytorch
+
+have "$PYTHON" && "$PYTHON" "$here/report.py" "$out" >"$out/report.md" && cat "$out/report.md"
 say "results are in $out; $faults failed"
 exit $((faults > 0))

@@ -23,7 +23,7 @@ impl OpDef for Softmax {
     fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
         let (_, cols) = args[0].rows_cols();
         let mut data = vec![];
-        for row in args[0].data.chunks(cols) {
+        for row in args[0].data.chunks(cols.max(1)) {
             let max = row.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
             let e: Vec<f64> = row.iter().map(|x| (x - max).exp()).collect();
             let sum: f64 = e.iter().sum();
