@@ -16,12 +16,19 @@ fn main() {
     let mut archives: Vec<PathBuf> = listed
         .filter_map(|f| Some(f.ok()?.path()))
         .filter(|p| {
-            let name = p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = p
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default();
             name.starts_with("libMLIRCAPI") && name.ends_with(".a")
         })
         .collect();
     archives.sort();
-    assert!(!archives.is_empty(), "there is no libMLIRCAPI*.a in {}; run `make setup`", lib.display());
+    assert!(
+        !archives.is_empty(),
+        "there is no libMLIRCAPI*.a in {}; run `make setup`",
+        lib.display()
+    );
     for a in archives {
         write!(group, " {}", a.display()).expect("strings take all text");
     }

@@ -37,7 +37,9 @@ impl DType {
         }
     }
     pub fn parse(s: &str) -> Option<DType> {
-        [DType::F32, DType::F64, DType::I32, DType::Bf16].into_iter().find(|d| d.name() == s)
+        [DType::F32, DType::F64, DType::I32, DType::Bf16]
+            .into_iter()
+            .find(|d| d.name() == s)
     }
 }
 

@@ -132,10 +132,7 @@ pub fn run(machine: &mut dyn Session, name: &str, bound: &BTreeMap<String, Tenso
         .collect();
     for (short, p) in &own {
         let params = machine.params().unwrap_or_else(|e| panic!("{name}: {e}"));
-        for (to, from) in params[p.offset..p.offset + p.len()]
-            .iter_mut()
-            .zip(&bound[*short].data)
-        {
+        for (to, from) in params[p.offset..p.offset + p.len()].iter_mut().zip(&bound[*short].data) {
             *to = *from as f32;
         }
     }
@@ -151,10 +148,7 @@ pub fn run(machine: &mut dyn Session, name: &str, bound: &BTreeMap<String, Tenso
     for (short, p) in own {
         let shape = p.shape.iter().map(|d| *d as usize).collect();
         let grads = machine.grads().unwrap_or_else(|e| panic!("{name}: {e}"));
-        let data = grads[p.offset..p.offset + p.len()]
-            .iter()
-            .map(|v| *v as f64)
-            .collect();
+        let data = grads[p.offset..p.offset + p.len()].iter().map(|v| *v as f64).collect();
         out.insert(format!("grad:{short}"), Tensor::new(DType::F32, shape, data));
     }
     out

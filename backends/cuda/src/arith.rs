@@ -124,7 +124,10 @@ impl<'c> Builder<'c> {
         let attrs = [
             ("intrin", self.string(name)),
             ("op_bundle_sizes", self.attribute("array<i32>")),
-            ("operandSegmentSizes", self.attribute(&format!("array<i32: {}, 0>", operands.len()))),
+            (
+                "operandSegmentSizes",
+                self.attribute(&format!("array<i32: {}, 0>", operands.len())),
+            ),
         ];
         self.operation("llvm.call_intrinsic", operands, &[result], &attrs)[0]
     }

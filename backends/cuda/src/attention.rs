@@ -37,7 +37,10 @@ fn shape(unit: &Unit, a: &Attention, pass: Pass) -> Result<(Shape, bool), Error>
 
 fn described(s: &Shape, tensor: bool) -> String {
     let how = if tensor { "mma bf16" } else { "fma f32" };
-    format!("{how}, {} rows over tiles of {}, {} stages", s.rows, s.columns, s.stages)
+    format!(
+        "{how}, {} rows over tiles of {}, {} stages",
+        s.rows, s.columns, s.stages
+    )
 }
 
 pub fn emit<'c>(context: &'c Context, unit: &Unit, a: &Attention) -> Result<Emitted<'c>, Error> {

@@ -42,8 +42,11 @@ pub struct Function<'k, 'c> {
     shared: Cell<u32>,
     schedule: RefCell<String>,
     shared_base: V<'c>,
-    pub(crate) random_keys: RefCell<Vec<((Slot, u32), [V<'c>; 2])>>,
+    pub(crate) random_keys: RefCell<Vec<SiteKeys<'c>>>,
 }
+
+/// The slot of a seed, a site, and the keys of the two.
+type SiteKeys<'c> = ((Slot, u32), [V<'c>; 2]);
 
 impl<'c> Deref for Function<'_, 'c> {
     type Target = Builder<'c>;

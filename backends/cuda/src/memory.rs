@@ -35,7 +35,7 @@ impl<'c> Builder<'c> {
     }
 
     /// The f32 of bf16 bits.
-    pub fn from_bf16(&self, bits: V<'c>) -> V<'c> {
+    pub fn widen_bf16(&self, bits: V<'c>) -> V<'c> {
         self.bits(self.shl(self.widen(bits, Ty::I32), 16), Ty::F32)
     }
 
@@ -60,7 +60,7 @@ impl<'c> Function<'_, 'c> {
     pub fn load_element(&self, slot: Slot, element: V<'c>) -> V<'c> {
         let (address, dtype) = (self.at(slot, element), self.slots[slot].dtype);
         let v = self.load(stored(dtype), address, dtype.bytes() as u32);
-        if dtype == DType::Bf16 { self.from_bf16(v) } else { v }
+        if dtype == DType::Bf16 { self.widen_bf16(v) } else { v }
     }
 
     pub fn store_element(&self, slot: Slot, element: V<'c>, v: V<'c>) {

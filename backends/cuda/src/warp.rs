@@ -30,35 +30,21 @@ impl<'c> Builder<'c> {
     /// The value of the lane whose number differs in the bits of `mask`; all lanes of the warp take part. Numbers of 64 bits
     /// travel as halves.
     pub fn shuffle_xor(&self, v: V<'c>, mask: i32) -> V<'c> {
-        self.shuffle(v, self.i32(mask), 0x1f, "bfly")
-    }
-    /// The value of lane `lane` (i32).
-    pub fn shuffle_from(&self, v: V<'c>, lane: V<'c>) -> V<'c> {
-        self.shuffle(v, lane, 0x1f, "idx")
-    }
-    /// The value of the lane `by` lower; the first lanes keep their own.
-    pub fn shuffle_up(&self, v: V<'c>, by: i32) -> V<'c> {
-        self.shuffle(v, self.i32(by), 0, "up")
+        if v.ty == Ty::F64 || v.ty == Ty::I64 {
+            let bits = self.bits(v, Ty::I64);
+            let low = self.resize(bits, Ty::I32);
+            let high = self.resize(self.lshr(bits, 32), Ty::I32);
+            let [low, high] = [low, high].map(|w| self.widen(self.shuffle_xor(w, mask), Ty::I64));
+            return self.bits(self.or(low, self.shl(high, 32)), v.ty);
+        }
+        let operands = [self.i32(-1), v, self.i32(mask), self.i32(0x1f)];
+        self.op_with("nvvm.shfl.sync", &operands, v.ty, &[("kind", "#nvvm<shfl_kind bfly>")])
     }
 
     /// A bit (of an i32) for every lane of the warp, set where the lane's condition holds; all lanes take part.
     pub fn ballot(&self, condition: V<'c>) -> V<'c> {
         let kind = [("kind", "#nvvm<vote_sync_kind ballot>")];
         self.op_with("nvvm.vote.sync", &[self.i32(-1), condition], Ty::I32, &kind)
-    }
-
-    fn shuffle(&self, v: V<'c>, selector: V<'c>, clamp: i32, kind: &str) -> V<'c> {
-        if v.ty == Ty::F64 || v.ty == Ty::I64 {
-            let bits = self.bits(v, Ty::I64);
-            let low = self.resize(bits, Ty::I32);
-            let high = self.resize(self.lshr(bits, 32), Ty::I32);
-            let [low, high] = [low, high].map(|w| self.widen(self.shuffle(w, selector, clamp, kind), Ty::I64));
-            return self.bits(self.or(low, self.shl(high, 32)), v.ty);
-        }
-        let attrs = [("kind", format!("#nvvm<shfl_kind {kind}>"))];
-        let attrs: Vec<(&str, &str)> = attrs.iter().map(|(n, a)| (*n, a.as_str())).collect();
-        let operands = [self.i32(-1), v, selector, self.i32(clamp)];
-        self.op_with("nvvm.shfl.sync", &operands, v.ty, &attrs)
     }
 
     /// One value of all lanes, combined in a fixed order that is the same for every lane.

@@ -62,7 +62,7 @@ fn train(session: &mut dyn Session, program: &str, inputs: &Inputs) -> Trained {
         if update == 1 {
             grads = session.grads().unwrap().to_vec();
         }
-        let norm = session.grad_norm(program, 1.0).unwrap();
+        let norm = session.grad_norm(program, 1.0).unwrap().sqrt();
         assert!(
             norm.is_finite() && norm > 0.0,
             "{program}: the gradient's norm is {norm}"
@@ -89,7 +89,13 @@ fn train(session: &mut dyn Session, program: &str, inputs: &Inputs) -> Trained {
 fn changes(session: &mut dyn Session, t: &Trained) -> Vec<f32> {
     let artifact = session.artifact().clone();
     initialize(&artifact, session.params().unwrap(), 7, &|_| true);
-    session.params().unwrap().iter().zip(&t.params).map(|(a, b)| b - a).collect()
+    session
+        .params()
+        .unwrap()
+        .iter()
+        .zip(&t.params)
+        .map(|(a, b)| b - a)
+        .collect()
 }
 
 fn compare_training(precision: Precision, tolerance: f64, changed: f64) {

@@ -264,7 +264,7 @@ impl Panel {
             return f.store(to, v, bytes);
         }
         let values: Vec<V> = match (self.stored, v.ty) {
-            (DType::Bf16, Ty::I16) => vec![f.from_bf16(v)],
+            (DType::Bf16, Ty::I16) => vec![f.widen_bf16(v)],
             (DType::Bf16, _) => (0..self.vector)
                 .map(|i| f.unpack_bf16(word(f, v, i / 2), i % 2))
                 .collect(),
