@@ -69,7 +69,7 @@ pub fn recordings(folder: &Path) {
         for i in 0..12_000 + clip * 400 {
             let t = i as f32 / 8000.0;
             let pitch = 200.0 + 60.0 * clip as f32 + 100.0 * (t * 7.0).sin();
-            wav.write_sample(((t * pitch * 6.283).sin() * 8000.0) as i16)
+            wav.write_sample(((t * pitch * std::f32::consts::TAU).sin() * 8000.0) as i16)
                 .expect("the disk has room");
         }
         wav.finalize().expect("the disk has room");

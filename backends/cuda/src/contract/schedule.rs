@@ -218,7 +218,7 @@ mod tests {
                     splits: 1,
                 };
                 assert!(
-                    s.threads() <= 1024 && s.threads() % t.n.next_power_of_two() == 0,
+                    s.threads() <= 1024 && s.threads().is_multiple_of(t.n.next_power_of_two()),
                     "{t:?}"
                 );
                 assert!(shared_bytes(t, element) <= EVERYWHERE, "{t:?}");

@@ -7,6 +7,9 @@ use ir::kernel_sample::{Operand, Sample};
 use ir::rng::mix;
 use ir::scalar::DType;
 
+/// Sizes, and how long operands are with them.
+type Shape = (&'static [(&'static str, i64)], &'static [usize]);
+
 /// A kernel, the sizes it names, and how long its operands are.
 struct Hand {
     text: &'static str,
@@ -417,7 +420,7 @@ contract batch [B], m M, n N, k_outer 1, k K
 /// than rows and columns is split over blocks.
 #[test]
 fn products_of_nothing_and_of_long_sums() {
-    let shapes: [(&[(&str, i64)], &[usize]); 6] = [
+    let shapes: [Shape; 6] = [
         (&[("B", 1), ("M", 5), ("N", 7), ("K", 0)], &[1, 1, 35, 35]),
         (&[("B", 2), ("M", 131), ("N", 70), ("K", 0)], &[1, 1, 18_340, 18_340]),
         (&[("B", 1), ("M", 0), ("N", 7), ("K", 3)], &[1, 21, 1, 1]),
@@ -488,7 +491,7 @@ scatter rows B, count T, into 7, width N
   index = s1
   out = s2
 ";
-    let widths: [(&[(&str, i64)], &[usize]); 4] = [
+    let widths: [Shape; 4] = [
         (&[("B", 2), ("T", 300), ("N", 1)], &[600, 600, 14]),
         (&[("B", 2), ("T", 300), ("N", 20)], &[12_000, 600, 280]),
         (&[("B", 2), ("T", 30), ("N", 600)], &[36_000, 60, 8400]),
