@@ -41,9 +41,9 @@ enum Command {
         file: PathBuf,
         #[arg(long, value_enum, default_value_t = Backend::Cpu)]
         target: Backend,
-        /// What a program for the GPU computes with.
-        #[arg(long, value_enum, default_value_t = Numbers::Bf16)]
-        precision: Numbers,
+        /// What a program for the GPU computes with; default: bf16.
+        #[arg(long, value_enum)]
+        precision: Option<Numbers>,
         /// Override a constant of the model.
         #[arg(long, value_name = "NAME=VALUE")]
         set: Vec<String>,
@@ -71,12 +71,13 @@ enum Command {
         /// Print a stage instead of writing an executable; mlir and ptx are written as files.
         #[arg(long, value_enum)]
         emit: Option<Emit>,
-        /// What a program for the GPU computes with: bf16 products with sums, losses and master weights in fp32, or all fp32.
-        #[arg(long, value_enum, default_value_t = Numbers::Bf16)]
-        precision: Numbers,
-        /// Processor to compile for: native, x86-64-v3 (AVX2) or x86-64-v4 (AVX-512).
-        #[arg(long, default_value = "native")]
-        cpu: String,
+        /// What a program for the GPU computes with: bf16 products with sums, losses and master weights in fp32 (the
+        /// default), or all fp32.
+        #[arg(long, value_enum)]
+        precision: Option<Numbers>,
+        /// Processor to compile for: native (the default), x86-64-v3 (AVX2) or x86-64-v4 (AVX-512).
+        #[arg(long)]
+        cpu: Option<String>,
     },
 }
 
@@ -134,6 +135,7 @@ fn run(command: Command) -> Result<()> {
             size,
         } => {
             let model = load(&file, &set)?;
+            check_options(target, precision, None)?;
             let out = match target {
                 Backend::Cpu => compile(&model, &cpu_target("native")?, false).map_err(error)?,
                 Backend::Cuda => for_gpu(&model, precision)?,
@@ -151,8 +153,14 @@ fn run(command: Command) -> Result<()> {
         } => {
             let model = load(&file, &set)?;
             check_stage(emit, target)?;
+            check_options(target, precision, cpu.as_deref())?;
             let out = match target {
-                Backend::Cpu => compile(&model, &cpu_target(&cpu)?, emit == Some(Emit::Asm)).map_err(error)?,
+                Backend::Cpu => compile(
+                    &model,
+                    &cpu_target(cpu.as_deref().unwrap_or("native"))?,
+                    emit == Some(Emit::Asm),
+                )
+                .map_err(error)?,
                 Backend::Cuda => for_gpu(&model, precision)?,
             };
             let o = o.unwrap_or_else(|| PathBuf::from(file.file_stem().unwrap_or(file.as_os_str())));
@@ -176,7 +184,18 @@ fn check_stage(emit: Option<Emit>, target: Backend) -> Result<()> {
     }
 }
 
-fn for_gpu(model: &Model, precision: Numbers) -> Result<Output> {
+/// So do options.
+fn check_options(target: Backend, precision: Option<Numbers>, cpu: Option<&str>) -> Result<()> {
+    match target {
+        Backend::Cpu if precision.is_some() => {
+            Err("error: --precision needs --target cuda; the CPU computes in fp32".into())
+        }
+        Backend::Cuda if cpu.is_some() => Err("error: --cpu is for --target cpu".into()),
+        _ => Ok(()),
+    }
+}
+
+fn for_gpu(model: &Model, precision: Option<Numbers>) -> Result<Output> {
     // Nothing is drawn where nobody watches.
     let style = ProgressStyle::with_template("kernels {pos}/{len} [{bar:20}] eta {eta}");
     let bar = ProgressBar::no_length().with_style(style.expect("the template is fixed"));
@@ -184,7 +203,7 @@ fn for_gpu(model: &Model, precision: Numbers) -> Result<Output> {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     };
-    let out = compile_cuda(model, precision.into(), &progress).map_err(error);
+    let out = compile_cuda(model, precision.unwrap_or(Numbers::Bf16).into(), &progress).map_err(error);
     bar.finish_and_clear();
     out
 }

@@ -4,7 +4,7 @@ use crate::batch::{Clips, Occasion, build};
 use crate::cli::Runner;
 use crate::error::Error;
 use crate::geometry::Geometry;
-use crate::memory::{Guard, peak_resident};
+use crate::memory::{Guard, available, peak_resident};
 use crate::random::{Purpose, Stream};
 use crate::session::{AdamStep, KernelTime, Session, Tensor};
 use crate::settings::Settings;
@@ -141,6 +141,15 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
 
     let mut stream = Stream::new(1, Purpose::Synthetic, 0, 0);
     let samples = (options.seconds * crate::audio::RATE as f64) as usize;
+    let bytes = samples.saturating_mul(options.batch).saturating_mul(4);
+    if let Some(available) = available().filter(|free| bytes > *free) {
+        return Err(Error::Memory {
+            program: program.name.clone(),
+            needed: bytes,
+            available,
+            remedy: "lower --batch or --seconds".into(),
+        });
+    }
     let waves: Vec<Vec<f32>> = (0..options.batch)
         .map(|_| (0..samples).map(|_| 0.1 * stream.normal() as f32).collect())
         .collect();

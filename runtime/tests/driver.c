@@ -33,7 +33,7 @@ int cuDeviceGet(int *d, int n) { return *d = n, 0; }
 int cuDeviceGetName(char *s, int n, int d) { return snprintf(s, n, "Nothing %d", d), 0; }
 int cuDeviceGetAttribute(int *v, int what, int d) {
     long capability = number("CAPABILITY", 90);
-    *v = what == 75 ? capability / 10 : what == 76 ? capability % 10 : 0;
+    *v = what == 75 ? capability / 10 : what == 76 ? capability % 10 : what == 97 ? number("SHARED", 232448) : 0;
     return 0;
 }
 int cuDevicePrimaryCtxRetain(void **c, int d) { return *c = HANDLE, 0; }

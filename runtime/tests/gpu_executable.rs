@@ -57,7 +57,7 @@ fn artifact(gpu: Option<Precision>) -> Artifact {
                 function: "copy".into(),
                 blocks: [dim("B"), Dim::from(1), Dim::from(1)],
                 threads: 32,
-                shared: 0,
+                shared: 64,
                 sizes: vec![dim("B*N")],
                 schedule: String::new(),
             }],
@@ -105,7 +105,10 @@ impl Executable {
 
     /// Puts a driver where the executable looks first.
     fn with_driver(self) -> Executable {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/driver.c");
+        self.with_library(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/driver.c"))
+    }
+
+    fn with_library(self, source: &Path) -> Executable {
         let built = Command::new("cc")
             .args(["-shared", "-fPIC", "-w", "-o"])
             .arg(self.dir.path().join("libcuda.so"))
@@ -174,7 +177,13 @@ fn every_way_to_be_without_a_gpu_has_its_words_and_its_code() {
         4,
         "supports CUDA 11.8 and this executable needs 12.0",
     );
-    ends("bench", &[("INIT", "803")], 4, "update the driver");
+    ends("bench", &[("INIT", "803")], 5, "of different versions");
+    ends(
+        "bench",
+        &[("SHARED", "32")],
+        5,
+        "kernel `copy` needs 64 bytes of shared memory",
+    );
     ends("bench", &[("INIT", "100")], 5, "sees none");
     ends("bench", &[("DEVICES", "0")], 5, "sees none");
     ends("bench --device cuda:2", &[("DEVICES", "2")], 5, "the last is cuda:1");
@@ -194,6 +203,16 @@ fn every_way_to_be_without_a_gpu_has_its_words_and_its_code() {
         code == 7 && said.contains("kernel `copy`") && said.contains("ptxas: no target"),
         "{code} {said}"
     );
+}
+
+#[test]
+fn a_library_that_lacks_functions_has_its_words_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("empty.c");
+    std::fs::write(&source, "int nothing;\n").unwrap();
+    let model = Executable::new(Some(Precision::Fp32), PTX).with_library(&source);
+    let (code, said) = model.call("bench", &[]);
+    assert!(code == 7 && said.contains("cuDriverGetVersion"), "{code} {said}");
 }
 
 #[test]

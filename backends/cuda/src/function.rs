@@ -16,7 +16,8 @@ use std::ops::Deref;
 /// Name of the dynamic shared memory of every module.
 pub const SHARED: &str = "smem";
 
-/// Bytes of shared memory that a block may use on every GPU from compute capability 8.0 on.
+/// Most bytes of shared memory of a block: what GPUs of compute capability 8.0 have. Those of 8.6 and 8.9 have 99 KiB; the
+/// runtime looks before it starts.
 pub const SHARED_LIMIT: u32 = 163 * 1024;
 
 /// What a kernel is compiled with.

@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use crate::session::{AdamStep, Data, Tensor};
-use ir::artifact::{Artifact, BufferKind, Port, Program};
+use ir::artifact::{Artifact, BufferKind, Operand, Port, Program, Step};
 use ir::dim::{Atom, Dim, Env};
 use ir::scalar::DType;
 use std::sync::Arc;
@@ -21,8 +21,15 @@ pub(crate) fn find<'a>(artifact: &'a Artifact, name: &str) -> Result<&'a Program
         .ok_or_else(|| Error::program(name, "is not in this executable"))
 }
 
+/// Whether a launch of the program has an operand in an arena. Declared are arenas also where nothing uses them.
 pub(crate) fn touches(program: &Program, kind: BufferKind) -> bool {
-    program.buffers.iter().any(|b| b.kind == kind)
+    fn any(steps: &[Step], of: &dyn Fn(&Operand) -> bool) -> bool {
+        steps.iter().any(|s| match s {
+            Step::Launch(l) => l.operands.iter().any(of),
+            Step::Loop { keep, body, .. } => keep.as_ref().is_some_and(of) || any(body, of),
+        })
+    }
+    any(&program.steps, &|o| program.buffers[o.buffer].kind == kind)
 }
 
 /// The run-time sizes that the inputs' shapes give.

@@ -64,6 +64,16 @@ pub fn capability(device: CUdevice) -> Result<Version, Error> {
     Ok((major as u32, minor as u32))
 }
 
+/// Bytes of shared memory that a block may have, if it asks.
+pub fn shared_limit(device: CUdevice) -> Result<u32, Error> {
+    let what = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+    // SAFETY: the device came from `device`.
+    let bytes = check("cuDeviceGetAttribute", unsafe {
+        result::device::get_attribute(device, what)
+    })?;
+    Ok(bytes.max(0) as u32)
+}
+
 pub fn retain(device: CUdevice) -> Result<CUcontext, Error> {
     // SAFETY: the device came from `device`; `release` is called once, when the owner is dropped.
     check("cuDevicePrimaryCtxRetain", unsafe {
