@@ -10,6 +10,7 @@ pub mod graph;
 pub mod kernel;
 pub mod kernel_cost;
 pub mod kernel_describe;
+pub mod kernel_needs;
 pub mod kernel_sample;
 pub mod kernel_text;
 pub mod kernel_values;

@@ -6,6 +6,7 @@ use inkwell::IntPredicate;
 use inkwell::values::{IntValue, VectorValue};
 use ir::dim::Dim;
 use ir::kernel::{Coord, Index, Reduction, Store, ValId, Value};
+use ir::kernel_needs::{Needs, needs};
 use ir::scalar::{DType, Unary};
 
 /// Where values are computed: coordinates and inputs known so far, and what has been computed from them. A clone is a
@@ -30,17 +31,6 @@ impl<'c> Point<'c> {
             *mine = mine.or(*theirs);
         }
     }
-}
-
-/// What a value depends on, itself and through operands.
-#[derive(Clone, Copy, Default)]
-struct Needs {
-    /// Bit per axis.
-    axes: u64,
-    /// Bit per reduction.
-    reduced: u64,
-    acc: bool,
-    loads: bool,
 }
 
 /// The values of one kernel body in one entry function.
@@ -70,41 +60,13 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
             axes <= 64 && reductions <= 64,
             "a kernel has at most 64 axes and 64 reductions"
         );
-        let mut needs: Vec<Needs> = Vec::with_capacity(values.len());
-        for v in values {
-            let mut n = Needs::default();
-            for o in v.operands() {
-                let o = needs[o];
-                n = Needs {
-                    axes: n.axes | o.axes,
-                    reduced: n.reduced | o.reduced,
-                    acc: n.acc | o.acc,
-                    loads: n.loads | o.loads,
-                };
-            }
-            match v {
-                Value::Axis(a) => n.axes |= 1 << a,
-                Value::Load { index, .. } | Value::Uniform { index, .. } => {
-                    for (_, c) in &index.terms {
-                        if let Coord::Axis(a) = c {
-                            n.axes |= 1 << a;
-                        }
-                    }
-                    n.loads |= matches!(v, Value::Load { .. });
-                }
-                Value::Reduced(r) => n.reduced |= 1 << r,
-                Value::Acc => n.acc = true,
-                _ => {}
-            }
-            needs.push(n);
-        }
         Values {
             e,
             values,
             column: axes - 1,
             axes,
             reductions,
-            needs,
+            needs: needs(values),
         }
     }
 

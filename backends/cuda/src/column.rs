@@ -10,9 +10,10 @@ use crate::builder::{Ty, V};
 use crate::function::{Finished, Function, Unit, blocks_of};
 use crate::module::Emitted;
 use crate::reduce::{Accumulator, roots, states};
-use crate::values::{Lanes, Point, Values, lanes_of, shares_elements};
+use crate::values::{Lanes, Point, Values, lanes_of};
 use ir::dim::{Dim, numel};
 use ir::kernel::{ColumnKernel, ValId, Value};
+use ir::kernel_needs::shares_elements;
 use ir::kernel_verify::needed;
 use melior::Context;
 

@@ -9,8 +9,8 @@ mod phases;
 use crate::Error;
 use crate::function::Unit;
 use crate::module::Emitted;
-use crate::values::shares_elements;
 use ir::kernel::{Phase, RowKernel, Store};
+use ir::kernel_needs::shares_elements;
 use melior::Context;
 
 pub fn emit<'c>(context: &'c Context, unit: &Unit, k: &RowKernel) -> Result<Emitted<'c>, Error> {

@@ -5,13 +5,10 @@ use crate::builder::{Ty, V};
 use crate::function::{Function, divisible};
 use ir::dim::Dim;
 use ir::kernel::{Coord, Index, Reduction, Slot, Store, ValId, Value};
+use ir::kernel_needs::{Needs, needs};
 use ir::scalar::{DType, Unary};
-use needs::{Needs, needs};
 
 mod branch;
-mod needs;
-
-pub use needs::shares_elements;
 
 /// What a thread knows of a value: the same for all its columns, or one each.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use super::Sample;
 use crate::kernel::*;
 use crate::kernel_values::{reductions, values};
-use crate::scalar::DType;
+use crate::scalar::{Binary, DType};
 
 /// The sample with a NaN where its kernel reads floats, if there is such a place and what becomes of it is defined.
 pub fn with_nan(sample: &Sample, seed: u32) -> Option<Sample> {
@@ -44,5 +44,11 @@ pub fn least(sample: &Sample, seed: u32) -> Option<Sample> {
         // The maximum of no numbers is beyond the range that the sample's values were drawn for.
         body => reductions(body).iter().all(|(how, _)| *how == Reduction::Sum),
     };
-    (legal && least.sizes != sample.sizes).then_some(least)
+    // A divisor was drawn positive, as `floor_div` wants it; one that is worked out from a size may come to be 0.
+    let list = values(&sample.kernel.body);
+    let divides = list.iter().any(|v| match v {
+        Value::Binary(Binary::FloorDiv, _, by) => !matches!(list[*by], Value::Const { .. }),
+        _ => false,
+    });
+    (legal && !divides && least.sizes != sample.sizes).then_some(least)
 }

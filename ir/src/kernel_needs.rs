@@ -1,7 +1,7 @@
-//! What values depend on.
+//! What the values of a kernel depend on: backends compute each where all of that is known.
 
-use ir::dim::Dim;
-use ir::kernel::{Coord, Index, Value};
+use crate::dim::Dim;
+use crate::kernel::{Coord, Index, Value};
 
 /// What a value depends on, itself and through operands.
 #[derive(Clone, Copy, Default)]
@@ -10,7 +10,10 @@ pub struct Needs {
     pub axes: u64,
     /// Bit per reduction.
     pub reduced: u64,
+    /// The accumulated product.
     pub acc: bool,
+    /// Whether memory is read.
+    pub loads: bool,
 }
 
 /// That of every value.
@@ -24,6 +27,7 @@ pub fn needs(values: &[Value]) -> Vec<Needs> {
                 axes: n.axes | o.axes,
                 reduced: n.reduced | o.reduced,
                 acc: n.acc | o.acc,
+                loads: n.loads | o.loads,
             };
         }
         match v {
@@ -34,6 +38,7 @@ pub fn needs(values: &[Value]) -> Vec<Needs> {
                         n.axes |= 1 << a;
                     }
                 }
+                n.loads |= matches!(v, Value::Load { .. });
             }
             Value::Reduced(r) => n.reduced |= 1 << r,
             Value::Acc => n.acc = true,
