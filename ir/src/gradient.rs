@@ -86,10 +86,20 @@ fn own_outputs(body: &Graph) -> usize {
     body.outputs.iter().filter(|(n, _)| !n.starts_with(SAVED)).count()
 }
 
+/// The body without what was saved for a backward pass. Every result of its nodes is a value, so that each can be saved: an
+/// op is not done again for a result that only its gradient reads.
+fn own_body(r: &Repeat) -> Graph {
+    let mut body = (*r.body).clone();
+    body.outputs.truncate(own_outputs(&body));
+    let mut body = body.prune();
+    for i in 0..body.nodes.len() {
+        body.results(ValueId(i));
+    }
+    body
+}
+
 fn plan(r: &Repeat) -> Plan {
-    let mut g = (*r.body).clone();
-    g.outputs.truncate(own_outputs(&g));
-    g = g.prune();
+    let mut g = own_body(r);
     let forward = g.nodes.len();
     let n_inputs = g.inputs.len();
     let is_float = |g: &Graph, i: usize| g.ty(g.inputs[i]).dtype.is_float();
@@ -306,9 +316,7 @@ fn push_copy(out: &mut Graph, node: Node) -> ValueId {
 }
 
 fn with_saved(r: &Repeat) -> Repeat {
-    let mut body = (*r.body).clone();
-    body.outputs.truncate(own_outputs(&body));
-    let mut body = body.prune();
+    let mut body = own_body(r);
     for v in plan(r).saved {
         body.outputs.push((format!("{SAVED}{}", v.0), v));
     }

@@ -163,6 +163,9 @@ impl Graph {
     pub fn slice(&mut self, a: ValueId, axis: usize, start: Dim, len: Dim) -> ValueId {
         self.add_op(ops::Slice { axis, start, len }, &[a])
     }
+    pub fn flip(&mut self, a: ValueId, axis: usize) -> ValueId {
+        self.add_op(ops::Flip { axis }, &[a])
+    }
     pub fn pad(&mut self, a: ValueId, axis: usize, before: Dim, after: Dim) -> ValueId {
         if before.is_zero() && after.is_zero() {
             a

@@ -3,6 +3,7 @@
 use crate::decompose::decompose;
 use crate::differentiate::{DifferentiateError, differentiate};
 use crate::lower::{Kernels, LowerError, ParamOffsets, lower};
+use crate::rematerialise::rematerialise;
 use crate::rewrite::{Fired, rewrite};
 use ir::artifact::Program;
 use ir::graph::Graph;
@@ -40,7 +41,7 @@ pub fn to_primitive(source: &Source) -> Result<Stages, CompileError> {
         Some(loss) => differentiate(&rewritten.graph, loss, source.trains)?,
         None => rewritten.graph.prune(),
     };
-    let decomposed = decompose(&differentiated);
+    let decomposed = rematerialise(&decompose(&differentiated));
     Ok(Stages {
         fired: rewritten.report,
         differentiated,

@@ -21,6 +21,8 @@ use ir::scalar::DType;
 
 /// Columns that one item of the packing entry packs.
 const PACK_COLUMNS: i64 = 128;
+/// Columns of a block of the result, at most.
+const WIDEST: i64 = 512;
 /// Elements between the rows of a copy: off a power of two, so that rows do not compete for the same cache sets.
 const ROW_PADDING: i64 = 16;
 
@@ -87,11 +89,12 @@ impl Plan {
             .collect();
         // Both blocks and a chunk of the panels share 512 KiB of L2.
         let rows = tile.rows as i64 * if tile.rows > 8 { 8 } else { 16 };
-        let columns = body
-            .n
-            .as_const()
-            .map_or(256, |n| (n + tile.columns() - 1) / tile.columns() * tile.columns());
-        let columns = columns.clamp(tile.columns(), 256);
+        let columns = body.n.as_const().map_or(WIDEST, |n| {
+            let blocks = (n + WIDEST - 1) / WIDEST;
+            let even = (n + blocks - 1) / blocks.max(1);
+            (even + tile.columns() - 1) / tile.columns() * tile.columns()
+        });
+        let columns = columns.max(tile.columns());
         let layout = if body.a.k.is_one() || !body.a.free.is_one() {
             Layout::Rows
         } else {

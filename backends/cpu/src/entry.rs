@@ -105,7 +105,7 @@ impl<'c> Unit<'c> {
             head_block,
             body_block,
             function,
-            lanes: self.target.lanes(),
+            lanes: self.target.step_lanes(),
             slots: slots.to_vec(),
             addresses: vec![],
             begin: param(2).into_int_value(),

@@ -70,6 +70,16 @@ impl Target {
         self.vector_bits / 32
     }
 
+    /// Elements of a step of a loop over elements: two vectors where they are of 256 bits. The chains of exp and erf are
+    /// longer than what such a processor looks ahead, and half of their instructions load constants, which both share.
+    pub fn step_lanes(&self) -> u32 {
+        if self.vector_bits == 256 {
+            2 * self.lanes()
+        } else {
+            self.lanes()
+        }
+    }
+
     /// Architectural vector registers.
     pub fn registers(&self) -> u32 {
         if self.vector_bits == 512 { 32 } else { 16 }

@@ -126,10 +126,15 @@ impl Conv1dInputGrad {
         let n = g.shape(rows)[2].clone();
         let flat = g.reshape(rows, vec![b, groups.clone(), n * Dim::from(o)]);
         let windows = g.add_op(Unfold { size: count * o, step: o }, &[flat]);
-        let parts: Vec<ValueId> = (0..count).rev().map(|j| g.slice(taps, lead + 3, (p + s * j).into(), 1.into())).collect();
-        let chosen = match parts.as_slice() {
-            [one] => *one,
-            many => g.add_op(Concat { axis: lead + 3 }, many),
+        let chosen = if s == 1 {
+            g.flip(taps, lead + 3)
+        } else {
+            let parts: Vec<ValueId> =
+                (0..count).rev().map(|j| g.slice(taps, lead + 3, (p + s * j).into(), 1.into())).collect();
+            match parts.as_slice() {
+                [one] => *one,
+                many => g.add_op(Concat { axis: lead + 3 }, many),
+            }
         };
         // [.., G, count, O/G, C]
         let perm: Vec<usize> = (0..lead).chain([0, 3, 1, 2].map(|i| lead + i)).collect();

@@ -134,6 +134,7 @@ ops! {
     Reshape = "reshape" in reshape;
     Transpose = "transpose" in transpose;
     Slice = "slice" in slice;
+    Flip = "flip" in flip;
     Concat = "concat" in concat;
     Pad = "pad" in pad;
     Unfold = "unfold" in unfold;

@@ -5,6 +5,7 @@
 //! to depend on itself.
 
 mod memory;
+mod order;
 
 use crate::reshape;
 use crate::scalar::{Resolve, Values, element};
@@ -276,9 +277,7 @@ impl Fuser<'_> {
 
     /// Orders the groups and finds what is read from outside its group.
     fn finish(self) -> Fused {
-        let mut order: Vec<usize> = (0..self.groups.len()).collect();
-        // Fewer ancestors first is a topological order, because an ancestor's ancestors are one's own.
-        order.sort_by_key(|i| (self.reach[*i].len(), *i));
+        let order = order::execution(&self);
         let mut read = BTreeSet::new();
         for (i, reads) in self.reads.iter().enumerate() {
             // A member read at another position than its own would be illegal, so own reads need no memory.

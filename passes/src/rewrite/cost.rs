@@ -75,7 +75,7 @@ pub fn elements(ty: &Type) -> f64 {
     ty.shape.iter().map(example).product()
 }
 
-fn bytes(ty: &Type) -> f64 {
+pub fn bytes(ty: &Type) -> f64 {
     elements(ty) * ty.dtype.bytes() as f64
 }
 
@@ -118,6 +118,7 @@ pub fn work(op: &Op, args: &[&Type], results: &[Type]) -> Work {
         | Op::Cast(_)
         | Op::Transpose(_)
         | Op::Slice(_)
+        | Op::Flip(_)
         | Op::Concat(_)
         | Op::Pad(_)
         | Op::Unfold(_)

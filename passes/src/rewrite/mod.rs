@@ -3,7 +3,7 @@
 //! Runs before differentiation, so what a rule introduces owns its gradient. Bodies of repeats are rewritten by themselves;
 //! a repeat is one term to the graph around it. Nothing outside this module knows egg.
 
-mod cost;
+pub(crate) mod cost;
 mod extract;
 mod language;
 mod rule;
