@@ -35,8 +35,8 @@ pub struct Output {
     /// Texts on the way; empty where the target has none such.
     pub llvm_ir: String,
     pub asm: Option<String>,
-    /// One per kernel.
-    pub mlir: Vec<String>,
+    /// Per kernel, one for each architecture.
+    pub mlir: Vec<Vec<String>>,
     pub ptx: Vec<PtxImage>,
 }
 
@@ -81,11 +81,17 @@ pub fn compile_cuda(model: &Model, precision: Precision, progress: &dyn Fn(usize
         code,
         llvm_ir: String::new(),
         asm: None,
-        mlir: generated.into_iter().map(|g| g.mlir).collect(),
+        mlir: generated
+            .into_iter()
+            .map(|archs| archs.into_iter().map(|g| g.mlir).collect())
+            .collect(),
         kernels: lowered.kernels,
         stages: lowered.stages,
     })
 }
+
+/// An artifact with its code as it is appended, and per kernel what was made for each architecture.
+pub type Linked = (Artifact, Vec<u8>, Vec<Vec<Generated>>);
 
 /// Gives an artifact for the GPU its kernels; also what it is loaded with, and what the code generator made.
 ///
@@ -96,15 +102,14 @@ pub fn link_cuda(
     kernels: &[(String, Kernel)],
     precision: Precision,
     progress: &dyn Fn(usize, usize),
-) -> Result<(Artifact, Vec<u8>, Vec<Generated>), Error> {
+) -> Result<Linked, Error> {
     let generated = generate::generate(kernels, &artifact.programs, progress)?;
-    let info = |((name, kernel), g): (&(String, Kernel), &Generated)| {
+    let info = |((name, kernel), archs): (&(String, Kernel), &Vec<Generated>)| {
         let cost = ir::kernel_cost::estimate(kernel);
         KernelInfo {
             name: name.clone(),
             entries: vec![],
-            grids: g.grids.clone(),
-            workspace: g.workspace.clone(),
+            workspace: archs[0].ptx.workspace.clone(),
             scratch: 0.into(),
             flops: cost.flops,
             bytes: cost.bytes,
@@ -118,10 +123,10 @@ pub fn link_cuda(
     Ok((artifact, runtime::exec::pack_ptx(&images(&generated))?, generated))
 }
 
-fn images(generated: &[Generated]) -> Vec<PtxImage> {
+fn images(generated: &[Vec<Generated>]) -> Vec<PtxImage> {
     let image = |(i, arch): (usize, &&str)| PtxImage {
         arch: arch.to_string(),
-        modules: generated.iter().map(|g| g.ptx[i].clone()).collect(),
+        kernels: generated.iter().map(|archs| archs[i].ptx.clone()).collect(),
     };
     ARCHS.iter().enumerate().map(image).collect()
 }

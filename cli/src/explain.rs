@@ -1,7 +1,7 @@
 //! What the compiler did, for people: kernels with their work, and the memory plan, at example sizes.
 
 use crate::compile::Output;
-use ir::artifact::{BufferKind, KernelInfo, Program, Step};
+use ir::artifact::{BufferKind, Grid, Program, PtxImage, PtxKernel, Step};
 use ir::dim::Env;
 use std::fmt::Write;
 
@@ -83,23 +83,37 @@ fn program(o: &Output, p: &Program, env: &Env, text: &mut String) {
             f / 1e6,
             b / 1e6
         );
-        grids(k, env, text);
+        grids(o, first.kernel, env, text);
     }
     let _ = writeln!(text, "  total: {:.3} GFLOP, {:.3} GB", flops / 1e9, bytes / 1e9);
     memory(o, p, env, text);
 }
 
-/// The GPU functions of a kernel: blocks, threads of each, shared memory, and how the work is cut.
-fn grids(k: &KernelInfo, env: &Env, text: &mut String) {
-    for g in &k.grids {
+/// The GPU functions of a kernel, per architecture where they differ.
+fn grids(o: &Output, kernel: usize, env: &Env, text: &mut String) {
+    let of = |image: &PtxImage| functions(&image.kernels[kernel], env);
+    let all: Vec<(&str, Vec<String>)> = o.ptx.iter().map(|i| (i.arch.as_str(), of(i))).collect();
+    let Some((_, first)) = all.first() else { return };
+    let same = all.iter().all(|(_, lines)| lines == first);
+    for (arch, lines) in all.iter().take(if same { 1 } else { all.len() }) {
+        let arch = if same { "" } else { arch };
+        for line in lines {
+            let _ = writeln!(text, "  {arch:>18} {line}");
+        }
+    }
+}
+
+/// Blocks, threads of each, shared memory, and how the work is cut.
+fn functions(k: &PtxKernel, env: &Env) -> Vec<String> {
+    let line = |g: &Grid| {
         let blocks: i64 = g.blocks.iter().map(|d| d.eval(env).unwrap_or(0)).product();
         let (threads, shared) = (g.threads, g.shared as f64 / 1024.0);
-        let _ = writeln!(
-            text,
-            "  {:<18} {blocks} blocks of {threads} threads, {shared:.1} KiB shared: {}",
-            "", g.schedule
-        );
-    }
+        format!(
+            "{blocks} blocks of {threads} threads, {shared:.1} KiB shared: {}",
+            g.schedule
+        )
+    };
+    k.grids.iter().map(line).collect()
 }
 
 /// Sizes by the names that the model gives them.

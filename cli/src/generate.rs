@@ -38,7 +38,7 @@ pub enum Error {
     },
 }
 
-/// Compiles every kernel for all of [`ARCHS`], in as many processes as there are cores; `progress` hears how many are done.
+/// Compiles every kernel for each of [`ARCHS`], in as many processes as there are cores; `progress` hears how many are done.
 ///
 /// # Errors
 /// Where there is no code generator, where it has no code for a kernel, and where it dies of one.
@@ -46,7 +46,7 @@ pub fn generate(
     kernels: &[(String, Kernel)],
     programs: &[Program],
     progress: &dyn Fn(usize, usize),
-) -> Result<Vec<Generated>, Error> {
+) -> Result<Vec<Vec<Generated>>, Error> {
     let alignment = alignments(kernels, programs);
     let jobs = kernels
         .iter()
@@ -60,7 +60,7 @@ pub fn generate(
         });
     let queue = Mutex::new(jobs.enumerate().collect::<VecDeque<_>>());
     let done = AtomicUsize::new(0);
-    let slots: Vec<Mutex<Option<Generated>>> = kernels.iter().map(|_| Mutex::new(None)).collect();
+    let slots: Vec<Mutex<Option<Vec<Generated>>>> = kernels.iter().map(|_| Mutex::new(None)).collect();
     let workers = std::thread::available_parallelism()
         .map_or(1, |n| n.get())
         .min(kernels.len());
@@ -139,7 +139,7 @@ impl Worker {
         Ok(Worker { child, replies, said })
     }
 
-    fn answer(&mut self, kernel: &str, job: &Job) -> Result<Generated, Error> {
+    fn answer(&mut self, kernel: &str, job: &Job) -> Result<Vec<Generated>, Error> {
         let stdin = self.child.stdin.as_mut().expect("piped when it was started");
         // Whoever died says why below.
         let _ = send(&mut BufWriter::new(stdin), job);

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use compiler::compile::{Output, compile, compile_cuda};
 use compiler::explain::explain;
+use compiler::generate::ARCHS;
 use cpu::Target;
 use frontend::Model;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -298,7 +299,7 @@ fn emitted(out: &Output, stage: Emit) -> String {
     }
 }
 
-/// One file per kernel: MLIR, or PTX for every architecture.
+/// PTX of every kernel for each architecture, or MLIR: one file where it is the same for all.
 fn write_files(folder: &Path, out: &Output, ptx: bool) -> Result<()> {
     let write = |name: String, text: &str| {
         let path = folder.join(name);
@@ -308,10 +309,17 @@ fn write_files(folder: &Path, out: &Output, ptx: bool) -> Result<()> {
     for (i, (name, _)) in out.kernels.list.iter().enumerate() {
         if ptx {
             for image in &out.ptx {
-                write(format!("{name}.{}.ptx", image.arch), &image.modules[i])?;
+                write(format!("{name}.{}.ptx", image.arch), &image.kernels[i].text)?;
             }
         } else {
-            write(format!("{name}.mlir"), &out.mlir[i])?;
+            let texts = &out.mlir[i];
+            for (arch, text) in ARCHS.iter().zip(texts) {
+                if texts.iter().all(|t| t == text) {
+                    write(format!("{name}.mlir"), text)?;
+                    break;
+                }
+                write(format!("{name}.{arch}.mlir"), text)?;
+            }
         }
     }
     print(&format!(

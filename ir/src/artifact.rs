@@ -3,6 +3,7 @@
 
 use crate::dim::Dim;
 use crate::scalar::DType;
+use crate::tensor_map::TensorMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -90,9 +91,7 @@ pub struct KernelInfo {
     pub name: String,
     /// CPU code: run one after the other, each over its own items in parallel. Empty in a program for the GPU.
     pub entries: Vec<Entry>,
-    /// GPU code: launched one after the other. Empty in a program for the CPU.
-    pub grids: Vec<Grid>,
-    /// Bytes shared by all threads of one launch.
+    /// Bytes shared by all threads of one launch. On the GPU, that of the code which is chosen takes its place.
     pub workspace: Dim,
     /// Bytes each thread has for itself.
     pub scratch: Dim,
@@ -110,7 +109,7 @@ pub struct Entry {
 }
 
 /// One function of a kernel on the GPU. Its parameters are the addresses of the kernel's slots (u64), the address of the
-/// workspace (u64), then the values of `sizes` (i64), all in this order.
+/// workspace (u64), the values of `sizes` (i64), then every one of `maps` (128 bytes at a multiple of 64), in this order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Grid {
     /// The `.entry` of the kernel's PTX module.
@@ -122,17 +121,28 @@ pub struct Grid {
     /// Bytes of dynamic shared memory.
     pub shared: u32,
     pub sizes: Vec<Dim>,
+    pub maps: Vec<TensorMap>,
     /// How the work is cut into blocks, for people.
     pub schedule: String,
 }
 
-/// The PTX text of every kernel (by its index in [`Artifact::kernels`]) for one architecture; the code of an artifact for
-/// the GPU is a list of these.
+/// Every kernel (by its index in [`Artifact::kernels`]) for one architecture; the code of an artifact for the GPU is a list
+/// of these.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PtxImage {
     /// As ptxas names it: `sm_80`, `sm_90a`.
     pub arch: String,
-    pub modules: Vec<String>,
+    pub kernels: Vec<PtxKernel>,
+}
+
+/// A kernel for one architecture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PtxKernel {
+    pub text: String,
+    /// Launched one after the other.
+    pub grids: Vec<Grid>,
+    /// Bytes shared by the functions of one launch.
+    pub workspace: Dim,
 }
 
 /// What a program for the GPU computes with.

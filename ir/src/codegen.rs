@@ -1,8 +1,7 @@
 //! What the compiler and the process that generates GPU code say to each other: jobs one way, replies the other, each as a
 //! length (u32, little-endian) and that many bytes of postcard.
 
-use crate::artifact::Grid;
-use crate::dim::Dim;
+use crate::artifact::PtxKernel;
 use crate::kernel::Kernel;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,19 +18,16 @@ pub struct Job {
     pub archs: Vec<String>,
 }
 
-/// A compiled kernel.
+/// A kernel compiled for one architecture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generated {
-    pub grids: Vec<Grid>,
-    /// Bytes shared by the functions of one launch.
-    pub workspace: Dim,
+    /// The MLIR text as it was built.
     pub mlir: String,
-    /// One text per architecture of the job.
-    pub ptx: Vec<String>,
+    pub ptx: PtxKernel,
 }
 
-/// The answer to a job: a compiled kernel, or why there is none.
-pub type Reply = Result<Generated, String>;
+/// The answer to a job: the kernel for every architecture of the job, or why there is none.
+pub type Reply = Result<Vec<Generated>, String>;
 
 /// # Errors
 /// Where the other side is gone.

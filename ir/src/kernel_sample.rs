@@ -4,6 +4,7 @@
 //! its function is smooth, and a bound on the error that rounding may cause. Comparisons, positions of maxima and casts
 //! to i32 are applied only to values that every backend computes exactly.
 
+mod boxed;
 mod contract;
 mod exprs;
 mod heads;
@@ -17,6 +18,7 @@ use crate::dim::{Dim, Env};
 use crate::kernel::{Access, Kernel, Slot, SlotDecl};
 use crate::sample::Rand;
 use crate::scalar::DType;
+pub use boxed::contract_boxed;
 pub use contract::{contract, contract_large};
 pub use large::{attention_grad_large, attention_large, row_large};
 pub use maps::{column, row};

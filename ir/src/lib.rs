@@ -21,5 +21,6 @@ pub mod rng;
 pub mod sample;
 pub mod scalar;
 pub mod tensor;
+pub mod tensor_map;
 pub mod text;
 pub mod types;

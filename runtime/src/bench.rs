@@ -5,6 +5,7 @@ use crate::cli::Runner;
 use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::memory::{Guard, available, peak_resident};
+use crate::profile::{Ceilings, Profile};
 use crate::random::{Purpose, Stream};
 use crate::session::{AdamStep, KernelTime, Session, Tensor};
 use crate::settings::Settings;
@@ -27,8 +28,8 @@ pub struct Options {
     pub threads: usize,
     /// The value of `--device`.
     pub device: Option<String>,
-    /// Also time every kernel on its own.
-    pub kernels: bool,
+    /// Also time every launch, in runs of their own.
+    pub profile: bool,
 }
 
 /// One measurement.
@@ -57,14 +58,14 @@ pub struct Measurement {
     /// What the device held, where it has memory of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_mib: Option<f64>,
-    /// Where the time goes in a run of its own, launch by launch; the longest first.
+    /// Where the time goes; the mean of as many further runs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub kernels: Option<Vec<KernelTime>>,
+    pub profile: Option<Profile>,
 }
 
 impl Measurement {
-    /// One line, and one for each kernel.
-    pub fn text(&self) -> String {
+    /// One line, and where there is a profile its table of the `top` longest kernels.
+    pub fn text(&self, top: usize) -> String {
         let m = self;
         let place = match &m.device {
             Some(device) => device.clone(),
@@ -78,23 +79,12 @@ impl Measurement {
         let held = m
             .device_mib
             .map_or(String::new(), |m| format!(", {m:.0} MiB on the device"));
-        let kernels: String = m.kernels.iter().flatten().map(kernel_line).collect();
+        let profile = m.profile.as_ref().map_or(String::new(), |p| p.text(top));
         format!(
-            "{}{} on {} x {} s, {place}: median {:.4} s, min {:.4} s, {:.1} GFLOP/s{share}, {:.0} MiB{held}\n{kernels}",
+            "{}{} on {} x {} s, {place}: median {:.4} s, min {:.4} s, {:.1} GFLOP/s{share}, {:.0} MiB{held}\n{profile}",
             m.program, what, m.batch, m.seconds, m.median_s, m.min_s, m.gflops, m.peak_rss_mib
         )
     }
-}
-
-fn kernel_line(k: &KernelTime) -> String {
-    format!(
-        "{:10.4} ms {:5} x {:32} {:10.1} GFLOP/s {:8.1} GB/s\n",
-        1e3 * k.seconds,
-        k.launches,
-        k.kernel,
-        k.flops / k.seconds / 1e9,
-        k.bytes / k.seconds / 1e9
-    )
 }
 
 /// Runs the program once to warm up and `runs` times by the clock.
@@ -194,17 +184,22 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
     let mut times = (0..options.runs)
         .map(|_| time(&mut *session))
         .collect::<Result<Vec<_>, _>>()?;
-    let kernels = match options.kernels {
-        true => Some(session.profile(&program.name, &inputs)?.ok_or_else(|| {
-            let what = "--kernels is for executables compiled for the GPU; on this processor, use a profiler";
-            Error::Usage(what.into())
-        })?),
+    // Before the measurement of the bandwidth, which takes memory of its own.
+    let peak_rss = peak_resident().unwrap_or(0);
+    let peak_gflops = runner.peak_gflops(options.threads);
+    let profile = match options.profile {
+        true => {
+            let ceilings = Ceilings {
+                peak_gflops,
+                bandwidth_gbs: runner.bandwidth_gbs(options.threads),
+            };
+            profile(&mut *session, options.runs, &mut time)?.map(|(times, s)| Profile::new(times, s, ceilings))
+        }
         false => None,
     };
     times.sort_by(f64::total_cmp);
     let median = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0;
     let gflops = runner.flops(&program.name, &inputs)? / median / 1e9;
-    let peak_gflops = runner.peak_gflops(options.threads);
     Ok(Measurement {
         program: program.name.clone(),
         seconds: options.seconds,
@@ -219,9 +214,32 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
         share_of_peak: peak_gflops.map(|peak| gflops / peak),
         device: session.device(),
         device_mib: session.device_bytes().map(|bytes| bytes as f64 / (1 << 20) as f64),
-        kernels,
-        peak_rss_mib: peak_resident().unwrap_or(0) as f64 / (1 << 20) as f64,
+        profile,
+        peak_rss_mib: peak_rss as f64 / (1 << 20) as f64,
     })
+}
+
+/// Times every launch of some runs: the mean of each kernel and of the whole run, in seconds.
+fn profile(
+    session: &mut dyn Session,
+    runs: usize,
+    time: &mut dyn FnMut(&mut dyn Session) -> Result<f64, Error>,
+) -> Result<Option<(Vec<KernelTime>, f64)>, Error> {
+    session.start_profile();
+    let mut seconds = 0.0;
+    for _ in 0..runs {
+        seconds += time(session)?;
+    }
+    let n = runs as f64;
+    let mean = |t: KernelTime| KernelTime {
+        launches: t.launches / runs,
+        seconds: t.seconds / n,
+        flops: t.flops / n,
+        bytes: t.bytes / n,
+        ..t
+    };
+    let times = session.take_profile();
+    Ok(times.map(|t| (t.into_iter().map(mean).collect(), seconds / n)))
 }
 
 /// One update as training makes it. The next one's run waits for Adam, so its time is counted there.

@@ -26,6 +26,11 @@ pub trait Runner {
 
     /// Most GFLOP/s that multiply-adds reach on this machine, measured; `None` where there is no measurement.
     fn peak_gflops(&self, threads: usize) -> Option<f64>;
+
+    /// Most GB/s between processor and memory, measured; `None` where there is no measurement.
+    fn bandwidth_gbs(&self, _threads: usize) -> Option<f64> {
+        None
+    }
 }
 
 /// A compiled speech model: learns from unlabelled speech, then from little labelled speech, and transcribes.
@@ -35,14 +40,15 @@ pub trait Runner {
     after_help = "Examples:\n  OUT pretrain --data recordings/ --out run1\n  OUT finetune --data labelled.tsv --init run1 \
                   --out run2\n  OUT transcribe --weights run2 *.wav\n\nExit codes: 0 done, 1 failed, 2 wrong command \
                   line; for the GPU: 3 no driver, 4 driver too old, 5 no suitable device, 6 too little memory, 7 the \
-                  device failed"
+                  device failed; for the CPU: 8 it lacks an instruction set"
 )]
 struct Cli {
     /// Threads to compute with; 0: one per core.
     #[arg(long, global = true, default_value_t = 0)]
     threads: usize,
     /// For executables compiled for the GPU: `auto` (the first suitable GPU), `cuda:N`, or `emulator` (no GPU needed,
-    /// slow); by default cuda:0.
+    /// slow); by default cuda:0. The code is the newest that the GPU runs, on the emulator the oldest; `cuda:N:ARCH` and
+    /// `emulator:ARCH`, with ARCH as in sm_80, choose another.
     #[arg(long, global = true, value_name = "DEVICE")]
     device: Option<String>,
     #[command(subcommand)]
@@ -157,9 +163,14 @@ struct BenchArgs {
     /// Time whole updates: the program, the norm of its gradients, and Adam.
     #[arg(long)]
     update: bool,
-    /// Also time every kernel on its own (on a GPU).
+    /// Then run as often again with every launch timed, and show where the time of a run goes: per kernel its time and
+    /// launches, its GFLOP/s and GB/s, which of two ceilings measured in the same run bounds it, how much of that it reaches, and
+    /// how long its threads wait for the busiest one.
     #[arg(long)]
-    kernels: bool,
+    profile: bool,
+    /// Kernels that the profile shows one by one.
+    #[arg(long, default_value_t = 25, requires = "profile")]
+    top: usize,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -219,7 +230,8 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
                 batch,
                 runs,
                 update,
-                kernels,
+                profile,
+                top,
                 json,
             } = args;
             let found = bench(
@@ -232,7 +244,7 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
                     update,
                     threads,
                     device: cli.device.clone(),
-                    kernels,
+                    profile,
                 },
             )?;
             if json {
@@ -241,7 +253,7 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
                     serde_json::to_string(&found).expect("plain data always serialises")
                 ));
             }
-            say(&found.text())
+            say(&found.text(top))
         }
     }
 }

@@ -64,6 +64,8 @@ pub enum Error {
     DeviceMemory(Box<Shortage>),
     #[error("the device failed: {call}: {what}")]
     Device { call: String, what: String },
+    #[error("this processor lacks {missing}; the executable was compiled for processors that have it: {remedy}")]
+    Processor { missing: String, remedy: &'static str },
     #[error("training stopped at update {update}: {what}; the last good checkpoint is kept")]
     Training { update: u64, what: String },
     #[error("{0}")]
@@ -118,6 +120,7 @@ impl Error {
             Error::NoDevice { .. } => 5,
             Error::DeviceMemory(_) => 6,
             Error::Device { .. } => 7,
+            Error::Processor { .. } => 8,
             _ => 1,
         }
     }

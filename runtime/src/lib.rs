@@ -17,6 +17,7 @@ pub mod log;
 pub mod masks;
 pub mod memory;
 pub mod metrics;
+pub mod profile;
 pub mod random;
 pub mod schedule;
 pub mod session;

@@ -76,6 +76,9 @@ pub struct KernelTime {
     /// Floating-point operations, and bytes read and written at least, of all its launches.
     pub flops: f64,
     pub bytes: f64,
+    /// Share of its threads' time that they waited for the busiest one, where threads are timed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imbalance: Option<f64>,
 }
 
 /// A compiled model with its parameters, gradients and moments in memory.
@@ -119,10 +122,12 @@ pub trait Session {
     /// Runs a program; a training program adds its gradients to `grads`.
     fn run(&mut self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error>;
 
-    /// Runs a program one launch at a time; what each kernel took, the longest first. `None` where launches cannot be
-    /// timed.
-    fn profile(&mut self, _program: &str, _inputs: &[(&str, &Tensor)]) -> Result<Option<Vec<KernelTime>>, Error> {
-        Ok(None)
+    /// From here on every launch is timed, where launches can be.
+    fn start_profile(&mut self) {}
+
+    /// What each kernel took since [`Session::start_profile`], in any order. `None` where launches are not timed.
+    fn take_profile(&mut self) -> Option<Vec<KernelTime>> {
+        None
     }
 
     /// Sum of squares of the gradients of the program's trained parameters, in a fixed order, times `scale` squared.

@@ -4,6 +4,7 @@
 use ir::artifact::*;
 use ir::dim::Dim;
 use ir::scalar::DType;
+use ir::tensor_map::{MapSource, TensorMap};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -53,14 +54,6 @@ fn artifact(gpu: Option<Precision>) -> Artifact {
         kernels: vec![KernelInfo {
             name: "copy".into(),
             entries: vec![],
-            grids: vec![Grid {
-                function: "copy".into(),
-                blocks: [dim("B"), Dim::from(1), Dim::from(1)],
-                threads: 32,
-                shared: 64,
-                sizes: vec![dim("B*N")],
-                schedule: String::new(),
-            }],
             workspace: Dim::from(0),
             scratch: Dim::from(0),
             flops: Dim::from(0),
@@ -89,13 +82,29 @@ struct Executable {
 
 impl Executable {
     fn new(gpu: Option<Precision>, ptx: &str) -> Executable {
+        Executable::with_maps(gpu, ptx, vec![])
+    }
+
+    fn with_maps(gpu: Option<Precision>, ptx: &str, maps: Vec<TensorMap>) -> Executable {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model");
         let runner = std::fs::read(env!("CARGO_BIN_EXE_w2vc-runner")).unwrap();
         let image = PtxImage {
             arch: "sm_80".into(),
-            modules: vec![ptx.into()],
+            kernels: vec![PtxKernel {
+                text: ptx.into(),
+                grids: vec![Grid {
+                    function: "copy".into(),
+                    blocks: [dim("B"), Dim::from(1), Dim::from(1)],
+                    threads: 32,
+                    shared: 64,
+                    sizes: vec![dim("B*N")],
+                    maps,
+                    schedule: String::new(),
+                }],
+                workspace: Dim::from(0),
+            }],
         };
         let code = runtime::exec::pack_ptx(&[image]).unwrap();
         std::fs::write(&path, runtime::exec::append(&runner, &artifact(gpu), &code).unwrap()).unwrap();
@@ -187,6 +196,12 @@ fn every_way_to_be_without_a_gpu_has_its_words_and_its_code() {
     ends("bench", &[("INIT", "100")], 5, "sees none");
     ends("bench", &[("DEVICES", "0")], 5, "sees none");
     ends("bench --device cuda:2", &[("DEVICES", "2")], 5, "the last is cuda:1");
+    ends(
+        "bench --device cuda:0:sm_90a",
+        &[],
+        1,
+        "this executable has code for sm_80",
+    );
     let capability = "cuda:0 (Nothing 0) has compute capability 7.5";
     ends("bench", &[("CAPABILITY", "75")], 5, capability);
     ends(
@@ -243,12 +258,45 @@ fn runs_after_the_first_replay_a_recording() {
 }
 
 #[test]
+fn tensor_maps_are_made_by_the_driver() {
+    let map = TensorMap {
+        source: MapSource::Slot(0),
+        offset: Dim::from(0),
+        dtype: DType::Bf16,
+        extents: vec![dim("N"), dim("B")],
+        strides: vec![dim("2*N")],
+        tile: vec![64, 16],
+    };
+    let model = Executable::with_maps(Some(Precision::Bf16), PTX, vec![map]).with_driver();
+    let line = "bench --seconds 0.1 --batch 2 --runs 1";
+    let (code, said) = model.call(line, &[("MAP", "")]);
+    assert_eq!(code, 0, "{said}");
+    let calls = model.calls();
+    let of = |what: &str| calls.iter().filter(|call| *call == what).count();
+    assert_eq!(of("encode"), of("launch") + of("record"), "{calls:?}");
+    let made = calls
+        .iter()
+        .filter(|call| call.starts_with("map of"))
+        .collect::<Vec<_>>();
+    assert!(
+        made.iter().all(|m| *m == made[0]) && made.len() == of("encode"),
+        "{calls:?}"
+    );
+    assert_eq!(*made[0], "map of slot 0: 1600 x 2, stride 6400, box 64 x 16");
+    let (code, said) = model.call(line, &[("ENCODE", "1")]);
+    assert!(
+        code == 7 && said.contains("cuTensorMapEncodeTiled: map 0 of `copy`"),
+        "{code} {said}"
+    );
+}
+
+#[test]
 fn kernels_are_timed_one_by_one() {
     let model = Executable::new(Some(Precision::Fp32), PTX).with_driver();
-    let (code, said) = model.call("bench --seconds 0.1 --runs 1 --kernels", &[]);
+    let (code, said) = model.call("bench --seconds 0.1 --runs 1 --profile", &[]);
     let line = said.lines().find(|l| l.contains("copy")).unwrap_or_default();
     assert!(
-        code == 0 && line.contains("10.0000 ms") && line.contains("5 x copy"),
+        code == 0 && line.split_whitespace().next() == Some("10.0000") && line.contains(" 5 "),
         "{said}"
     );
 }

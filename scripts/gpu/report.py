@@ -114,7 +114,7 @@ def ratios(folder, torch):
 
 
 def kernels(m):
-    total = sum(k["seconds"] for k in m["kernels"])
+    total = sum(k["seconds"] for k in m["profile"]["kernels"])
     rows = [
         [
             k["kernel"],
@@ -124,7 +124,7 @@ def kernels(m):
             number(k["flops"] / k["seconds"] / 1e12),
             number(k["bytes"] / k["seconds"] / 1e9, "{:.0f}"),
         ]
-        for k in m["kernels"][:KERNELS]
+        for k in m["profile"]["kernels"][:KERNELS]
         if k["seconds"] > 0
     ]
     return table(["kernel", "launches", "ms", "% of all", "TFLOP/s", "GB/s"], rows)
@@ -146,7 +146,7 @@ def main():
         print(steps(folder, torch))
         print(ratios(folder, torch))
     for precision, m in benches(folder):
-        if m.get("kernels") and precision == "bf16":
+        if m.get("profile") and precision == "bf16":
             print(f"Kernels of {m['program']}, {precision}, {m['batch']} clips (the {KERNELS} that take longest):\n")
             print(kernels(m))
 

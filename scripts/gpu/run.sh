@@ -76,7 +76,7 @@ wants memcheck && memcheck
 # ---- times
 bench() { # EXECUTABLE PROGRAM BATCH ARGUMENTS...
     local name=$1-$2-$3
-    if timeout 900 "$here/$1" bench --device "$DEVICE" --program "$2" --seconds 15 --batch "$3" --runs "$RUNS" --kernels --json \
+    if timeout 900 "$here/$1" bench --device "$DEVICE" --program "$2" --seconds 15 --batch "$3" --runs "$RUNS" --profile --json \
         "${@:4}" >"$out/bench-$name.json" 2>"$out/bench-$name.err"; then
         say "bench $name: done"
     else

@@ -22,7 +22,7 @@ type Error = Box<dyn std::error::Error>;
 type Family = fn(u32) -> Sample;
 
 /// Bodies with how many of each are taken; half of them with operands in bf16 where that is said.
-const FAMILIES: [(&str, Family, u32, bool); 11] = [
+const FAMILIES: [(&str, Family, u32, bool); 12] = [
     ("row", kernel_sample::row, 48, true),
     ("column", kernel_sample::column, 40, true),
     ("scatter", kernel_sample::scatter, 16, false),
@@ -32,6 +32,7 @@ const FAMILIES: [(&str, Family, u32, bool); 11] = [
     ("ctc", kernel_sample::ctc, 16, false),
     ("row_large", kernel_sample::row_large, 8, true),
     ("contract_large", kernel_sample::contract_large, 12, true),
+    ("contract_boxed", kernel_sample::contract_boxed, 32, false),
     ("attention_large", kernel_sample::attention_large, 8, true),
     ("attention_grad_large", kernel_sample::attention_grad_large, 8, true),
 ];

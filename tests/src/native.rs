@@ -27,13 +27,18 @@ pub fn compile_cuda(model: &Model, precision: Precision) -> GpuSession {
     emulate(&out.artifact, &out.code)
 }
 
-/// Loads GPU code through a file and opens it on the emulator.
+/// Loads GPU code through a file and opens that for all GPUs on the emulator.
 pub fn emulate(artifact: &Artifact, code: &[u8]) -> GpuSession {
+    emulate_on(artifact, code, "sm_80")
+}
+
+/// The same with the code for an architecture.
+pub fn emulate_on(artifact: &Artifact, code: &[u8], arch: &str) -> GpuSession {
     let bytes = append(b"", artifact, code).unwrap_or_else(|e| panic!("{e}"));
     let file = tempfile::NamedTempFile::new().expect("the temporary folder is writable");
     std::fs::write(file.path(), bytes).expect("the temporary folder is writable");
     let gpu = Gpu::open(file.path()).unwrap_or_else(|e| panic!("{e}"));
-    gpu.session(&Choice::Emulator(None), 2)
+    gpu.session(&Choice::Emulator(Some(arch.into())), 2)
         .unwrap_or_else(|e| panic!("{e}"))
 }
 

@@ -1,8 +1,9 @@
 //! Prints the speed of generated matrix products on one thread, next to the fused multiply-add peak of this processor.
 //!
-//! `cargo run --release -p w2vc-cpu --example gemm [-- --asm]`
+//! `cargo run --release -p w2vc-cpu --example gemm [-- --asm | SCHEDULE..]`, a schedule being
+//! `ROWS,VECTORS,DEPTH,BLOCK_ROWS,BLOCK_COLUMNS` as in `cpu::Schedule`: each is measured, by default that of the table.
 
-use cpu::{Target, compile};
+use cpu::{Schedule, Target, compile};
 use ir::dim::{Dim, Env};
 use ir::kernel::{Access, Body, Contract, Coord, Index, Kernel, SlotDecl, Store, Strided, Value};
 use ir::scalar::DType;
@@ -80,14 +81,31 @@ fn peak() -> f64 {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let target = Target::host()?;
+    let mut target = Target::host()?;
+    let tried: Vec<Schedule> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with("--"))
+        .map(|arg| arg.parse())
+        .collect::<Result<_, String>>()?;
+    if tried.is_empty() {
+        return measure(&target);
+    }
+    for schedule in tried {
+        target.tried = Some(schedule);
+        measure(&target)?;
+    }
+    Ok(())
+}
+
+fn measure(target: &Target) -> Result<(), Box<dyn std::error::Error>> {
+    println!("{}", target.schedule());
     let kernels: Vec<_> = ORDERS
         .iter()
         .map(|(name, a, b)| (name.to_string(), kernel(*a, *b)))
         .collect();
     let start = Instant::now();
     let symbols = ["m", "n", "k", "layer"].map(std::sync::Arc::from);
-    let compiled = compile(&kernels, &symbols, &target)?;
+    let compiled = compile(&kernels, &symbols, target)?;
     println!(
         "compiled {} bytes in {:?} for {}",
         compiled.code.len(),
@@ -95,7 +113,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         target.cpu
     );
     if std::env::args().any(|arg| arg == "--asm") {
-        let asm = cpu::compile_with(&kernels, &symbols, &target, true)?.asm;
+        let asm = cpu::compile_with(&kernels, &symbols, target, true)?.asm;
         println!("{}", asm.unwrap_or_default());
         return Ok(());
     }

@@ -78,7 +78,6 @@ pub fn compile_with(
         infos[*index] = Some(KernelInfo {
             name: name.clone(),
             entries: entries.collect::<Result<_, Error>>()?,
-            grids: vec![],
             workspace: emitted.workspace.clone(),
             scratch: emitted.scratch.clone(),
             flops: cost.flops,

@@ -9,11 +9,11 @@
 
 mod canonical;
 
-use crate::Error;
 use crate::entry::{Emitted, Entry, Unit, unsupported};
 use crate::gemm::code::Code;
-use crate::gemm::{self, DEPTH, Layout, Tile};
+use crate::gemm::{self, Layout, Tile};
 use crate::value::Values;
+use crate::{Error, Schedule};
 use inkwell::values::{FunctionValue, IntValue, PointerValue};
 use ir::dim::Dim;
 use ir::kernel::{Contract, Kernel, Strided};
@@ -21,8 +21,6 @@ use ir::scalar::DType;
 
 /// Columns that one item of the packing entry packs.
 const PACK_COLUMNS: i64 = 128;
-/// Columns of a block of the result, at most.
-const WIDEST: i64 = 512;
 /// Elements between the rows of a copy: off a power of two, so that rows do not compete for the same cache sets.
 const ROW_PADDING: i64 = 16;
 
@@ -38,7 +36,11 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract) -> Result
     {
         return unsupported(name, "a product of operands that are not f32");
     }
-    let plan = Plan::new(Tile::for_lanes(unit.target.lanes()), canonical::form(body.clone()));
+    let plan = Plan::new(
+        Tile::of(unit.target),
+        unit.target.schedule(),
+        canonical::form(body.clone()),
+    );
     let pack_name = format!("{name}_pack");
     plan.write_pack(unit.entry(&pack_name, slots));
     plan.write_product(unit.entry(name, slots));
@@ -66,6 +68,8 @@ fn ceil_div(d: &Dim, by: i64) -> Dim {
 /// Sizes of blocks and the items of both entries.
 struct Plan {
     tile: Tile,
+    /// Steps of the summed axis per pass.
+    pass: i64,
     body: Contract,
     /// Steps of the summed axis.
     depth: Dim,
@@ -82,15 +86,15 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(tile: Tile, body: Contract) -> Plan {
+    fn new(tile: Tile, schedule: Schedule, body: Contract) -> Plan {
         let depth = body.k_outer.clone() * body.k.clone();
         let shared_batch: Vec<_> = (0..body.batch.len())
             .filter(|axis| !body.b.batch[*axis].is_zero())
             .collect();
-        // Both blocks and a chunk of the panels share 512 KiB of L2.
-        let rows = tile.rows as i64 * if tile.rows > 8 { 8 } else { 16 };
-        let columns = body.n.as_const().map_or(WIDEST, |n| {
-            let blocks = (n + WIDEST - 1) / WIDEST;
+        let rows = tile.rows as i64 * schedule.block_rows;
+        let widest = schedule.block_columns;
+        let columns = body.n.as_const().map_or(widest, |n| {
+            let blocks = (n + widest - 1) / widest;
             let even = (n + blocks - 1) / blocks.max(1);
             (even + tile.columns() - 1) / tile.columns() * tile.columns()
         });
@@ -102,12 +106,13 @@ impl Plan {
         };
         let pack_batch = shared_batch.iter().map(|axis| body.batch[*axis].clone());
         let pack_items = pack_batch
-            .chain([ceil_div(&depth, DEPTH), ceil_div(&body.n, PACK_COLUMNS)])
+            .chain([ceil_div(&depth, schedule.depth), ceil_div(&body.n, PACK_COLUMNS)])
             .collect();
         let blocks = [ceil_div(&body.m, rows), ceil_div(&body.n, columns)];
         let items = body.batch.iter().cloned().chain(blocks).collect();
         Plan {
             tile,
+            pass: schedule.depth,
             body,
             depth,
             shared_batch,
@@ -131,7 +136,7 @@ impl Plan {
     /// Elements between rows of the copied left operand; between steps where rows lie side by side.
     fn a_stride(&self) -> i64 {
         if self.layout == Layout::Rows {
-            DEPTH + ROW_PADDING
+            self.pass + ROW_PADDING
         } else {
             self.tile.rows as i64
         }
@@ -143,7 +148,7 @@ impl Plan {
         if self.layout == Layout::Rows {
             self.a_stride() * height
         } else {
-            DEPTH * height + ROW_PADDING
+            self.pass * height + ROW_PADDING
         }
     }
 
@@ -179,8 +184,8 @@ impl Plan {
         code.each(e.begin, e.end, 1, |item| {
             let at = e.unravel(item, &self.pack_items);
             let (batch, at) = at.split_at(self.shared_batch.len());
-            let (first, column) = (code.scale(at[0], DEPTH), code.scale(at[1], PACK_COLUMNS));
-            let count = code.min(code.sub(e.dim(&self.depth), first), code.int(DEPTH));
+            let (first, column) = (code.scale(at[0], self.pass), code.scale(at[1], PACK_COLUMNS));
+            let count = code.min(code.sub(e.dim(&self.depth), first), code.int(self.pass));
             let columns = code.min(code.sub(e.dim(&body.n), column), code.int(PACK_COLUMNS));
             let place = self.shared_batch.iter().copied().zip(batch.iter().copied());
             let from = operand(&e, &body.b, place, column);
@@ -221,8 +226,8 @@ impl Plan {
             let shared: Vec<_> = self.shared_batch.iter().map(|axis| batch[*axis]).collect();
             let panels = self.panel(&e, &shared, code.div_rem(column, code.int(self.tile.columns())).0);
             // A depth of 0 still takes one round, which writes the zeros.
-            code.each(code.int(0), code.max(depth, code.int(1)), DEPTH, |first| {
-                let count = code.min(code.sub(depth, first), code.int(DEPTH));
+            code.each(code.int(0), code.max(depth, code.int(1)), self.pass, |first| {
+                let count = code.min(code.sub(depth, first), code.int(self.pass));
                 self.copy_rows(&e, &code, (from, rows), (first, count), a);
                 let later = code.select(code.less(code.int(0), first), code.int(1), code.int(0));
                 code.call(

@@ -15,6 +15,7 @@
 //! | module | role |
 //! |-|-|
 //! | `target` | instruction sets and vector width |
+//! | `schedule` | how products are cut, as a table |
 //! | `entry` | one entry function being written: operands, sizes |
 //! | `arith`, `flow` | its arithmetic; its loops and conditions |
 //! | `memory` | loads and stores of vectors, masks, gathers |
@@ -40,6 +41,7 @@ mod random;
 mod reduce;
 mod row;
 mod scatter;
+mod schedule;
 mod target;
 mod value;
 
@@ -49,6 +51,7 @@ mod samples;
 mod testing;
 
 pub use build::{Compiled, compile, compile_with};
+pub use schedule::Schedule;
 pub use target::Target;
 
 /// Why kernels could not be compiled.

@@ -1,6 +1,6 @@
 //! What machine code is made for.
 
-use crate::Error;
+use crate::{Error, Schedule};
 use inkwell::OptimizationLevel;
 use inkwell::targets::{CodeModel, InitializationConfig, RelocMode, TargetMachine, TargetTriple};
 
@@ -15,6 +15,8 @@ pub struct Target {
     pub vector_bits: u32,
     /// Instruction sets the code needs, as `is_x86_feature_detected!` spells them.
     pub required: Vec<String>,
+    /// Cuts products otherwise than the table says, to try it.
+    pub tried: Option<Schedule>,
 }
 
 /// The part of x86-64-v3 that generated code leans on.
@@ -56,6 +58,7 @@ impl Target {
             features: String::new(),
             vector_bits,
             required: required.into_iter().map(String::from).collect(),
+            tried: None,
         };
         match name {
             "native" => Target::host(),
@@ -78,6 +81,11 @@ impl Target {
         } else {
             self.lanes()
         }
+    }
+
+    /// How products are cut.
+    pub fn schedule(&self) -> Schedule {
+        self.tried.unwrap_or_else(|| Schedule::for_vectors(self.vector_bits))
     }
 
     /// Architectural vector registers.

@@ -121,6 +121,13 @@ impl<'c> Builder<'c> {
     }
     /// An intrinsic of LLVM's by name: of some, MLIR's own operations become calls of a library of NVIDIA's.
     pub fn intrinsic(&self, name: &str, operands: &[V<'c>], result: Ty) -> V<'c> {
+        self.intrinsic_of(name, operands, &[result])[0]
+    }
+    /// An intrinsic without a result.
+    pub fn call(&self, name: &str, operands: &[V<'c>]) {
+        self.intrinsic_of(name, operands, &[]);
+    }
+    fn intrinsic_of(&self, name: &str, operands: &[V<'c>], results: &[Ty]) -> Vec<V<'c>> {
         let attrs = [
             ("intrin", self.string(name)),
             ("op_bundle_sizes", self.attribute("array<i32>")),
@@ -129,7 +136,7 @@ impl<'c> Builder<'c> {
                 self.attribute(&format!("array<i32: {}, 0>", operands.len())),
             ),
         ];
-        self.operation("llvm.call_intrinsic", operands, &[result], &attrs)[0]
+        self.operation("llvm.call_intrinsic", operands, results, &attrs)
     }
     pub fn fma(&self, a: V<'c>, b: V<'c>, c: V<'c>) -> V<'c> {
         self.op("llvm.intr.fma", &[a, b, c], a.ty)

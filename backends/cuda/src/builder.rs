@@ -21,6 +21,8 @@ pub enum Ty {
     Global,
     /// An address in shared memory.
     Shared,
+    /// An address anywhere: that of a parameter which is no number.
+    Generic,
     /// Numbers of one of the types above.
     Vector(Scalar, u32),
     /// `n` values of one type, as intrinsics return them.
@@ -64,7 +66,7 @@ impl Ty {
             Ty::I32 | Ty::F32 => 4,
             Ty::I64 | Ty::F64 => 8,
             Ty::Vector(s, n) => s.ty().bytes() * n,
-            Ty::I1 | Ty::Global | Ty::Shared | Ty::Struct(..) => panic!("{self:?} has no size in memory"),
+            Ty::I1 | Ty::Global | Ty::Shared | Ty::Generic | Ty::Struct(..) => panic!("{self:?} has no size in memory"),
         }
     }
     /// The scalar that vectors of this type hold.
@@ -90,6 +92,7 @@ impl Ty {
             Ty::F64 => "f64".into(),
             Ty::Global => "!llvm.ptr<1>".into(),
             Ty::Shared => "!llvm.ptr<3>".into(),
+            Ty::Generic => "!llvm.ptr".into(),
             Ty::Vector(s, n) => format!("vector<{n}x{}>", s.ty().text()),
             Ty::Struct(s, n) => format!("!llvm.struct<({})>", vec![s.ty().text(); n as usize].join(", ")),
         }
@@ -158,10 +161,11 @@ impl<'c> Builder<'c> {
         V { value, ty }
     }
 
-    /// A parameter of the function, appended to those there are.
-    pub fn parameter(&self, ty: Ty) -> V<'c> {
+    /// A parameter of the function, in front of the `before` last of those there are.
+    pub fn parameter(&self, ty: Ty, before: usize) -> V<'c> {
         let blocks = self.blocks.borrow();
-        Self::wrap(blocks[0].add_argument(self.ty(ty), self.location), ty)
+        let at = blocks[0].argument_count() - before;
+        Self::wrap(blocks[0].insert_argument(at, self.ty(ty), self.location), ty)
     }
 
     fn build(
@@ -221,6 +225,18 @@ impl<'c> Builder<'c> {
     pub fn effect(&self, name: &str, operands: &[V<'c>], attrs: &[(&str, &str)]) {
         let attrs: Vec<_> = attrs.iter().map(|(n, a)| (*n, self.attribute(a))).collect();
         self.operation(name, operands, &[], &attrs);
+    }
+
+    /// Instructions of PTX as they are written, in which `$i` stands for the i-th of the result's registers and the operands
+    /// taken together; `constraints` say what kind of register each is. They count as touching all of memory.
+    pub fn asm(&self, text: &str, constraints: &str, operands: &[V<'c>], result: Option<Ty>) -> Option<V<'c>> {
+        let attrs = [
+            ("asm_string", self.string(text)),
+            ("constraints", self.string(&format!("{constraints},~{{memory}}"))),
+            ("has_side_effects", self.attribute("unit")),
+        ];
+        let results = self.operation("llvm.inline_asm", operands, result.as_slice(), &attrs);
+        results.first().copied()
     }
 
     /// Fills a block of its own; returns it with what `fill` returned.

@@ -10,8 +10,10 @@
 //! | `micro` | the product of two panels in registers |
 //! | `epilogue` | from sums to results |
 //! | `split` | long sums in pieces |
+//! | `hopper` | the same on compute capability 9.0, where operands lie so that they are copied in boxes |
 
 mod epilogue;
+mod hopper;
 mod micro;
 mod pack;
 mod panel;
@@ -58,6 +60,10 @@ pub fn emit<'c>(context: &'c Context, unit: &Unit, c: &Contract) -> Result<Emitt
         product.b = packed.operand.clone();
     }
     let values = needed(&c.values, store_roots(&c.store)).len();
+    if let Some(plan) = hopper::Plan::new(unit, &product, packed.as_ref(), values) {
+        functions.push(hopper::tiles(context, unit, c, &product, &plan, functions.len())?);
+        return finish(context, unit, c, (&product, plan.schedule.splits), functions, packed);
+    }
     let schedule = Schedule::new(&product, (a.asynchronous, b.asynchronous), values);
     let tile = schedule.tile;
     let panels = (a.sized(tile.m, tile.k), b.sized(tile.n, tile.k));
@@ -68,11 +74,23 @@ pub fn emit<'c>(context: &'c Context, unit: &Unit, c: &Contract) -> Result<Emitt
         (&product, &schedule),
         (functions.len(), &panels),
     )?);
-    if schedule.splits > 1 {
-        functions.push(split::add_up(context, unit, c, &product, schedule.splits)?);
+    finish(context, unit, c, (&product, schedule.splits), functions, packed)
+}
+
+/// The functions that multiply, with what follows.
+fn finish<'c>(
+    context: &'c Context,
+    unit: &Unit,
+    c: &Contract,
+    (product, splits): (&Product, i64),
+    mut functions: Vec<Finished<'c>>,
+    packed: Option<Packed>,
+) -> Result<Emitted<'c>, Error> {
+    if splits > 1 {
+        functions.push(split::add_up(context, unit, c, product, splits)?);
     }
     // A packed operand meets rows of which there are not a constant number, so its sums are not split.
-    let workspace = packed.map_or_else(|| split::workspace(&product, schedule.splits), |packed| packed.bytes);
+    let workspace = packed.map_or_else(|| split::workspace(product, splits), |packed| packed.bytes);
     Ok(Emitted { functions, workspace })
 }
 
@@ -103,15 +121,8 @@ fn tiles<'c>(
         shared,
     };
     let micro = Micro::new(&f, s, a, b);
-    let steps = Pipeline::steps(p, s);
-    let sums = if s.splits == 1 {
-        pipeline.run(&f, &micro, None, f.dim32(&steps))
-    } else {
-        let chunk = f.dim32(&blocks_of(&steps, s.splits));
-        let first = f.mul(split, chunk);
-        let count = f.least(f.sub(f.dim32(&steps), first), chunk);
-        pipeline.run(&f, &micro, Some(first), f.most(count, f.i32(0)))
-    };
+    let (first, count) = split_steps(&f, s, &Pipeline::steps(p, s), split);
+    let sums = pipeline.run(&f, &micro, (s.splits > 1).then_some(first), count);
     for (n, (first, part)) in rounds.iter().enumerate() {
         if n > 0 {
             // What is read of one round makes room for the next.
@@ -120,17 +131,7 @@ fn tiles<'c>(
         micro.spill(&f, &sums, shared, (*first, part));
         f.barrier();
         let row = f.add(place.row, f.i32(*first as i32));
-        let place = Place { row, ..place };
-        if s.splits == 1 {
-            epilogue.write_tile(p, part, place, shared);
-            continue;
-        }
-        let keep = |column: &V<'c>, rows: &[epilogue::Row<'c>]| {
-            for row in rows {
-                split::store(&f, p, (split, place.batch, row.number), *column, &row.sums);
-            }
-        };
-        epilogue::each_rows(&f, (part, p), (place, 1), shared, |column| column, keep);
+        store_tile(&f, &epilogue, (p, part), (Place { row, ..place }, split), shared);
     }
     drop(epilogue);
     f.finish([
@@ -138,6 +139,36 @@ fn tiles<'c>(
         Dim::from(1),
         Dim::from(1),
     ])
+}
+
+/// The first step of a piece of the sum, and how many there are (i32).
+fn split_steps<'c>(f: &Function<'_, 'c>, s: &Schedule, steps: &Dim, split: V<'c>) -> (V<'c>, V<'c>) {
+    if s.splits == 1 {
+        return (f.i32(0), f.dim32(steps));
+    }
+    let chunk = f.dim32(&blocks_of(steps, s.splits));
+    let first = f.mul(split, chunk);
+    let count = f.least(f.sub(f.dim32(steps), first), chunk);
+    (first, f.most(count, f.i32(0)))
+}
+
+/// Writes the results of a tile, or of a piece of their sums, from the sums in shared memory.
+fn store_tile<'c>(
+    f: &Function<'_, 'c>,
+    epilogue: &Epilogue<'_, '_, 'c>,
+    (p, s): (&Product, &Schedule),
+    (place, split): (Place<'c>, V<'c>),
+    sums: V<'c>,
+) {
+    if s.splits == 1 {
+        return epilogue.write_tile(p, s, place, sums);
+    }
+    let keep = |column: &V<'c>, rows: &[epilogue::Row<'c>]| {
+        for row in rows {
+            split::store(f, p, (split, place.batch, row.number), *column, &row.sums);
+        }
+    };
+    epilogue::each_rows(f, (s, p), (place, 1), sums, |column| column, keep);
 }
 
 /// This block's tile and its piece of the sum (i32). Blocks next to each other take tiles of a few rows, column by column,

@@ -35,7 +35,7 @@ mod scatter;
 mod values;
 mod warp;
 
-pub use module::{Compiled, Generator};
+pub use module::Generator;
 
 /// Why a kernel could not be compiled.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -5,7 +5,8 @@ use crate::{Error, attention, column, contract, ctc, row, scatter};
 use inkwell::OptimizationLevel;
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple};
-use ir::artifact::Grid;
+use ir::artifact::PtxKernel;
+use ir::codegen::Generated;
 use ir::dim::Dim;
 use ir::kernel::{Body, Kernel};
 use melior::Context;
@@ -28,16 +29,23 @@ const LOWER: &str = "builtin.module(gpu.module(convert-scf-to-cf,convert-vector-
 /// On LLVM IR. Kernels are unrolled where they were written, so the list is short.
 const PASSES: &str = "default<O2>";
 
-/// A compiled kernel.
-#[derive(Clone, Debug)]
-pub struct Compiled {
-    pub grids: Vec<Grid>,
-    /// Bytes shared by the functions of one launch.
-    pub workspace: Dim,
-    /// The MLIR text as it was built.
-    pub mlir: String,
-    /// One per architecture asked for.
-    pub ptx: Vec<String>,
+/// Instructions that kernels are written with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Those of compute capability 8.0, which later ones have too.
+    Ampere,
+    /// Also those that 9.0 alone has.
+    Hopper,
+}
+
+impl Family {
+    fn of(arch: &str) -> Family {
+        if arch == "sm_90a" {
+            Family::Hopper
+        } else {
+            Family::Ampere
+        }
+    }
 }
 
 /// The functions of one kernel.
@@ -87,28 +95,43 @@ impl Generator {
     ///
     /// # Errors
     /// What the backend has no code for, and failures of MLIR and LLVM.
-    pub fn compile(&self, symbol: &str, kernel: &Kernel, alignment: &[u32], archs: &[&str]) -> Result<Compiled, Error> {
+    pub fn compile(
+        &self,
+        symbol: &str,
+        kernel: &Kernel,
+        alignment: &[u32],
+        archs: &[&str],
+    ) -> Result<Vec<Generated>, Error> {
         self.errors.borrow_mut().clear();
-        let unit = Unit {
-            symbol,
-            slots: &kernel.slots,
-            alignment,
+        // Most kernels are the same for all families; those are lowered once.
+        let mut lowered: Vec<(String, Module)> = vec![];
+        let compile = |arch: &&str| {
+            let unit = Unit {
+                symbol,
+                slots: &kernel.slots,
+                alignment,
+                family: Family::of(arch),
+            };
+            let emitted = emit(&self.context, &unit, kernel)?;
+            let grids = emitted.functions.iter().map(|f| f.grid.clone()).collect();
+            let mut module = self.module(emitted.functions)?;
+            let mlir = module.as_operation().to_string();
+            let at = match lowered.iter().position(|(text, _)| *text == mlir) {
+                Some(at) => at,
+                None => {
+                    self.lower(&mut module)?;
+                    lowered.push((mlir.clone(), module));
+                    lowered.len() - 1
+                }
+            };
+            let ptx = PtxKernel {
+                text: self.ptx(&lowered[at].1, arch)?,
+                grids,
+                workspace: emitted.workspace,
+            };
+            Ok(Generated { mlir, ptx })
         };
-        let emitted = emit(&self.context, &unit, kernel)?;
-        let grids = emitted.functions.iter().map(|f| f.grid.clone()).collect();
-        let mut module = self.module(emitted.functions)?;
-        let mlir = module.as_operation().to_string();
-        self.lower(&mut module)?;
-        let ptx = archs
-            .iter()
-            .map(|arch| self.ptx(&module, arch))
-            .collect::<Result<_, _>>()?;
-        Ok(Compiled {
-            grids,
-            workspace: emitted.workspace,
-            mlir,
-            ptx,
-        })
+        archs.iter().map(compile).collect()
     }
 
     /// The functions in a `gpu.module` with the shared memory they name.
@@ -118,13 +141,16 @@ impl Generator {
         let id = |s: &str| Identifier::new(context, s);
         let attribute = |s: &str| Attribute::parse(context, s).expect("written here");
         let block = Block::new(&[]);
+        // What TMA copies to begins at multiples of the larger one.
+        let maps = functions.iter().any(|f| !f.grid.maps.is_empty());
+        let alignment = if maps { "1024 : i64" } else { "128 : i64" };
         let shared = OperationBuilder::new("llvm.mlir.global", location)
             .add_attributes(&[
                 (id("global_type"), attribute("!llvm.array<0 x i8>")),
                 (id("sym_name"), StringAttribute::new(context, SHARED).into()),
                 (id("linkage"), attribute("#llvm.linkage<external>")),
                 (id("addr_space"), attribute("3 : i32")),
-                (id("alignment"), attribute("128 : i64")),
+                (id("alignment"), attribute(alignment)),
             ])
             .add_regions([Region::new()])
             .build()

@@ -96,7 +96,7 @@ pub enum FaultKind {
     ReadOnly { address: u64, bytes: u64 },
     #[error("read of uninitialised shared memory at {address:#x}")]
     Uninitialised { address: u64 },
-    #[error("read of shared memory at {address:#x}, destination of an asynchronous copy that was not waited for")]
+    #[error("access to shared memory at {address:#x}, destination of an asynchronous copy that was not waited for")]
     PendingCopy { address: u64 },
     #[error(
         "race on shared memory at {address:#x}, {kind:?}: thread {other} was there (line {line}), no barrier since"
@@ -109,6 +109,33 @@ pub enum FaultKind {
         /// Line of the other access, 0 if it was a read.
         line: u32,
     },
+    #[error(
+        "shared memory at {address:#x}, written by thread {other} (line {line}) with no fence.proxy.async since, is not there \
+         for the asynchronous proxy"
+    )]
+    ProxyFence { address: u64, other: u32, line: u32 },
+    #[error("no mbarrier was initialised at {address:#x}")]
+    MbarrierUninitialised { address: u64 },
+    #[error("mbarrier at {address:#x}: {what}")]
+    MbarrierMisuse { address: u64, what: &'static str },
+    #[error("deadlock: {0}")]
+    Deadlock(String),
+    #[error("needs a warpgroup, four warps from a multiple of four on")]
+    NoWarpgroup,
+    #[error("the kernel ended while this copy was under way")]
+    CopyAtEnd,
+    #[error("the tensor map {0}")]
+    TensorMap(String),
+    #[error("matrix descriptor {0:#018x}: {1}")]
+    Descriptor(u64, &'static str),
+    #[error("{0} is not the same in the whole warpgroup")]
+    NotUniform(&'static str),
+    #[error("a register that wgmma accumulates in, before wgmma.wait_group")]
+    AccumulatorInFlight,
+    #[error("wgmma.fence is missing, since its accumulators were last touched or at all")]
+    WgmmaFence,
+    #[error("setmaxnreg from {now} to {count} registers")]
+    Registers { now: u32, count: u32 },
     #[error("barrier divergence: {0}")]
     BarrierDivergence(String),
     #[error("needs lanes {required:#010x} of the warp together, only {active:#010x} are there")]

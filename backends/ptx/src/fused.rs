@@ -101,3 +101,65 @@ pub fn product<const K: usize>(left: &Left, right: &Right, sums: &mut Sums) {
     }
     tiles::<K>(left, right, sums);
 }
+
+/// A of a warp's 8 rows, by k: the row of each lane. B by k: the column of each of 8 lanes, for two columns of every 8.
+type LaneRows = [[f32; WARP]; 16];
+type LaneColumns = [[f32; 8]; 16];
+
+/// Adds to the registers of `COUNT` pairs of columns at `d` (of half `h`), 8 lanes at a time.
+#[inline(always)]
+fn strip<const COUNT: usize>(left: &LaneRows, right: &[LaneColumns], d: &[u16], h: usize, regs: &mut [Lanes<u32>]) {
+    let index = |q: usize| usize::from(d[4 * (q / 2) + 2 * h + q % 2]);
+    for lanes in 0..WARP / 8 {
+        let at = 8 * lanes..8 * lanes + 8;
+        let mut sums = [[0.0f32; 8]; COUNT];
+        for (q, sums) in sums.iter_mut().enumerate() {
+            let from = &regs[index(q)][at.clone()];
+            sums.iter_mut().zip(from).for_each(|(s, r)| *s = f32::from_bits(*r));
+        }
+        for k in 0..16 {
+            let mut row = [0.0; 8];
+            row.copy_from_slice(&left[k][at.clone()]);
+            for (q, sums) in sums.iter_mut().enumerate() {
+                let column = &right[q][k];
+                for i in 0..8 {
+                    sums[i] += row[i] * column[i];
+                }
+            }
+        }
+        for (q, sums) in sums.iter().enumerate() {
+            let to = &mut regs[index(q)][at.clone()];
+            to.iter_mut().zip(sums).for_each(|(r, s)| *r = s.to_bits());
+        }
+    }
+}
+
+#[inline(always)]
+fn strips(left: &LaneRows, right: &[LaneColumns], d: &[u16], h: usize, regs: &mut [Lanes<u32>]) {
+    let (mut right, mut d) = (right, d);
+    while right.len() >= 8 {
+        strip::<8>(left, right, d, h, regs);
+        (right, d) = (&right[8..], &d[16..]);
+    }
+    while !right.is_empty() {
+        strip::<2>(left, right, d, h, regs);
+        (right, d) = (&right[2..], &d[4..]);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn wide_strips(left: &LaneRows, right: &[LaneColumns], d: &[u16], h: usize, regs: &mut [Lanes<u32>]) {
+    strips(left, right, d, h, regs);
+}
+
+/// Adds half `h` of a warp's part of a product of a warpgroup to the registers `d`, in order of k, rounding each product and
+/// each sum.
+pub fn warpgroup_product(left: &LaneRows, right: &[LaneColumns], d: &[u16], h: usize, regs: &mut [Lanes<u32>]) {
+    #[cfg(target_arch = "x86_64")]
+    if has_fma() {
+        // SAFETY: the processor has AVX2 and FMA, the only features the function is compiled for.
+        return unsafe { wide_strips(left, right, d, h, regs) };
+    }
+    strips(left, right, d, h, regs);
+}

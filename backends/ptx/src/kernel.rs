@@ -1,10 +1,11 @@
 //! One entry made ready to run.
 
+use crate::asynchronous::Async;
 use crate::cfg::{NOWHERE, fill_meeting_points};
 use crate::decode::{Decoded, Jump, decode};
 use crate::fault::ParseError;
-use crate::names::{Fixed, Names, Symbol};
-use crate::op::{Control, Instr, Op};
+use crate::names::{Fixed, Names, Register, Symbol};
+use crate::op::{Control, Instr, Op, Reg};
 use crate::syntax::{Entry, Instruction, Operand, Param, Space, Statement, Variable};
 use std::collections::{HashMap, HashSet};
 
@@ -19,14 +20,18 @@ pub struct Kernel {
     /// Predicates, 32-bit and 64-bit registers.
     pub counts: [usize; 3],
     pub fixed: Fixed,
-    /// Bytes of shared memory before the dynamic part.
+    /// Bytes of shared memory before the dynamic part, of which the first `unused` are there to show what is not aligned.
     pub static_shared: u64,
+    pub unused: u64,
     /// Bytes of local memory of a thread.
     pub local: u64,
     pub required_threads: Option<[u32; 3]>,
     pub max_threads: Option<[u32; 3]>,
     /// The narrowest access to shared memory in bytes: 1, 2 or 4.
     pub granule: u32,
+    pub max_registers: Option<u32>,
+    /// Whether it has mbarriers, bulk copies or `wgmma`.
+    pub asynchronous: bool,
 }
 
 impl Kernel {
@@ -60,10 +65,13 @@ impl Kernel {
             params: entry.params.clone(),
             param_offsets,
             granule: granule(&code),
+            asynchronous: code.iter().any(|instr| matches!(instr.op, Op::Async(_))),
+            max_registers: entry.max_registers,
             code,
             counts: names.counts,
             fixed: names.fixed(),
             static_shared: layout.shared,
+            unused: layout.unused,
             local: layout.local,
             required_threads: entry.required_threads,
             max_threads: entry.max_threads,
@@ -92,7 +100,25 @@ fn param_offsets(params: &[Param]) -> Vec<usize> {
 struct Layout {
     symbols: Vec<(String, Symbol)>,
     shared: u64,
+    unused: u64,
     local: u64,
+}
+
+/// Alignment of the atoms that bulk copies and `wgmma` swizzle.
+const ATOM: u64 = 1024;
+
+/// Where shared memory begins. On a GPU it may begin at any place that its variables' alignment allows; where that matters it
+/// begins here at one that allows no more.
+fn shared_start(entry: &Entry, variables: &[&Variable]) -> u64 {
+    let swizzles = |s: &Statement| match s {
+        Statement::Instruction(i) => i.opcode.starts_with("cp.async.bulk") || i.opcode.starts_with("wgmma.mma"),
+        _ => false,
+    };
+    let shared = variables.iter().filter(|v| v.space == Space::Shared);
+    match shared.map(|v| v.align).max() {
+        Some(align) if align < ATOM && entry.body.iter().any(swizzles) => align,
+        _ => 0,
+    }
 }
 
 impl Layout {
@@ -115,9 +141,11 @@ impl Layout {
             .filter(|v| used.contains(v.name.as_str()))
             .chain(own)
             .collect();
+        let unused = shared_start(entry, &variables);
         let mut layout = Self {
             symbols: vec![],
-            shared: 0,
+            shared: unused,
+            unused,
             local: 0,
         };
         for variable in &variables {
@@ -163,6 +191,14 @@ fn names_in<'a>(operand: &'a Operand, out: &mut HashSet<&'a str>) {
             out.insert(name);
         }
         Operand::Vector(parts) => parts.iter().for_each(|part| names_in(part, out)),
+        Operand::Tensor { map, coordinates } => {
+            names_in(map, out);
+            coordinates.iter().for_each(|part| names_in(part, out));
+        }
+        Operand::Pair(a, b) => {
+            names_in(a, out);
+            names_in(b, out);
+        }
         _ => {}
     }
 }
@@ -174,6 +210,8 @@ fn assemble(entry: &Entry, names: &mut Names, lines: &[String]) -> Result<Vec<In
             names.tables.insert(name.clone(), targets.clone());
         }
     }
+    let multiplies = |s: &Statement| matches!(s, Statement::Instruction(i) if i.opcode.starts_with("wgmma.mma"));
+    let multiplies = entry.body.iter().any(multiplies);
     let mut code = Vec::new();
     let mut jumps = Vec::new();
     for statement in &entry.body {
@@ -188,7 +226,7 @@ fn assemble(entry: &Entry, names: &mut Names, lines: &[String]) -> Result<Vec<In
                 }
             }
             Statement::Label(label) => {
-                names.labels.insert(label.clone(), code.len() as u32);
+                names.label(label, code.len() as u32);
             }
             Statement::Open => names.open(),
             Statement::Close => names.close(),
@@ -196,11 +234,16 @@ fn assemble(entry: &Entry, names: &mut Names, lines: &[String]) -> Result<Vec<In
             Statement::Instruction(instruction) => {
                 let text = instruction_text(lines, instruction.line);
                 let (guard, flip, decoded) = decode(&entry.name, names, instruction, &text)?;
+                let touches = if multiplies {
+                    registers_of(instruction, names)
+                } else {
+                    [].into()
+                };
                 for one in decoded {
                     let op = match one {
                         Decoded::Op(op) => op,
                         Decoded::Jump(jump) => {
-                            jumps.push((code.len(), jump, instruction));
+                            jumps.push((code.len(), jump, instruction, names.scopes()));
                             Op::Nothing
                         }
                     };
@@ -209,6 +252,7 @@ fn assemble(entry: &Entry, names: &mut Names, lines: &[String]) -> Result<Vec<In
                         guard,
                         flip,
                         line: instruction.line,
+                        touches: touches.clone(),
                     });
                 }
             }
@@ -220,9 +264,10 @@ fn assemble(entry: &Entry, names: &mut Names, lines: &[String]) -> Result<Vec<In
         guard: crate::op::ALWAYS,
         flip: 0,
         line: 0,
+        touches: [].into(),
     });
-    for (at, jump, instruction) in jumps {
-        let find = |label: &String| target(names, entry, instruction, lines, label);
+    for (at, jump, instruction, scopes) in jumps {
+        let find = |label: &String| target((names, &scopes), entry, instruction, lines, label);
         code[at].op = Op::Control(match jump {
             Jump::To(label) => Control::Branch {
                 target: find(&label)?,
@@ -239,22 +284,59 @@ fn assemble(entry: &Entry, names: &mut Names, lines: &[String]) -> Result<Vec<In
         });
     }
     fill_meeting_points(&mut code);
+    keep_accumulators(&mut code);
     Ok(code)
 }
 
 fn target(
-    names: &Names,
+    (names, scopes): (&Names, &[u32]),
     entry: &Entry,
     instruction: &Instruction,
     lines: &[String],
-    label: &String,
+    label: &str,
 ) -> Result<u32, ParseError> {
-    names.labels.get(label).copied().ok_or_else(|| ParseError::Undeclared {
+    names.labelled(label, scopes).ok_or_else(|| ParseError::Undeclared {
         kernel: entry.name.clone(),
         line: instruction.line,
-        name: label.clone(),
+        name: label.to_string(),
         instruction: instruction_text(lines, instruction.line),
     })
+}
+
+/// The registers of up to 32 bits that an instruction names.
+fn registers_of(instruction: &Instruction, names: &Names) -> Box<[Reg]> {
+    let mut found = HashSet::new();
+    instruction.operands.iter().for_each(|o| names_in(o, &mut found));
+    let narrow = |name: &&str| match names.register(name) {
+        Some(Register::Narrow(reg, _)) => Some(reg),
+        _ => None,
+    };
+    let mut regs: Vec<Reg> = found.iter().filter_map(narrow).collect();
+    regs.sort_unstable();
+    regs.into()
+}
+
+/// Of the registers that instructions touch, keeps those that `wgmma` accumulates in, and none of `wgmma` itself.
+fn keep_accumulators(code: &mut [Instr]) {
+    let mut accumulators = HashSet::new();
+    for instr in code.iter() {
+        if let Op::Async(op) = &instr.op
+            && let Async::Multiply(multiply) = &**op
+        {
+            accumulators.extend(multiply.d.iter().copied());
+        }
+    }
+    for instr in code {
+        instr.touches = match &instr.op {
+            Op::Async(_) => [].into(),
+            _ => instr
+                .touches
+                .iter()
+                .copied()
+                .filter(|reg| accumulators.contains(reg))
+                .collect(),
+        };
+    }
 }
 
 /// An instruction as the text has it, from its line to its semicolon.

@@ -126,7 +126,7 @@ fn check(kernel: &Kernel, launch: &Launch<'_>) -> Result<(), LaunchError> {
     if let Some(most) = most.filter(|&most| threads > most) {
         return wrong(format!("the kernel allows at most {most}"));
     }
-    let bytes = kernel.static_shared + u64::from(launch.shared);
+    let bytes = kernel.static_shared - kernel.unused + u64::from(launch.shared);
     if bytes > MAX_SHARED {
         return Err(LaunchError::Shared {
             kernel: name(),

@@ -6,12 +6,17 @@
 //!
 //! What a GPU would answer with garbage or a hang is a typed [`Fault`] here: accesses out of bounds or misaligned, reads of
 //! uninitialised shared memory, races on shared memory (a missing barrier), reads of asynchronous copies that were not
-//! waited for, barrier divergence, warp instructions with lanes missing, endless loops. An instruction that is not covered
-//! is a [`ParseError`] naming its line, before anything runs.
+//! waited for, barrier divergence, warp instructions with lanes missing, endless loops. So are, of what sm_90 adds: missing
+//! fences, misused mbarriers, boxes out of bounds, registers and memory touched while `wgmma` works on them, waits that
+//! nothing can end. An instruction that is not covered is a [`ParseError`] naming its line, before anything runs.
+//!
+//! Bulk copies land as late as they can, so that nothing works by luck; blocks in clusters, `wgmma` with A in registers and
+//! copies from shared memory are not covered.
 //!
 //! The reading of fragment layouts, shuffles, rounding and approximations follows the PTX ISA's text and is not yet
 //! confirmed by vectors recorded on a GPU (`tests/recorded`).
 
+mod asynchronous;
 mod cfg;
 mod decode;
 mod exec;
@@ -24,10 +29,12 @@ mod memory;
 mod module;
 mod names;
 mod op;
+mod order;
 mod parse;
 mod race;
 mod shared;
 mod syntax;
+mod tensor_map;
 mod token;
 pub mod vectors;
 
@@ -36,6 +43,7 @@ pub use launch::{DEFAULT_STEP_LIMIT, Launch, Stats};
 pub use memory::{Memory, Region};
 pub use module::Module;
 pub use syntax::{Param, Space};
+pub use tensor_map::{TensorMap, TensorMapError};
 
 /// Where shared memory begins in the generic address space.
 pub(crate) const SHARED_WINDOW: u64 = 1 << 56;

@@ -72,7 +72,11 @@ pub struct Symbol {
 pub struct Names {
     scopes: Vec<HashMap<String, Register>>,
     pub symbols: HashMap<String, Symbol>,
-    pub labels: HashMap<String, u32>,
+    /// By scope and name: the same names may stand in several.
+    labels: HashMap<(u32, String), u32>,
+    /// The scopes that are open, outermost first, and how many there were.
+    open: Vec<u32>,
+    opened: u32,
     pub tables: HashMap<String, Vec<String>>,
     /// Registers handed out so far: predicates, 32-bit, 64-bit.
     pub counts: [usize; 3],
@@ -97,6 +101,8 @@ impl Names {
             scopes: vec![HashMap::new()],
             symbols,
             labels: HashMap::new(),
+            open: vec![0],
+            opened: 0,
             tables: HashMap::new(),
             counts: [usize::from(ALWAYS) + 1, 0, 0],
             constants32: HashMap::new(),
@@ -106,11 +112,31 @@ impl Names {
         }
     }
 
+    /// Puts a label into the scope that is open.
+    pub fn label(&mut self, name: &str, at: u32) {
+        let scope = self.open.last().copied().unwrap_or(0);
+        self.labels.insert((scope, name.to_string()), at);
+    }
+
+    /// The scopes that are open.
+    pub fn scopes(&self) -> Vec<u32> {
+        self.open.clone()
+    }
+
+    /// A label as seen from scopes.
+    pub fn labelled(&self, name: &str, scopes: &[u32]) -> Option<u32> {
+        let find = |scope: &u32| self.labels.get(&(*scope, name.to_string()));
+        scopes.iter().rev().find_map(find).copied()
+    }
+
     pub fn open(&mut self) {
+        self.opened += 1;
+        self.open.push(self.opened);
         self.scopes.push(HashMap::new());
     }
 
     pub fn close(&mut self) {
+        self.open.pop();
         self.scopes.pop();
     }
 

@@ -1,5 +1,6 @@
 //! Decoded instructions: dense register numbers, resolved targets, constants in registers of their own.
 
+use crate::asynchronous::Async;
 use crate::lanes::compare::{Compare, Test, Type32, Type64};
 use crate::lanes::convert::{self, Float, Integer, Rounding};
 use crate::lanes::{double, half, int32, int64, single};
@@ -20,6 +21,8 @@ pub struct Instr {
     /// All ones for `@!p`.
     pub flip: u32,
     pub line: u32,
+    /// Accumulators of `wgmma` that another instruction reads or writes.
+    pub touches: Box<[Reg]>,
 }
 
 /// What an instruction does.
@@ -33,6 +36,7 @@ pub enum Op {
     Warp(Warp),
     Matrix(Box<Matrix>),
     Copy(Copy),
+    Async(Box<Async>),
     Control(Control),
     /// Fences and hints, which order nothing here that is not ordered already.
     Nothing,

@@ -134,6 +134,7 @@ impl Parser {
             params: vec![],
             required_threads: None,
             max_threads: None,
+            max_registers: None,
             body: vec![],
         };
         if self.accept('(') {
@@ -146,7 +147,8 @@ impl Parser {
             match self.peek_word() {
                 Some(".maxntid") => entry.max_threads = Some(self.triple()?),
                 Some(".reqntid") => entry.required_threads = Some(self.triple()?),
-                Some(".minnctapersm" | ".maxnreg" | ".maxnctapersm" | ".reqnctapercluster" | ".maxclusterrank") => {
+                Some(".maxnreg") => entry.max_registers = Some(self.triple()?[0]),
+                Some(".minnctapersm" | ".maxnctapersm" | ".reqnctapercluster" | ".maxclusterrank") => {
                     self.triple()?;
                 }
                 Some(".noreturn" | ".explicitcluster" | ".blocksareclusters") => self.at += 1,
@@ -415,6 +417,14 @@ impl Parser {
             }
             if self.accept(']') {
                 return Ok(Operand::Address { base, offset });
+            }
+            if self.accept(',') {
+                let Operand::Vector(coordinates) = self.operand()? else {
+                    return Err(self.expected("coordinates"));
+                };
+                self.expect(']')?;
+                let map = Box::new(Operand::Address { base, offset });
+                return Ok(Operand::Tensor { map, coordinates });
             }
             if !self.accept('+') && !self.is('-') {
                 return Err(self.expected("`]`"));

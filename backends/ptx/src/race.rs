@@ -1,18 +1,29 @@
 //! Who last wrote and read each part of shared memory, and when: races and uninitialised reads.
 //!
 //! Time is counted twice. An *epoch* ends with every barrier of the whole block; accesses of earlier epochs are ordered
-//! before all of this one, which settles nearly every access at once. Within an epoch each warp has a *clock*, advanced by
-//! the barriers it takes part in and by `bar.warp.sync`, and knows up to which clock of every other warp it is ordered after.
+//! before all of this one, which settles nearly every access at once. Within an epoch the clocks of [`Order`] decide.
 //! Shuffles, votes and `mma` do not order memory (PTX ISA, "Memory Consistency Model"), so they advance nothing.
+//!
+//! The asynchronous proxy reads and writes too: bulk copies write for the agent of their mbarrier, `wgmma` reads for the agent
+//! of its warpgroup. What they have not been waited for with, no barrier orders.
 //!
 //! Neither epochs nor clocks restart with a block, so nothing has to be cleared between blocks of one worker.
 
+mod bulk;
+mod crowd;
+
+pub use bulk::{Bulk, Found, GroupRead};
+
 use crate::fault::{FaultKind, RaceKind};
-use crate::lanes::WARP;
+use crate::order::Order;
+use bulk::CHUNK;
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// Epoch of a granule that an asynchronous copy will write.
 const PENDING: u32 = u32::MAX;
+/// Epoch of a granule that belongs to an mbarrier.
+const OPAQUE: u32 = u32::MAX - 1;
 /// Lane of a read stamp that stands for several lanes.
 const MANY: u32 = 32;
 /// Bits of a read stamp below the clock.
@@ -41,12 +52,12 @@ pub enum Touch {
     Atomic,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Writer {
     clock: u32,
     /// Index of the instruction.
     at: u32,
-    warp: u8,
+    agent: u8,
     lane: u8,
     atomic: bool,
 }
@@ -59,23 +70,28 @@ pub struct History {
     /// Epoch of the last write; up to `base` it was another block's.
     write_epochs: Vec<u32>,
     writers: Vec<Writer>,
+    /// Of this epoch, by granule: writers before the last one whose writes of the same value nothing orders.
+    crowd: HashMap<usize, Vec<Writer>>,
     read_epochs: Vec<u32>,
-    /// `clock << LANE_BITS | lane` of the last reads, by warp, then granule.
+    /// `clock << LANE_BITS | lane` of the last reads, by warp or warpgroup, then granule.
     reads: Vec<u32>,
     /// Epoch before the block's first.
     base: u32,
     epoch: u32,
-    clocks: Vec<u32>,
-    /// `seen[w][v]`: warp `w` is ordered after everything warp `v` did up to this clock.
-    seen: Vec<Vec<u32>>,
+    pub order: Order,
+    /// The 16-byte chunks that `wgmma`s read which no warp has waited for.
+    reading: Vec<(GroupRead, Vec<u32>)>,
+    /// By agent: the thread that ordered its last copy.
+    issuers: Vec<u32>,
     /// The instruction at work, for reports.
     pub at: u32,
 }
 
 impl History {
-    /// Of `bytes` bytes touched by `warps` warps; `granule` is 1, 2 or 4.
-    pub fn new(bytes: u64, warps: usize, granule: u32) -> Self {
+    /// Of `bytes` bytes touched by `warps` warps; `granule` is 1, 2 or 4; `fine` if the kernel has mbarriers or `wgmma`.
+    pub fn new(bytes: u64, warps: usize, granule: u32, fine: bool) -> Self {
         let granules = bytes.div_ceil(u64::from(granule)) as usize;
+        let order = Order::new(warps, fine);
         Self {
             shift: granule.trailing_zeros(),
             granules,
@@ -84,18 +100,20 @@ impl History {
                 Writer {
                     clock: 0,
                     at: 0,
-                    warp: 0,
+                    agent: 0,
                     lane: 0,
                     atomic: false
                 };
                 granules
             ],
+            crowd: HashMap::new(),
             read_epochs: vec![0; granules],
-            reads: vec![0; granules * warps],
+            reads: vec![0; granules * order.readers()],
             base: 0,
             epoch: 1,
-            clocks: vec![1; warps],
-            seen: vec![vec![0; warps]; warps],
+            order,
+            reading: vec![],
+            issuers: vec![0; usize::from(u8::MAX)],
             at: 0,
         }
     }
@@ -103,37 +121,27 @@ impl History {
     /// Forgets what the last block left.
     pub fn start_block(&mut self) {
         self.base = self.epoch;
-        self.block_barrier();
+        self.epoch += 1;
+        self.reading.clear();
+        self.crowd.clear();
+        self.order.start_block();
     }
 
     /// All warps of the block met.
     pub fn block_barrier(&mut self) {
         self.epoch += 1;
-        for seen in &mut self.seen {
-            seen.copy_from_slice(&self.clocks);
-        }
-        self.clocks.iter_mut().for_each(|c| *c += 1);
-    }
-
-    /// The warps of a mask met.
-    pub fn partial_barrier(&mut self, warps: u32) {
-        let members: Vec<usize> = (0..self.clocks.len()).filter(|w| warps >> w & 1 == 1).collect();
-        let mut joined = vec![0; self.clocks.len()];
-        for &w in &members {
-            joined[w] = joined[w].max(self.clocks[w]);
-            for (j, s) in joined.iter_mut().zip(&self.seen[w]) {
-                *j = (*j).max(*s);
+        self.crowd.clear();
+        self.order.block_barrier();
+        let order = &self.order;
+        // After the barrier all warps know the same.
+        self.reading
+            .retain(|(read, _)| read.clock > order.known(0, order.group(read.warp)));
+        for (_, chunks) in &self.reading {
+            for &chunk in chunks {
+                let start = (chunk >> self.shift) as usize;
+                self.read_epochs[start..start + (CHUNK >> self.shift) as usize].fill(self.epoch);
             }
         }
-        for &w in &members {
-            self.seen[w].copy_from_slice(&joined);
-            self.clocks[w] += 1;
-        }
-    }
-
-    /// The lanes of a warp met.
-    pub fn warp_barrier(&mut self, warp: u32) {
-        self.clocks[warp as usize] += 1;
     }
 
     #[inline(always)]
@@ -143,15 +151,6 @@ impl History {
 
     fn address(&self, granule: usize) -> u64 {
         (granule as u64) << self.shift
-    }
-
-    /// Whether what warp `warp` did at `clock` is ordered before `who`'s present.
-    fn ordered(&self, warp: u32, clock: u32, who: Place) -> bool {
-        if warp == who.warp {
-            clock < self.clocks[warp as usize]
-        } else {
-            clock <= self.seen[who.warp as usize][warp as usize]
-        }
     }
 
     /// Whether all of a range was written in this block and in an earlier epoch.
@@ -194,10 +193,10 @@ impl History {
             self.check_reads(range.clone(), who, touch)?;
         }
         self.read_epochs[range].fill(self.epoch);
-        let clock = self.clocks[who.warp as usize] << LANE_BITS;
+        let (clock, met) = self.stamps(who.warp);
         let row = who.warp as usize * self.granules + start;
         for stamp in &mut self.reads[row..row + count] {
-            *stamp = stamped(*stamp, clock, who.lane);
+            *stamp = stamped(*stamp, clock, who.lane, met);
         }
         Ok(())
     }
@@ -211,7 +210,7 @@ impl History {
             return false;
         }
         self.read_epochs[range.clone()].fill(self.epoch);
-        let clock = self.clocks[first.warp as usize] << LANE_BITS;
+        let (clock, met) = self.stamps(first.warp);
         let row = first.warp as usize * self.granules;
         let each = (bytes >> self.shift) as usize;
         for (i, stamps) in self.reads[row + range.start..row + range.end]
@@ -220,26 +219,39 @@ impl History {
         {
             stamps
                 .iter_mut()
-                .for_each(|stamp| *stamp = stamped(*stamp, clock, first.lane + i as u32));
+                .for_each(|stamp| *stamp = stamped(*stamp, clock, first.lane + i as u32, met));
         }
         true
+    }
+
+    /// A warp's clock, and that of its lanes' last meeting, as parts of read stamps.
+    #[inline(always)]
+    fn stamps(&self, warp: u32) -> (u32, u32) {
+        (
+            self.order.clock(warp as usize) << LANE_BITS,
+            self.order.met(warp) << LANE_BITS,
+        )
+    }
+
+    /// A fault unless the granule holds data that was written in this block.
+    fn check_state(&self, g: usize) -> Result<(), FaultKind> {
+        let address = self.address(g);
+        match self.write_epochs[g] {
+            PENDING => Err(FaultKind::PendingCopy { address }),
+            OPAQUE => Err(FaultKind::MbarrierMisuse {
+                address,
+                what: "an ordinary access to its bytes",
+            }),
+            epoch if epoch <= self.base => Err(FaultKind::Uninitialised { address }),
+            _ => Ok(()),
+        }
     }
 
     #[cold]
     fn check_reads(&self, range: Range<usize>, who: Place, touch: Touch) -> Result<(), FaultKind> {
         for g in range {
-            let epoch = self.write_epochs[g];
-            if epoch == PENDING {
-                return Err(FaultKind::PendingCopy {
-                    address: self.address(g),
-                });
-            }
-            if epoch <= self.base {
-                return Err(FaultKind::Uninitialised {
-                    address: self.address(g),
-                });
-            }
-            if epoch == self.epoch {
+            self.check_state(g)?;
+            if self.write_epochs[g] == self.epoch {
                 self.check_writer(g, who, touch, RaceKind::ReadAfterWrite)?;
             }
         }
@@ -247,26 +259,41 @@ impl History {
     }
 
     fn check_writer(&self, g: usize, who: Place, touch: Touch, kind: RaceKind) -> Result<(), FaultKind> {
-        let writer = self.writers[g];
-        let (warp, lane) = (u32::from(writer.warp), u32::from(writer.lane));
-        let same = warp == who.warp && lane == who.lane;
+        self.check_against(g, self.writers[g], who, touch, kind)
+    }
+
+    fn check_against(
+        &self,
+        g: usize,
+        writer: Writer,
+        who: Place,
+        touch: Touch,
+        kind: RaceKind,
+    ) -> Result<(), FaultKind> {
+        let (agent, lane) = (usize::from(writer.agent), u32::from(writer.lane));
+        let same = agent == who.warp as usize && lane == who.lane;
         let both_atomic = writer.atomic && touch == Touch::Atomic;
-        if same || both_atomic || self.ordered(warp, writer.clock, who) {
+        if same || both_atomic || self.order.ordered(agent, lane, writer.clock, who) {
             return Ok(());
         }
         Err(FaultKind::Race {
             address: self.address(g),
             kind,
-            other: warp * WARP as u32 + lane,
+            other: self.thread(agent, lane),
             line: writer.at,
         })
     }
 
+    /// The thread that stands for an agent in reports.
+    fn thread(&self, agent: usize, lane: u32) -> u32 {
+        self.order.thread(agent, lane).unwrap_or(self.issuers[agent])
+    }
+
     fn writer(&self, who: Place, touch: Touch) -> Writer {
         Writer {
-            clock: self.clocks[who.warp as usize],
+            clock: self.order.clock(who.warp as usize),
             at: self.at,
-            warp: who.warp as u8,
+            agent: who.warp as u8,
             lane: who.lane as u8,
             atomic: touch == Touch::Atomic,
         }
@@ -286,6 +313,7 @@ impl History {
         let range = self.range(address, bytes);
         if !self.untouched(range.clone()) {
             self.check_writes(range.clone(), who, touch, changes)?;
+            self.keep_crowd(range.clone(), who, changes);
         }
         self.set_writer(range, who, touch, self.epoch);
         Ok(())
@@ -329,13 +357,12 @@ impl History {
     fn check_writes(&self, range: Range<usize>, who: Place, touch: Touch, changes: bool) -> Result<(), FaultKind> {
         for g in range {
             let epoch = self.write_epochs[g];
-            if epoch == PENDING {
-                return Err(FaultKind::PendingCopy {
-                    address: self.address(g),
-                });
+            if epoch > self.base {
+                self.check_state(g)?;
             }
             if epoch == self.epoch && changes {
                 self.check_writer(g, who, touch, RaceKind::WriteAfterWrite)?;
+                self.check_crowd(g, who, touch)?;
             }
             if self.read_epochs[g] == self.epoch {
                 self.check_readers(g, who, touch)?;
@@ -348,12 +375,12 @@ impl History {
         if touch == Touch::Atomic && self.writers[g].atomic && self.write_epochs[g] == self.epoch {
             return Ok(());
         }
-        for warp in 0..self.clocks.len() as u32 {
-            let stamp = self.reads[warp as usize * self.granules + g];
+        for agent in 0..self.order.readers() {
+            let stamp = self.reads[agent * self.granules + g];
             let (clock, lane) = (stamp >> LANE_BITS, stamp & ((1 << LANE_BITS) - 1));
-            let same = warp == who.warp && lane == who.lane;
-            if stamp != 0 && !same && !self.ordered(warp, clock, who) {
-                let other = warp * WARP as u32 + lane.min(WARP as u32 - 1);
+            let same = agent == who.warp as usize && lane == who.lane;
+            if stamp != 0 && !same && !self.order.ordered(agent, lane, clock, who) {
+                let other = self.thread(agent, lane);
                 return Err(FaultKind::Race {
                     address: self.address(g),
                     kind: RaceKind::WriteAfterRead,
@@ -379,18 +406,17 @@ impl History {
     pub fn landed(&mut self, address: u64, bytes: u64, who: Place) {
         let range = self.range(address, bytes);
         self.write_epochs[range.clone()].fill(self.epoch);
-        let clock = self.clocks[who.warp as usize];
+        let clock = self.order.clock(who.warp as usize);
         self.writers[range].iter_mut().for_each(|writer| writer.clock = clock);
     }
 }
 
-/// A read stamp after another read.
+/// A read stamp after another read; `met` is the clock of the lanes' last meeting.
 #[inline(always)]
-fn stamped(stamp: u32, clock: u32, lane: u32) -> u32 {
+fn stamped(stamp: u32, clock: u32, lane: u32, met: u32) -> u32 {
     let mine = clock | lane;
-    let other = stamp ^ mine;
-    // The same clock, another lane.
-    if other != 0 && other < 1 << LANE_BITS {
+    // Another lane, with nothing in between that orders lanes.
+    if stamp >= met && (stamp ^ mine) & ((1 << LANE_BITS) - 1) != 0 {
         clock | MANY
     } else {
         mine

@@ -13,12 +13,13 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Memory for blocks of `warps` warps; `granule`, the narrowest access, is 1, 2 or 4 bytes.
-    pub fn new(bytes: u64, warps: usize, granule: u32) -> Self {
+    /// Memory for blocks of `warps` warps; `granule`, the narrowest access, is 1, 2 or 4 bytes; `fine` if the kernel has
+    /// mbarriers or `wgmma`.
+    pub fn new(bytes: u64, warps: usize, granule: u32, fine: bool) -> Self {
         Self {
             words: vec![0; bytes.div_ceil(4) as usize],
             bytes,
-            history: History::new(bytes, warps, granule),
+            history: History::new(bytes, warps, granule, fine),
         }
     }
 
@@ -104,6 +105,33 @@ impl Shared {
         self.history.landed(address, 4 * data.len() as u64, who);
         let at = (address / 4) as usize;
         self.words[at..at + data.len()].copy_from_slice(data);
+    }
+
+    /// Checks that a bulk copy fits.
+    pub fn check_bulk(&self, address: u64, bytes: u64) -> Result<(), FaultKind> {
+        // The swizzle fills whole lines.
+        match self.bytes.checked_sub(address) {
+            Some(left) if left >= bytes.next_multiple_of(128) => Ok(()),
+            _ => Err(FaultKind::OutOfBounds {
+                space: Space::Shared,
+                address,
+                bytes,
+                write: true,
+            }),
+        }
+    }
+
+    /// `count` words at a checked address.
+    #[inline(always)]
+    pub fn words_at(&self, address: u64, count: usize) -> &[u32] {
+        let at = (address / 4) as usize;
+        &self.words[at..at + count]
+    }
+
+    /// Sets words at a checked address.
+    pub fn set_words(&mut self, address: u64, words: &[u32]) {
+        let at = (address / 4) as usize;
+        self.words[at..at + words.len()].copy_from_slice(words);
     }
 
     /// The `bytes` (1, 2, 4 or 8) bytes at a checked address.

@@ -53,6 +53,11 @@ pub enum Operand {
     Double(u64),
     /// `[base]`, `[base+offset]`; `base` may be absent.
     Address { base: Option<String>, offset: i64 },
+    /// `[map, {x, y, ...}]`: a place in a tensor.
+    Tensor {
+        map: Box<Operand>,
+        coordinates: Vec<Operand>,
+    },
     /// `{a, b, ...}`
     Vector(Vec<Operand>),
     /// `!p`
@@ -108,6 +113,8 @@ pub struct Entry {
     pub required_threads: Option<[u32; 3]>,
     /// Most threads of a block as `.maxntid` allows.
     pub max_threads: Option<[u32; 3]>,
+    /// Most registers of a thread as `.maxnreg` says.
+    pub max_registers: Option<u32>,
     pub body: Vec<Statement>,
 }
 

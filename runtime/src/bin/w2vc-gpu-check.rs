@@ -13,7 +13,7 @@ use std::time::Instant;
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    /// auto, cuda:N or emulator.
+    /// auto, cuda:N, cuda:N:ARCH, emulator or emulator:ARCH.
     #[arg(long, default_value = "cuda:0")]
     device: String,
     /// Folder with the files of the checks; by default that of this program.
@@ -151,10 +151,9 @@ fn execute(
         .collect();
     // Many at a time are compiled in parallel. One that cannot be compiled says so when its turn comes.
     device.prepare(&kernels).ok();
-    let infos = &checks.kernels.compiled().kernels;
     for (at, i) in selected.iter().enumerate() {
         let outcome = match checks.kernel_checks.get(*i) {
-            Some(check) => kernels::check(&mut *device, *i, &infos[*i], check),
+            Some(check) => kernels::check(&mut *device, *i, check),
             None => {
                 let (model, check) = checks.training(*i);
                 training::check(&mut model.session(choice, threads)?, model.precision(), check)

@@ -2,7 +2,7 @@
 //! `backends/ptx/tests/recorded/README.md` says how and what.
 
 use clap::Parser;
-use ir::artifact::{Artifact, Grid, KernelInfo, Precision, PtxImage};
+use ir::artifact::{Artifact, Grid, KernelInfo, Precision, PtxImage, PtxKernel};
 use ptx::vectors::{KERNELS, MicroKernel};
 use runtime::Error;
 use runtime::gpu::{Choice, Device, Launch, Region, open_device};
@@ -95,7 +95,7 @@ fn driver() -> String {
 fn open(choice: &Choice) -> Result<Box<dyn Device>, Error> {
     let image = PtxImage {
         arch: ARCH.into(),
-        modules: KERNELS.iter().map(|k| k.ptx.to_string()).collect(),
+        kernels: KERNELS.iter().map(code).collect(),
     };
     open_device(choice, &artifact(), vec![image], 1)
 }
@@ -118,19 +118,27 @@ fn artifact() -> Artifact {
     }
 }
 
-fn info(kernel: &MicroKernel) -> KernelInfo {
+fn code(kernel: &MicroKernel) -> PtxKernel {
     let grid = Grid {
         function: kernel.name.into(),
         blocks: [i64::from(kernel.blocks).into(), 1.into(), 1.into()],
         threads: kernel.threads,
         shared: 0,
         sizes: vec![],
+        maps: vec![],
         schedule: String::new(),
     };
+    PtxKernel {
+        text: kernel.ptx.to_string(),
+        grids: vec![grid],
+        workspace: 0.into(),
+    }
+}
+
+fn info(kernel: &MicroKernel) -> KernelInfo {
     KernelInfo {
         name: kernel.name.into(),
         entries: vec![],
-        grids: vec![grid],
         workspace: 0.into(),
         scratch: 0.into(),
         flops: 0.into(),
@@ -159,6 +167,7 @@ fn run(device: &mut dyn Device, index: usize, kernel: &MicroKernel) -> Result<Ve
         threads: kernel.threads,
         shared: 0,
         params: vec![from, to],
+        maps: vec![],
         regions: vec![region(from, inputs.len(), false), region(to, results.len(), true)],
     })?;
     device.download(to, &mut results)?;

@@ -1,38 +1,48 @@
-//! Memory aligned to cache lines.
+//! Memory for arrays: aligned to pages, zero at first, and given by the system only where it is touched.
 
-/// Bytes at a 64-byte boundary, zero at first.
+use memmap2::{Advice, MmapMut};
+use std::alloc::{Layout, handle_alloc_error};
+
+/// Bytes at a page boundary, zero at first.
 #[derive(Default)]
 pub struct Arena {
-    words: Vec<Line>,
+    map: Option<MmapMut>,
 }
-
-#[derive(Clone, Copy, Default)]
-#[repr(C, align(64))]
-struct Line([u64; 8]);
 
 impl Arena {
     pub fn new(bytes: usize) -> Arena {
-        Arena {
-            words: vec![Line::default(); bytes.div_ceil(64)],
+        if bytes == 0 {
+            return Arena::default();
         }
+        let map = MmapMut::map_anon(bytes).unwrap_or_else(|_| {
+            // As every collection of the standard library ends.
+            handle_alloc_error(Layout::array::<u8>(bytes).expect("a size that was planned"))
+        });
+        // Fewer page faults and entries of the TLB; a system without large pages works all the same.
+        let _ = map.advise(Advice::HugePage);
+        Arena { map: Some(map) }
     }
     pub fn len(&self) -> usize {
-        self.words.len() * 64
+        self.map.as_ref().map_or(0, |m| m.len())
     }
     /// Makes room for `bytes`; what was there is lost.
     pub fn grow(&mut self, bytes: usize) {
         if self.len() < bytes {
             // Freed first, so that old and new are never held at once.
-            self.words = vec![];
+            self.map = None;
             *self = Arena::new(bytes);
         }
     }
+    /// Of the first byte; of an empty arena none that may be read or written.
     pub fn address(&mut self) -> *mut u8 {
-        self.words.as_mut_ptr().cast()
+        match &mut self.map {
+            Some(map) => map.as_mut_ptr(),
+            None => std::ptr::dangling_mut::<u64>().cast(),
+        }
     }
     pub fn floats(&mut self, n: usize) -> &mut [f32] {
         assert!(n * 4 <= self.len());
-        // SAFETY: the allocation holds at least n f32, aligned more strictly than f32; every bit pattern is an f32; the
+        // SAFETY: the memory holds at least n f32, at an address aligned for them; every bit pattern is an f32; the
         // borrow of self keeps it alive and unaliased.
         unsafe { std::slice::from_raw_parts_mut(self.address().cast(), n) }
     }

@@ -3,12 +3,13 @@
 use super::arena::Arena;
 use super::bundle::Bundle;
 use super::image::{EntryFn, Image};
-use super::peak;
 use super::program::{ADAM, GRAD_NORM, adam_scalars, find, input, output, range_sizes, ranges, sizes, touches};
+use super::recorder::{Busy, Recorder};
 use super::resolve::{Action, Address, Memory, Resolved, Run, resolve};
+use super::{bandwidth, peak, processor};
 use crate::cli::Runner;
 use crate::error::Error;
-use crate::session::{AdamStep, Data, Session, Tensor};
+use crate::session::{AdamStep, Data, KernelTime, Session, Tensor};
 use ir::artifact::{Artifact, BufferKind, Port, Program};
 use ir::dim::Env;
 use rayon::ThreadPool;
@@ -16,6 +17,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 
 /// A compiled program that runs on this machine's own processor.
 pub struct Native {
@@ -27,24 +29,15 @@ impl Native {
     /// The program appended to a file, which is usually the running one.
     ///
     /// # Errors
-    /// Where there is none, or where this processor lacks an instruction set it was compiled for.
+    /// Where there is none, or one for the GPU.
     pub fn open(path: &Path) -> Result<Native, Error> {
         Native::new(Bundle::read(path)?)
     }
 
     pub(crate) fn new(bundle: Bundle) -> Result<Native, Error> {
-        let path = &bundle.path;
         if bundle.artifact.gpu.is_some() {
-            return Err(Error::Usage(format!("`{}` was compiled for the GPU", path.display())));
-        }
-        if let Some(f) = bundle.artifact.cpu_features.iter().find(|f| !has(f)) {
-            let why = format!(
-                "`{}` was compiled for processors with {f}, which this one lacks",
-                path.display()
-            );
-            return Err(Error::Usage(format!(
-                "{why}; compile it here, or with `--cpu x86-64-v3`"
-            )));
+            let what = format!("`{}` was compiled for the GPU", bundle.path.display());
+            return Err(Error::Usage(what));
         }
         let image = Arc::new(Image::load(&bundle)?);
         Ok(Native {
@@ -56,8 +49,9 @@ impl Native {
     /// Memory for parameters and threads to compute with; 0 threads: one per core.
     ///
     /// # Errors
-    /// Where threads cannot be started.
+    /// Where this processor lacks instructions that the program was compiled to, or threads cannot be started.
     pub fn machine(&self, threads: usize) -> Result<Machine, Error> {
+        processor::require(&self.artifact.cpu_features)?;
         let threads = if threads == 0 {
             std::thread::available_parallelism().map_or(1, |n| n.get())
         } else {
@@ -80,28 +74,8 @@ impl Native {
             temp: Arena::default(),
             scratch,
             resolved,
+            recorder: None,
         })
-    }
-}
-
-fn has(feature: &str) -> bool {
-    match feature {
-        "avx" => std::arch::is_x86_feature_detected!("avx"),
-        "avx2" => std::arch::is_x86_feature_detected!("avx2"),
-        "fma" => std::arch::is_x86_feature_detected!("fma"),
-        "bmi1" => std::arch::is_x86_feature_detected!("bmi1"),
-        "bmi2" => std::arch::is_x86_feature_detected!("bmi2"),
-        "f16c" => std::arch::is_x86_feature_detected!("f16c"),
-        "lzcnt" => std::arch::is_x86_feature_detected!("lzcnt"),
-        "movbe" => std::arch::is_x86_feature_detected!("movbe"),
-        "popcnt" => std::arch::is_x86_feature_detected!("popcnt"),
-        "avx512f" => std::arch::is_x86_feature_detected!("avx512f"),
-        "avx512bw" => std::arch::is_x86_feature_detected!("avx512bw"),
-        "avx512cd" => std::arch::is_x86_feature_detected!("avx512cd"),
-        "avx512dq" => std::arch::is_x86_feature_detected!("avx512dq"),
-        "avx512vl" => std::arch::is_x86_feature_detected!("avx512vl"),
-        // Unknown names are refused: better a message than an illegal instruction.
-        _ => false,
     }
 }
 
@@ -123,6 +97,9 @@ impl Runner for Native {
     fn peak_gflops(&self, threads: usize) -> Option<f64> {
         Some(peak::gflops(threads))
     }
+    fn bandwidth_gbs(&self, threads: usize) -> Option<f64> {
+        Some(bandwidth::gbs(threads))
+    }
 }
 
 pub struct Machine {
@@ -137,6 +114,8 @@ pub struct Machine {
     scratch: Vec<Arena>,
     /// The program last resolved, by program: most batches repeat its sizes.
     resolved: HashMap<String, (Env, Arc<Resolved>)>,
+    /// While launches are timed.
+    recorder: Option<Recorder>,
 }
 
 /// Addresses of everything a run touches.
@@ -150,6 +129,7 @@ struct Bases<'a> {
     scratch: &'a [usize],
     image: &'a Image,
     pool: &'a ThreadPool,
+    recorder: Option<&'a Recorder>,
 }
 
 impl Machine {
@@ -220,6 +200,7 @@ impl Machine {
             scratch: &scratch,
             image: &self.image,
             pool: &self.pool,
+            recorder: self.recorder.as_ref(),
         };
         let mut values: Vec<i64> = artifact
             .symbols
@@ -307,25 +288,45 @@ fn launch(run: &Run, bases: &Bases, values: &[i64], layer: i64) {
         workspace,
         scratch: bases.scratch,
     };
-    let threads = bases.scratch.len() as i64;
+    let started = bases.recorder.map(|r| (r, Instant::now()));
+    let busy = bases.recorder.map(Recorder::busy);
     for (code, items) in &run.entries {
-        let f = bases.image.entry(*code);
-        if threads == 1 || *items < 2 {
-            call(f, &shared, 0, *items, 0);
-            continue;
+        entry(bases.image.entry(*code), *items, &shared, bases.pool, busy);
+        if let Some(recorder) = bases.recorder {
+            recorder.entry_done(run.kernel);
         }
-        // Small shares, taken by whoever is free: which thread does an item never changes a bit of it.
-        let share = (*items / (threads * 8)).max(1);
-        let next = AtomicI64::new(0);
-        bases.pool.broadcast(|context| {
-            loop {
-                let begin = next.fetch_add(share, Ordering::Relaxed);
-                if begin >= *items {
-                    break;
-                }
-                call(f, &shared, begin, (begin + share).min(*items), context.index());
+    }
+    if let Some((recorder, start)) = started {
+        recorder.launch_done(run, start.elapsed().as_secs_f64());
+    }
+}
+
+/// Does all items of an entry.
+fn entry(f: EntryFn, items: i64, shared: &Shared, pool: &ThreadPool, busy: Option<&Busy>) {
+    let threads = shared.scratch.len() as i64;
+    if threads == 1 || items < 2 {
+        timed(busy, 0, || call(f, shared, 0, items, 0));
+        return;
+    }
+    // Shares of what is left, taken by whoever is free: the last are the smallest, so that threads end together. Which
+    // thread does an item never changes a bit of it.
+    let share = |left: i64| (left / (threads * 4)).max(1);
+    let next = AtomicI64::new(0);
+    let take = |begin: i64| (begin < items).then(|| begin + share(items - begin));
+    pool.broadcast(|context| {
+        timed(busy, context.index(), || {
+            while let Ok(begin) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+                let end = begin + share(items - begin);
+                call(f, shared, begin, end, context.index());
             }
-        });
+        })
+    });
+}
+
+fn timed(busy: Option<&Busy>, thread: usize, work: impl FnOnce()) {
+    match busy {
+        Some(busy) => busy.time(thread, work),
+        None => work(),
     }
 }
 
@@ -373,6 +374,13 @@ impl Session for Machine {
     fn run(&mut self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
         let env = sizes(&self.artifact, find(&self.artifact, program)?, inputs)?;
         self.execute(program, &env, inputs)
+    }
+    fn start_profile(&mut self) {
+        self.recorder = Some(Recorder::new(self.scratch.len()));
+    }
+    fn take_profile(&mut self) -> Option<Vec<KernelTime>> {
+        let name = |kernel: usize| self.artifact.kernels[kernel].name.clone();
+        Some(self.recorder.take()?.times(name))
     }
     fn grad_norm(&mut self, program: &str, scale: f32) -> Result<f64, Error> {
         let mut total = 0.0;

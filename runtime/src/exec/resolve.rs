@@ -38,6 +38,9 @@ pub struct Run {
     /// Byte offset of the workspace among the temporaries.
     pub workspace: usize,
     pub workspace_bytes: usize,
+    /// Floating-point operations, and bytes read and written at least.
+    pub flops: f64,
+    pub bytes: f64,
 }
 
 pub enum Action {
@@ -218,6 +221,8 @@ fn run(
         operands,
         workspace: workspace.0,
         workspace_bytes: workspace.1,
+        flops: value(program, env, &info.flops)?.max(0) as f64,
+        bytes: value(program, env, &info.bytes)?.max(0) as f64,
     })
 }
 

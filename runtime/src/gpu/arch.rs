@@ -1,6 +1,6 @@
 //! Which code runs on which GPU under which driver.
 
-use ir::artifact::PtxImage;
+use ir::artifact::{PtxImage, PtxKernel};
 
 /// A version as (major, minor): of PTX, of CUDA, or a GPU's compute capability.
 pub type Version = (u32, u32);
@@ -25,14 +25,14 @@ pub fn runs_on(arch: &str, device: Version) -> bool {
     }
 }
 
-/// The newest `.version` among the modules.
+/// The newest `.version` among the kernels.
 pub fn ptx_version(image: &PtxImage) -> Option<Version> {
-    let of = |text: &String| {
-        let line = text.lines().find_map(|l| l.trim().strip_prefix(".version"))?;
+    let of = |kernel: &PtxKernel| {
+        let line = kernel.text.lines().find_map(|l| l.trim().strip_prefix(".version"))?;
         let (major, minor) = line.trim().split_once('.')?;
         Some((major.trim().parse().ok()?, minor.trim().parse().ok()?))
     };
-    image.modules.iter().filter_map(of).max()
+    image.kernels.iter().filter_map(of).max()
 }
 
 /// The first CUDA that reads a version of PTX (the table "PTX Release History" of NVIDIA's PTX manual).
@@ -76,7 +76,11 @@ mod tests {
     fn image(arch: &str, version: &str) -> PtxImage {
         PtxImage {
             arch: arch.into(),
-            modules: vec![format!("//\n.version {version}\n.target {arch}\n")],
+            kernels: vec![PtxKernel {
+                text: format!("//\n.version {version}\n.target {arch}\n"),
+                grids: vec![],
+                workspace: 0.into(),
+            }],
         }
     }
 

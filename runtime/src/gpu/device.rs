@@ -1,9 +1,12 @@
 //! What a machine with its own memory can do: the seam between a program for the GPU and what executes it.
 
+use super::map::MapArgument;
 use crate::error::Error;
 use ir::artifact::{Artifact, Grid, PtxImage};
+use ir::dim::Dim;
 
 /// Kernels as PTX text for one architecture.
+#[derive(Clone)]
 pub struct Code {
     /// As ptxas names it: `sm_80`, `sm_90a`.
     pub arch: String,
@@ -11,33 +14,37 @@ pub struct Code {
     pub kernels: Vec<KernelCode>,
 }
 
+#[derive(Clone)]
 pub struct KernelCode {
     /// For messages.
     pub name: String,
     pub ptx: String,
     pub grids: Vec<Grid>,
+    /// Bytes shared by the functions of one launch.
+    pub workspace: Dim,
 }
 
 impl Code {
     /// # Errors
     /// Where the image is not one of this artifact.
     pub fn new(artifact: &Artifact, image: PtxImage) -> Result<Code, Error> {
-        if image.modules.len() != artifact.kernels.len() {
+        if image.kernels.len() != artifact.kernels.len() {
             let what = format!(
                 "the executable has {} kernels and code of {}; compile it again",
                 artifact.kernels.len(),
-                image.modules.len()
+                image.kernels.len()
             );
             return Err(Error::Usage(what));
         }
-        let kernels = artifact.kernels.iter().zip(image.modules);
+        let kernels = artifact.kernels.iter().zip(image.kernels);
         Ok(Code {
             arch: image.arch,
             kernels: kernels
-                .map(|(info, ptx)| KernelCode {
+                .map(|(info, own)| KernelCode {
                     name: info.name.clone(),
-                    ptx,
-                    grids: info.grids.clone(),
+                    ptx: own.text,
+                    grids: own.grids,
+                    workspace: own.workspace,
                 })
                 .collect(),
         })
@@ -56,6 +63,8 @@ pub struct Launch {
     pub shared: u32,
     /// Addresses and sizes, 8 bytes each.
     pub params: Vec<u64>,
+    /// Parameters after those.
+    pub maps: Vec<MapArgument>,
     /// All that the launch may touch.
     pub regions: Vec<Region>,
 }
@@ -92,6 +101,9 @@ pub enum Area {
 /// Executes launches in the order given. Only `download` and `synchronise` wait for them.
 pub trait Device {
     fn name(&self) -> String;
+
+    /// The kernels it launches.
+    fn code(&self) -> &Code;
 
     fn memory(&self) -> Result<DeviceMemory, Error>;
 

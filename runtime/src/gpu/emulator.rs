@@ -1,6 +1,7 @@
 //! The device that needs no GPU: executes the PTX text on this machine's processor, and checks what a GPU would not.
 
 use super::device::{Area, Code, Device, DeviceMemory, GraphId, Launch};
+use super::map::MapArgument;
 use crate::error::Error;
 use std::collections::HashMap;
 
@@ -31,9 +32,27 @@ fn failed(call: impl Into<String>, what: impl ToString) -> Error {
     }
 }
 
+/// Tensor maps among the parameters begin at multiples of this.
+const MAP_ALIGN: usize = 64;
+
+fn encode(map: &MapArgument) -> Result<[u8; 128], ptx::TensorMapError> {
+    let map = ptx::TensorMap {
+        address: map.address,
+        bytes_per_element: map.bytes_per_element,
+        extents: map.extents.clone(),
+        strides: map.strides.clone(),
+        tile: map.tile.clone(),
+    };
+    map.encode()
+}
+
 impl Device for Emulator {
     fn name(&self) -> String {
         format!("the emulator of {}", self.code.arch)
+    }
+
+    fn code(&self) -> &Code {
+        &self.code
     }
 
     /// That of the host.
@@ -88,7 +107,12 @@ impl Device for Emulator {
     fn launch(&mut self, l: &Launch) -> Result<(), Error> {
         self.prepare(&[l.kernel])?;
         let own = &self.code.kernels[l.kernel];
-        let params: Vec<u8> = l.params.iter().flat_map(|p| p.to_le_bytes()).collect();
+        let mut params: Vec<u8> = l.params.iter().flat_map(|p| p.to_le_bytes()).collect();
+        for (n, map) in l.maps.iter().enumerate() {
+            let encoded = encode(map).map_err(|e| failed(format!("tensor map {n} of `{}`", own.name), e))?;
+            params.resize(params.len().next_multiple_of(MAP_ALIGN), 0);
+            params.extend(encoded);
+        }
         let region = |r: &super::Region| ptx::Region {
             address: r.address,
             bytes: r.bytes,

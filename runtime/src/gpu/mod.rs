@@ -6,6 +6,7 @@ pub mod check;
 mod cuda;
 mod device;
 mod emulator;
+mod map;
 mod memory;
 mod mirror;
 mod prepared;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use device::{Area, Code, Device, DeviceMemory, GraphId, KernelCode, Launch, Region};
 pub use emulator::Emulator;
+pub use map::MapArgument;
 pub use session::GpuSession;
 
 use crate::cli::Runner;
@@ -35,8 +37,8 @@ use std::sync::Arc;
 pub enum Choice {
     /// The first suitable GPU.
     Auto,
-    /// The GPU with this number.
-    Cuda(usize),
+    /// The GPU with this number, with the code for an architecture; by default the newest one that it runs.
+    Cuda(usize, Option<String>),
     /// This machine's processor, executing the code for an architecture; by default the oldest one.
     Emulator(Option<String>),
 }
@@ -45,14 +47,23 @@ impl FromStr for Choice {
     type Err = Error;
     fn from_str(text: &str) -> Result<Choice, Error> {
         let slip = || {
-            let what = format!("--device `{text}` is none; give auto, cuda:N (N from 0) or emulator");
+            let what = format!(
+                "--device `{text}` is none; give auto, cuda:N (N from 0), cuda:N:ARCH, emulator or emulator:ARCH (ARCH as in sm_80)"
+            );
             Error::Usage(what)
         };
         match text.split_once(':') {
             None if text == "auto" => Ok(Choice::Auto),
-            None if text == "cuda" => Ok(Choice::Cuda(0)),
+            None if text == "cuda" => Ok(Choice::Cuda(0, None)),
             None if text == "emulator" => Ok(Choice::Emulator(None)),
-            Some(("cuda", n)) => n.parse().map(Choice::Cuda).map_err(|_| slip()),
+            Some(("cuda", rest)) => {
+                let (n, arch) = rest.split_once(':').map_or((rest, None), |(n, arch)| (n, Some(arch)));
+                match (n.parse(), arch) {
+                    (Ok(n), None) => Ok(Choice::Cuda(n, None)),
+                    (Ok(n), Some(arch)) if arch::capability(arch).is_some() => Ok(Choice::Cuda(n, Some(arch.into()))),
+                    _ => Err(slip()),
+                }
+            }
             Some(("emulator", arch)) if arch::capability(arch).is_some() => Ok(Choice::Emulator(Some(arch.into()))),
             _ => Err(slip()),
         }
@@ -126,16 +137,22 @@ pub fn open_device(
 ) -> Result<Box<dyn Device>, Error> {
     Ok(match choice {
         Choice::Auto => Box::new(cuda::open(None, artifact, images)?),
-        Choice::Cuda(n) => Box::new(cuda::open(Some(*n), artifact, images)?),
+        Choice::Cuda(n, arch) => {
+            let images = match arch {
+                Some(arch) => vec![made_for(images, Some(arch))?],
+                None => images,
+            };
+            Box::new(cuda::open(Some(*n), artifact, images)?)
+        }
         Choice::Emulator(arch) => {
-            let image = emulated(images, arch.as_deref())?;
+            let image = made_for(images, arch.as_deref())?;
             Box::new(Emulator::new(Code::new(artifact, image)?, threads))
         }
     })
 }
 
 /// The image for an architecture, or for the oldest.
-fn emulated(images: Vec<PtxImage>, arch: Option<&str>) -> Result<PtxImage, Error> {
+fn made_for(images: Vec<PtxImage>, arch: Option<&str>) -> Result<PtxImage, Error> {
     let names = images.iter().map(|i| i.arch.clone()).collect::<Vec<_>>().join(" and ");
     let found = match arch {
         Some(arch) => images.into_iter().find(|i| i.arch == arch),
@@ -149,7 +166,7 @@ impl Runner for Gpu {
         &self.artifact
     }
     fn open(&self, threads: usize, device: Option<&str>) -> Result<Box<dyn Session>, Error> {
-        let choice = device.map_or(Ok(Choice::Cuda(0)), str::parse)?;
+        let choice = device.map_or(Ok(Choice::Cuda(0, None)), str::parse)?;
         Ok(Box::new(self.session(&choice, threads)?))
     }
     fn flops(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<f64, Error> {

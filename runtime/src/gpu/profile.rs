@@ -8,15 +8,18 @@ use ir::artifact::{Artifact, Program};
 use ir::dim::Env;
 use std::collections::BTreeMap;
 
-/// Adds up the launches of each kernel; the one that took longest comes first.
-pub fn by_kernel(
+/// By index of the kernel.
+pub type Sums = BTreeMap<usize, KernelTime>;
+
+/// Adds a run's launches to the sums of each kernel.
+pub fn add(
+    sums: &mut Sums,
     artifact: &Artifact,
     program: &Program,
     mut env: Env,
     times: &[Timed],
-) -> Result<Vec<KernelTime>, Error> {
+) -> Result<(), Error> {
     env.entry("layer".into()).or_insert(0);
-    let mut sums: BTreeMap<usize, KernelTime> = BTreeMap::new();
     for timed in times {
         let info = &artifact.kernels[timed.kernel];
         let sum = sums.entry(timed.kernel).or_insert_with(|| KernelTime {
@@ -25,6 +28,7 @@ pub fn by_kernel(
             seconds: 0.0,
             flops: 0.0,
             bytes: 0.0,
+            imbalance: None,
         });
         sum.seconds += timed.seconds;
         // A kernel of several grids does its work once.
@@ -34,7 +38,5 @@ pub fn by_kernel(
             sum.bytes += size_value(program, &env, &info.bytes)? as f64;
         }
     }
-    let mut sums: Vec<KernelTime> = sums.into_values().collect();
-    sums.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-    Ok(sums)
+    Ok(())
 }

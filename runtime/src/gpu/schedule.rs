@@ -1,6 +1,7 @@
 //! A resolved program as segments of launches with every address and size a number.
 
 use super::device::{Launch, Region};
+use super::map::MapArgument;
 use crate::error::Error;
 use crate::exec::program::{ADAM, size_value};
 use crate::exec::resolve::{Action, Address, Memory, Resolved, Run};
@@ -35,11 +36,16 @@ pub struct Segment {
 
 /// Most blocks along y and z, and bytes of parameters, that every architecture takes.
 const MOST_BLOCKS: [i64; 3] = [i32::MAX as i64, 65535, 65535];
-const MOST_PARAMS: usize = 4096 / 8;
+const MOST_PARAMS: usize = 4096;
+/// Bytes of an encoded tensor map.
+const MAP: usize = 128;
+/// What extents and strides of tensor maps stay below.
+const MOST_EXTENT: u64 = 1 << 32;
+const MOST_STRIDE: u64 = 1 << 40;
 
-/// Loops are unrolled; neighbours that depend on the same flags are one segment.
+/// Loops are unrolled; neighbours that depend on the same flags are one segment. `grids` are those of each kernel.
 pub fn schedule(
-    artifact: &Artifact,
+    (artifact, grids): (&Artifact, &[Vec<Grid>]),
     program: &Program,
     resolved: &Resolved,
     env: &Env,
@@ -47,6 +53,7 @@ pub fn schedule(
 ) -> Result<Vec<Segment>, Error> {
     let mut s = Scheduler {
         artifact,
+        grids,
         program,
         env: env.clone(),
         bases,
@@ -59,6 +66,7 @@ pub fn schedule(
 
 struct Scheduler<'a> {
     artifact: &'a Artifact,
+    grids: &'a [Vec<Grid>],
     program: &'a Program,
     env: Env,
     bases: &'a Bases,
@@ -102,7 +110,7 @@ impl Scheduler<'_> {
 
     fn run(&mut self, run: &Run, layer: i64) -> Result<(), Error> {
         self.env.insert("layer".into(), layer);
-        let grids = &self.artifact.kernels[run.kernel].grids;
+        let grids = &self.grids[run.kernel];
         for (grid, info) in grids.iter().enumerate() {
             if let Some(launch) = self.launch(run, grid, info, layer)? {
                 match self.out.last_mut() {
@@ -136,11 +144,16 @@ impl Scheduler<'_> {
         let mut params: Vec<u64> = run.operands.iter().map(|o| self.address(o, layer)).collect();
         let workspace = self.bases.temp + run.workspace as u64;
         params.push(workspace);
+        let maps = MapArgument::all(&info.maps, &params, &|d| self.value(d))?;
         for size in &info.sizes {
             params.push(self.value(size)? as u64);
         }
-        if params.len() > MOST_PARAMS {
-            return Err(self.unfit(run, format!("has {} parameters, more than {MOST_PARAMS}", params.len())));
+        let bytes = 8 * params.len() + MAP * maps.len();
+        if bytes > MOST_PARAMS {
+            return Err(self.unfit(run, format!("has {bytes} bytes of parameters, more than {MOST_PARAMS}")));
+        }
+        if maps.iter().any(too_large) {
+            return Err(self.unfit(run, "has an operand too large for a tensor map".into()));
         }
         let mut regions: Vec<Region> = run.operands.iter().filter_map(|o| self.region(o, layer)).collect();
         if run.workspace_bytes > 0 {
@@ -157,6 +170,7 @@ impl Scheduler<'_> {
             threads: info.threads,
             shared: info.shared,
             params,
+            maps,
             regions,
         }))
     }
@@ -204,4 +218,8 @@ impl Scheduler<'_> {
             write,
         })
     }
+}
+
+fn too_large(map: &MapArgument) -> bool {
+    map.extents.iter().any(|n| *n >= MOST_EXTENT) || map.strides.iter().any(|n| *n >= MOST_STRIDE)
 }

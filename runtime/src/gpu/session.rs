@@ -5,7 +5,7 @@ use super::device::{Area, Device};
 use super::memory::{AreaLayout, Arenas, Claim, size_text};
 use super::mirror::Mirror;
 use super::prepared::{Shapes, Timed};
-use super::profile::by_kernel;
+use super::profile::{self, Sums};
 use super::schedule::{Bases, Flag, schedule};
 use crate::error::Error;
 use crate::exec::program::{
@@ -14,7 +14,7 @@ use crate::exec::program::{
 use crate::exec::resolve::{Resolved, resolve};
 use crate::log::tell;
 use crate::session::{AdamStep, Data, KernelTime, Session, Tensor};
-use ir::artifact::{Artifact, BufferKind, Program};
+use ir::artifact::{Artifact, BufferKind, Grid, Program};
 use ir::dim::Env;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -54,6 +54,8 @@ impl Block {
 
 pub struct GpuSession {
     artifact: Arc<Artifact>,
+    /// Of each kernel.
+    grids: Arc<Vec<Vec<Grid>>>,
     device: Box<dyn Device>,
     params: Mirror,
     grads: Mirror,
@@ -67,14 +69,22 @@ pub struct GpuSession {
     areas: [Block; 2],
     plans: RefCell<Plans>,
     shapes: Shapes,
+    /// Of the launches timed so far, while they are.
+    profile: Option<Sums>,
 }
 
 impl GpuSession {
     /// Nothing is allocated on the device before the first run.
     pub fn new(artifact: Arc<Artifact>, device: Box<dyn Device>) -> GpuSession {
         let n = artifact.param_elements;
+        let mut artifact = Arc::unwrap_or_clone(artifact);
+        let code = &device.code().kernels;
+        for (info, own) in artifact.kernels.iter_mut().zip(code) {
+            info.workspace = own.workspace.clone();
+        }
         GpuSession {
-            artifact,
+            artifact: Arc::new(artifact),
+            grids: Arc::new(code.iter().map(|k| k.grids.clone()).collect()),
             device,
             params: Mirror::new(n),
             grads: Mirror::new(n),
@@ -85,6 +95,7 @@ impl GpuSession {
             areas: Default::default(),
             plans: RefCell::default(),
             shapes: Shapes::new(),
+            profile: None,
         }
     }
 
@@ -196,7 +207,15 @@ impl GpuSession {
     }
 
     fn execute(&mut self, name: &str, env: &Env, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
-        self.execute_timed(name, env, inputs, None)
+        if self.profile.is_none() {
+            return self.execute_timed(name, env, inputs, None);
+        }
+        let mut times = vec![];
+        let outputs = self.execute_timed(name, env, inputs, Some(&mut times))?;
+        if let Some(sums) = &mut self.profile {
+            profile::add(sums, &self.artifact, find(&self.artifact, name)?, env.clone(), &times)?;
+        }
+        Ok(outputs)
     }
 
     fn execute_timed(
@@ -206,7 +225,7 @@ impl GpuSession {
         inputs: &[(&str, &Tensor)],
         times: Option<&mut Vec<Timed>>,
     ) -> Result<Vec<(String, Tensor)>, Error> {
-        let artifact = self.artifact.clone();
+        let (artifact, grids) = (self.artifact.clone(), self.grids.clone());
         let program = find(&artifact, name)?;
         let resolved = self.resolved(program, env)?;
         let layout = AreaLayout::new(program, env, &resolved)?;
@@ -230,7 +249,7 @@ impl GpuSession {
         let place = place(program);
         self.device.stage(place, &staged)?;
         let on = |f: Flag| matches!(given[f.input], Data::F32(v) if v.get(f.element).is_some_and(|k| *k != 0.0));
-        let schedule = || schedule(&artifact, program, &resolved, env, &bases);
+        let schedule = || schedule((&artifact, &grids), program, &resolved, env, &bases);
         self.shapes
             .run(&mut *self.device, (name, env, &bases), &on, schedule, times)?;
         self.device.staged_is_used(place)?;
@@ -320,11 +339,11 @@ impl Session for GpuSession {
         let env = sizes(&self.artifact, find(&self.artifact, program)?, inputs)?;
         self.execute(program, &env, inputs)
     }
-    fn profile(&mut self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<Option<Vec<KernelTime>>, Error> {
-        let env = sizes(&self.artifact, find(&self.artifact, program)?, inputs)?;
-        let mut times = vec![];
-        self.execute_timed(program, &env, inputs, Some(&mut times))?;
-        by_kernel(&self.artifact, find(&self.artifact, program)?, env, &times).map(Some)
+    fn start_profile(&mut self) {
+        self.profile = Some(Sums::new());
+    }
+    fn take_profile(&mut self) -> Option<Vec<KernelTime>> {
+        Some(self.profile.take()?.into_values().collect())
     }
     fn grad_norm(&mut self, program: &str, scale: f32) -> Result<f64, Error> {
         let mut total = 0.0;

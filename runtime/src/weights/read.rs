@@ -3,18 +3,24 @@
 use super::{CONFIG, MODEL, PREPROCESSOR, VOCAB, config, names};
 use crate::error::Error;
 use crate::vocab::Vocab;
-use ir::artifact::Artifact;
+use ir::artifact::{Artifact, Param};
 use memmap2::Mmap;
+use rayon::prelude::*;
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+/// Values that are read from a file at a time: few enough for a cache to hold them.
+const PIECE: usize = 1 << 16;
 
 /// A safetensors file, mapped.
 pub struct TensorFile {
     path: PathBuf,
+    file: File,
     map: Mmap,
     metadata: Metadata,
     /// Where the data starts.
@@ -36,6 +42,7 @@ impl TensorFile {
         }
         Ok(TensorFile {
             path: path.into(),
+            file,
             map,
             metadata,
             start,
@@ -69,16 +76,33 @@ impl TensorFile {
     /// Values of a floating-point tensor (f32, f16, bf16 or f64), or `None` where there is no such tensor.
     pub fn floats(&self, name: &str) -> Result<Option<Vec<f32>>, Error> {
         let Some(info) = self.info(name) else { return Ok(None) };
+        let (width, decode) = decoder(info.dtype).ok_or_else(|| self.wrong_type(name, info.dtype, "f32"))?;
         let bytes = self.bytes(info);
-        Ok(Some(match info.dtype {
-            Dtype::F32 => groups::<4>(bytes).map(f32::from_le_bytes).collect(),
-            Dtype::F64 => groups::<8>(bytes).map(|b| f64::from_le_bytes(b) as f32).collect(),
-            Dtype::BF16 => groups::<2>(bytes)
-                .map(|b| f32::from_bits((u16::from_le_bytes(b) as u32) << 16))
-                .collect(),
-            Dtype::F16 => groups::<2>(bytes).map(|b| half(u16::from_le_bytes(b))).collect(),
-            other => return Err(self.wrong_type(name, other, "f32")),
-        }))
+        let mut values = vec![0.0; bytes.len() / width];
+        decode(bytes, &mut values);
+        Ok(Some(values))
+    }
+
+    /// As [`TensorFile::floats`], into place. The file is read, not looked at through its map: mapped pages would count as
+    /// this process's memory, as much of it as the values themselves. Fails on values that are not finite.
+    fn floats_into(&self, name: &str, to: &mut [f32]) -> Result<(), Error> {
+        let Some(info) = self.info(name) else { return Ok(()) };
+        let (width, decode) = decoder(info.dtype).ok_or_else(|| self.wrong_type(name, info.dtype, "f32"))?;
+        let start = self.start + info.data_offsets.0;
+        let mut bytes = vec![0; PIECE.min(to.len()) * width];
+        for (i, values) in to.chunks_mut(PIECE).enumerate() {
+            let bytes = &mut bytes[..values.len() * width];
+            let at = start + i * PIECE * width;
+            self.file
+                .read_exact_at(bytes, at as u64)
+                .map_err(Error::io("read", &self.path))?;
+            decode(bytes, values);
+            if let Some(n) = values.iter().position(|v| !v.is_finite()) {
+                let what = format!("`{name}` holds {} at element {}", values[n], i * PIECE + n);
+                return Err(Error::weights(&self.path, what, "use a sound checkpoint"));
+            }
+        }
+        Ok(())
     }
 
     /// Values of an integer tensor as i32, or `None` where there is no such tensor.
@@ -96,6 +120,24 @@ impl TensorFile {
             .map(Some)
             .map_err(|_| Error::weights(&self.path, format!("`{name}` has values beyond 32 bits"), "check it"))
     }
+}
+
+/// Bytes of a value, and how values become f32.
+type Decoder = (usize, fn(&[u8], &mut [f32]));
+
+fn decoder(dtype: Dtype) -> Option<Decoder> {
+    fn each<const N: usize>(bytes: &[u8], to: &mut [f32], value: impl Fn([u8; N]) -> f32) {
+        to.iter_mut().zip(groups(bytes)).for_each(|(to, b)| *to = value(b));
+    }
+    Some(match dtype {
+        Dtype::F32 => (4, |bytes, to| each(bytes, to, f32::from_le_bytes)),
+        Dtype::F64 => (8, |bytes, to| each(bytes, to, |b| f64::from_le_bytes(b) as f32)),
+        Dtype::BF16 => (2, |bytes, to| {
+            each(bytes, to, |b| f32::from_bits((u16::from_le_bytes(b) as u32) << 16))
+        }),
+        Dtype::F16 => (2, |bytes, to| each(bytes, to, |b| half(u16::from_le_bytes(b)))),
+        _ => return None,
+    })
 }
 
 fn groups<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
@@ -212,7 +254,7 @@ impl Folder {
         self.check_config(artifact)?;
         let path = self.dir.join(MODEL);
         let mut left: BTreeSet<String> = self.tensors.names().into_iter().collect();
-        let (mut absent, mut lacking) = (vec![], vec![]);
+        let (mut absent, mut lacking, mut found) = (vec![], vec![], vec![]);
         for param in &artifact.params {
             let Some(name) = names::candidates(&param.name)
                 .into_iter()
@@ -243,12 +285,7 @@ impl Folder {
                     remedy,
                 ));
             }
-            let values = self.tensors.floats(&name)?.unwrap_or_default();
-            if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-                let what = format!("`{name}` holds {} at element {at}", values[at]);
-                return Err(Error::weights(&path, what, "use a sound checkpoint"));
-            }
-            params[param.offset..param.offset + param.len()].copy_from_slice(&values);
+            found.push((param, name));
         }
         if !lacking.is_empty() {
             return Err(Error::weights(
@@ -274,7 +311,23 @@ impl Folder {
                 "compile the model that these weights belong to",
             ));
         }
+        self.fill(found, params)?;
         Ok(absent)
+    }
+
+    /// Reads tensors to the places of their parameters.
+    fn fill(&self, mut found: Vec<(&Param, String)>, params: &mut [f32]) -> Result<(), Error> {
+        found.sort_by_key(|(param, _)| param.offset);
+        let (mut rest, mut at) = (params, 0);
+        let mut places = vec![];
+        for (param, name) in found {
+            let (place, after) = rest.split_at_mut(param.offset - at).1.split_at_mut(param.len());
+            (rest, at) = (after, param.offset + param.len());
+            places.push((name, place));
+        }
+        let read = |(name, place): (String, &mut [f32])| self.tensors.floats_into(&name, place);
+        let done: Vec<Result<(), Error>> = places.into_par_iter().map(read).collect();
+        done.into_iter().collect()
     }
 }
 
@@ -326,6 +379,42 @@ mod tests {
             assert_eq!(half(bits).to_bits(), f32::to_bits(value), "{bits:#x}");
         }
         assert!(half(0x7e00).is_nan() && half(0xfc00) == f32::NEG_INFINITY);
+    }
+
+    #[test]
+    fn reading_into_place_gives_what_the_map_shows_in_every_dtype() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join(MODEL);
+        // More than one piece, and no whole number of them.
+        let n = PIECE + 3;
+        for (dtype, width) in [(Dtype::F32, 4), (Dtype::F64, 8), (Dtype::BF16, 2), (Dtype::F16, 2)] {
+            let value = |i: usize| match dtype {
+                Dtype::F32 => (i as f32 / 7.0).to_le_bytes().to_vec(),
+                Dtype::F64 => (i as f64 / 7.0).to_le_bytes().to_vec(),
+                // Finite in both forms of 16 bits.
+                _ => ((i % 0x7000) as u16).to_le_bytes().to_vec(),
+            };
+            let mut bytes: Vec<u8> = (0..n).flat_map(value).collect();
+            let write = |bytes: &[u8]| {
+                let view = safetensors::tensor::TensorView::new(dtype, vec![n], bytes).unwrap();
+                std::fs::write(&path, safetensors::serialize([("w", view)], None).unwrap()).unwrap();
+            };
+            write(&bytes);
+            let file = TensorFile::open(&path).unwrap();
+            let mut read = vec![0.0; n];
+            file.floats_into("w", &mut read).unwrap();
+            assert!(file.floats("w").unwrap().unwrap() == read, "{dtype:?}");
+            assert!(read[n - 1] != 0.0 && read[n - 1] != read[n - 2]);
+            drop(file);
+            // All bits set is no number in any of them.
+            bytes[(n - 2) * width..(n - 1) * width].fill(0xff);
+            write(&bytes);
+            let error = TensorFile::open(&path)
+                .unwrap()
+                .floats_into("w", &mut read)
+                .unwrap_err();
+            assert!(error.to_string().contains(&format!("at element {}", n - 2)), "{error}");
+        }
     }
 
     /// Writes a folder whose tensors are `names`, each with the shape of the parameter it stands for.

@@ -1,6 +1,6 @@
 //! An executable for the CPU: killed and resumed training, fine-tuning, transcription.
 
-use crate::commands::{assert_ok, compile, recordings};
+use crate::commands::{assert_ok, compile, compiler, recordings};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -100,4 +100,96 @@ fn a_killed_run_goes_on_to_the_same_bits_and_what_it_gives_transcribes() {
         paths,
         [data.join("0.wav").to_str(), data.join("5.wav").to_str()].map(Option::unwrap)
     );
+}
+
+/// What the processor lacks is named before any instruction of it is met; what needs none of them works.
+#[test]
+fn a_missing_instruction_set_is_named() {
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    let exe = folder.path().join("model");
+    assert_ok(
+        compiler("cpu", &exe)
+            .args(["--cpu", "x86-64-v4"])
+            .output()
+            .expect("w2vc starts"),
+    );
+    let call = |line: &str| {
+        let out = Command::new(&exe).args(line.split(' ')).output();
+        out.expect("the executable starts")
+    };
+    let page = assert_ok(call("info"));
+    assert!(page.contains("avx512f"), "{page}");
+    let out = call("bench --seconds 0.2 --runs 1");
+    let said = String::from_utf8_lossy(&out.stderr);
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        assert_ok(out);
+    } else {
+        assert_eq!(out.status.code(), Some(8), "{said}");
+        assert!(said.contains("avx512f") && said.contains("--cpu x86-64-v3"), "{said}");
+    }
+}
+
+/// The parts of a profile make up the whole, and a training's update has its optimizer in it.
+#[test]
+fn a_profile_accounts_for_the_whole_run() {
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    let exe = folder.path().join("model");
+    assert_ok(compile("cpu", &exe));
+    let bench = |arguments: &str| {
+        let out = Command::new(&exe)
+            .args([
+                "bench",
+                "--program",
+                "pretrain",
+                "--seconds",
+                "1",
+                "--runs",
+                "2",
+                "--threads",
+                "2",
+            ])
+            .args(arguments.split_whitespace())
+            .output();
+        assert_ok(out.expect("the executable starts"))
+    };
+    let launches = |found: &serde_json::Value| {
+        let kernels = found["profile"]["kernels"]
+            .as_array()
+            .expect("a list of kernels")
+            .clone();
+        kernels
+            .iter()
+            .map(|k| k["launches"].as_u64().expect("a count"))
+            .sum::<u64>()
+    };
+    let read = |text: String| serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
+    let (run, update) = (
+        read(bench("--profile --json")),
+        read(bench("--profile --json --update")),
+    );
+    assert!(launches(&update) > launches(&run), "{run} {update}");
+    let profile = &run["profile"];
+    let number = |v: &serde_json::Value| v.as_f64().unwrap_or(f64::NAN);
+    let kernels = profile["kernels"].as_array().expect("a list of kernels");
+    let inside: f64 = kernels.iter().map(|k| number(&k["seconds"])).sum();
+    let (whole, outside) = (number(&profile["seconds"]), number(&profile["outside_s"]));
+    assert!(
+        outside >= 0.0 && (inside + outside - whole).abs() < 1e-9 * whole,
+        "{profile}"
+    );
+    for k in kernels {
+        let idle = number(&k["imbalance"]);
+        assert!((0.0..=0.5).contains(&idle) && number(&k["seconds"]) > 0.0, "{k}");
+        let used = [
+            number(&k["gflops"]) / number(&profile["peak_gflops"]),
+            number(&k["gbs"]) / number(&profile["bandwidth_gbs"]),
+        ];
+        assert!((number(&k["of_ceiling"]) - used[0].max(used[1])).abs() < 1e-9, "{k}");
+    }
+    let table = bench("--profile --top 3");
+    assert!(
+        table.contains("more kernels") && table.contains("outside kernels"),
+        "{table}"
+    );
+    assert!(bench("").lines().count() == 1);
 }

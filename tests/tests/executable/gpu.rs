@@ -95,10 +95,10 @@ fn a_killed_run_on_the_emulator_goes_on_to_the_same_bits() {
 #[test]
 fn stages_are_written_as_files() {
     let folder = tempfile::tempdir().expect("the temporary folder is writable");
-    let emit = |stage: &str| {
-        let to = folder.path().join(stage);
+    let emit = |stage: &str, precision: &str| {
+        let to = folder.path().join(precision).join(stage);
         let out = compiler("cuda", &to)
-            .args(["--emit", stage, "--precision", "fp32"])
+            .args(["--emit", stage, "--precision", precision])
             .output();
         assert_ok(out.expect("w2vc starts"));
         let entries = fs::read_dir(&to).expect("the folder was made");
@@ -114,9 +114,13 @@ fn stages_are_written_as_files() {
         };
         entries.map(file).collect::<Vec<(String, String)>>()
     };
-    let (mlir, ptx) = (emit("mlir"), emit("ptx"));
+    let (mlir, ptx) = (emit("mlir", "fp32"), emit("ptx", "fp32"));
     assert!(mlir.len() > 10, "{} files", mlir.len());
     assert_eq!(ptx.len(), 2 * mlir.len());
+    // Products in bf16 are written in other instructions for Hopper.
+    let both = emit("mlir", "bf16");
+    let hopper = both.iter().filter(|(name, _)| name.ends_with(".sm_90a.mlir"));
+    assert!(hopper.count() > 0 && both.iter().any(|(name, _)| !name.contains(".sm_")));
     for (name, text) in &mlir {
         assert!(
             name.ends_with(".mlir") && text.contains("gpu.module"),

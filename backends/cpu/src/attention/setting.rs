@@ -62,7 +62,7 @@ pub(super) struct Product<'c> {
 
 impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
     pub(super) fn new(e: &'e Entry<'u, 'c>, a: &'e Attention) -> Self {
-        let tile = Tile::for_lanes(e.unit.target.lanes());
+        let tile = Tile::of(e.unit.target);
         Setting {
             e,
             code: Code::of(e),

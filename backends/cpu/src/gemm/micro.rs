@@ -1,7 +1,7 @@
 //! The micro-kernel generator and the loops over panels and rows.
 
+use super::Tile;
 use super::code::{Code, internal};
-use super::{DEPTH, Tile};
 use crate::entry::Unit;
 use inkwell::values::{BasicValueEnum, FunctionValue, IntValue, PointerValue, VectorValue};
 
@@ -112,7 +112,7 @@ fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, rows: u32) -> Function
 }
 
 /// `block(a, a_stride, a_group, rows, panels, panel_bytes, panel_count, depth, c, c_stride, accumulate)`: one pass of at
-/// most `DEPTH` steps over all panels. Groups of `Tile::rows` rows of a are `a_group` apart. Strides are in bytes; c has
+/// most `Schedule::depth` steps over all panels. Groups of `Tile::rows` rows of a are `a_group` apart. Strides are in bytes; c has
 /// room for `panel_count` whole panels in each row.
 pub(crate) fn multiply_block<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout) -> FunctionValue<'c> {
     let name = format!("gemm_block_{}", layout.name());
@@ -148,11 +148,12 @@ pub(crate) fn product<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout) -> Functi
         let [a, panels, c] = pointers(params, [0, 3, 7]);
         let [stride, rows, panel_bytes, count, depth, c_stride, accumulate] = ints(params, [1, 2, 4, 5, 6, 8, 9]);
         let block = multiply_block(unit, tile, layout);
+        let pass = unit.target.schedule().depth;
         // A depth of 0 still takes one pass, which writes the zeros.
-        code.each(code.int(0), code.max(depth, code.int(1)), DEPTH, |k| {
+        code.each(code.int(0), code.max(depth, code.int(1)), pass, |k| {
             let a = code.at(a, code.mul(k, layout.depth_bytes(code, stride)));
             let panels = code.at(panels, code.scale(k, tile.step_bytes()));
-            let part = code.min(code.sub(depth, k), code.int(DEPTH));
+            let part = code.min(code.sub(depth, k), code.int(pass));
             let later = code.select(code.less(code.int(0), k), code.int(1), accumulate);
             let group = code.scale(layout.row_bytes(code, stride), tile.rows as i64);
             let (stride, group, rows) = (stride.into(), group.into(), rows.into());

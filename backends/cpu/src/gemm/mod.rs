@@ -9,6 +9,8 @@
 //! Blocking follows BLIS (Van Zee & van de Geijn 2015): a chunk of a panel stays in L1 while rows pass by it, a block of
 //! rows stays in L2.
 
+use crate::{Schedule, Target};
+
 pub(crate) mod code;
 mod micro;
 mod pack;
@@ -17,9 +19,6 @@ pub(crate) use micro::{Layout, multiply_block, product};
 pub(crate) use pack::{
     copy_along_depth, copy_along_rows, copy_strided, pack_along_columns, pack_along_depth, pack_strided,
 };
-
-/// Steps of the summed axis per pass: a chunk of a panel is then 16 KiB (AVX2) or 32 KiB (AVX-512).
-pub(crate) const DEPTH: i64 = 256;
 
 /// The shape of a micro-kernel: `rows` x `vectors` accumulators stay in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +30,12 @@ pub(crate) struct Tile {
 }
 
 impl Tile {
-    /// The tile for vectors of `lanes` f32: 6x16 in the 16 registers of AVX2, 14x32 in the 32 of AVX-512.
-    pub(crate) fn for_lanes(lanes: u32) -> Tile {
+    pub(crate) fn of(target: &Target) -> Tile {
+        let Schedule { rows, vectors, .. } = target.schedule();
         Tile {
-            lanes,
-            rows: if lanes >= 16 { 14 } else { 6 },
-            vectors: 2,
+            lanes: target.lanes(),
+            rows,
+            vectors,
         }
     }
 

@@ -2,7 +2,7 @@
 //! LLVM may end the process where code generation fails; then only this one is gone, and `w2vc` says which kernel it was.
 
 use cuda::Generator;
-use ir::codegen::{Generated, Job, Reply, receive, send};
+use ir::codegen::{Job, Reply, receive, send};
 use std::io::{Error, stdin, stdout};
 use std::process::ExitCode;
 
@@ -28,11 +28,5 @@ fn serve() -> Result<(), Error> {
 fn reply(generator: &Generator, job: &Job) -> Reply {
     let archs: Vec<&str> = job.archs.iter().map(String::as_str).collect();
     let compiled = generator.compile(&job.symbol, &job.kernel, &job.alignment, &archs);
-    let compiled = compiled.map_err(|e| e.to_string())?;
-    Ok(Generated {
-        grids: compiled.grids,
-        workspace: compiled.workspace,
-        mlir: compiled.mlir,
-        ptx: compiled.ptx,
-    })
+    compiled.map_err(|e| e.to_string())
 }

@@ -35,16 +35,16 @@ impl<'p, 'c> Micro<'p, 'c> {
     pub fn new(f: &Function<'_, 'c>, s: &Schedule, a: &'p Panel, b: &'p Panel) -> Micro<'p, 'c> {
         let tile = s.tile;
         let columns = f.i32(tile.parts.1 as i32);
-        let number = if s.matrix { f.warp() } else { f.thread() };
+        let number = if s.matrix() { f.warp() } else { f.thread() };
         let (part_row, part_column) = (f.udiv(number, columns), f.urem(number, columns));
-        let (height, width) = if s.matrix {
+        let (height, width) = if s.matrix() {
             (tile.m / tile.parts.0, tile.n / tile.parts.1)
         } else {
             (RUN, RUN)
         };
         let row = f.mul(part_row, f.i32(height as i32));
         let column = f.mul(part_column, f.i32(width as i32));
-        let (read_a, read_b) = if s.matrix {
+        let (read_a, read_b) = if s.matrix() {
             // Lanes 8 m to 8 m + 7 give the rows of matrix m. The matrices of a go along i first, those of b along k, as the
             // registers of the instruction do.
             let lane = f.lane();
@@ -63,7 +63,7 @@ impl<'p, 'c> Micro<'p, 'c> {
         };
         Micro {
             tile,
-            matrix: s.matrix,
+            matrix: s.matrix(),
             a,
             b,
             row,

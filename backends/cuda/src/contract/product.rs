@@ -87,7 +87,7 @@ impl Product {
     }
 }
 
-/// A number (i32) as coordinates (i64) of axes, the last one running fastest.
+/// A number (i32) as coordinates (i64) of axes, the last one running fastest; they are given from the last to the first.
 pub fn coordinates<'c>(f: &Function<'_, 'c>, number: V<'c>, axes: &[(usize, Dim)]) -> Vec<(usize, V<'c>)> {
     let mut rest = number;
     let mut out = vec![];

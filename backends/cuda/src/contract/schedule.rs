@@ -60,6 +60,20 @@ const SCALAR: &[Tile] = &[
     tile(32, 32, 16, (8, 8), 2, 0.3),
 ];
 
+/// For tensor cores of Hopper, in groups of four warps; the summed axis is cut into runs of 128 bytes, as they are swizzled. A
+/// block of the largest tile has a processor to itself, of the others two share one.
+const WARPGROUP: &[Tile] = &[
+    tile(128, 256, 64, (2, 1), 4, 1.1),
+    tile(128, 128, 64, (2, 1), 3, 1.0),
+    tile(128, 64, 64, (2, 1), 4, 0.8),
+    tile(64, 128, 64, (1, 2), 4, 0.8),
+    tile(128, 48, 64, (2, 1), 4, 0.7),
+    tile(128, 32, 64, (2, 1), 4, 0.5),
+    tile(128, 16, 64, (2, 1), 4, 0.3),
+];
+/// Rows, columns and summands below which most of what they multiply would be nothing.
+const LEAST: (i64, i64, i64) = (32, 16, 32);
+
 /// What an extent that is not constant is taken for.
 const TYPICAL: i64 = 4096;
 /// What a number of positions along the batch is taken for that is not constant.
@@ -75,18 +89,33 @@ const MOST_SPLITS: i64 = 64;
 /// Share of the slots that should be at work on average.
 const ENOUGH: f64 = 0.8;
 
+/// What multiplies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Engine {
+    /// Threads, in f32.
+    Fma,
+    /// Tensor cores, in bf16, a warp at a time.
+    Mma,
+    /// Tensor cores of Hopper, in bf16, four warps at a time; operands stay in shared memory.
+    Wgmma,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     pub tile: Tile,
-    /// Whether operands are bf16 and go through tensor cores.
-    pub matrix: bool,
+    pub engine: Engine,
     /// Pieces that the summed axis is divided into, added up by a second function.
     pub splits: i64,
 }
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let (t, how) = (&self.tile, if self.matrix { "mma bf16" } else { "fma f32" });
+        let how = match self.engine {
+            Engine::Fma => "fma f32",
+            Engine::Mma => "mma bf16",
+            Engine::Wgmma => "wgmma bf16",
+        };
+        let t = &self.tile;
         write!(f, "{how}, tile {}x{}x{}, {} stages", t.m, t.n, t.k, t.stages)?;
         if self.splits > 1 {
             write!(f, ", sum in {} pieces", self.splits)?;
@@ -99,23 +128,8 @@ impl Schedule {
     /// `asynchronous`: whether a and b are copied so; `values`: how many the epilogue computes.
     pub fn new(p: &Product, asynchronous: (bool, bool), values: usize) -> Schedule {
         let matrix = p.round == DType::Bf16;
-        let (batches, m, n) = (batches(p), size(&p.rows), size(&p.n));
-        let cost = |t: &Tile| {
-            let area = (batches * padded(m, t.m) * padded(n, t.n)) as f64;
-            let tiles = if splits(p, t) > 1 {
-                FEW
-            } else {
-                area / (t.m * t.n) as f64
-            };
-            area / t.rate / (tiles / FEW).min(1.0)
-        };
         let both = asynchronous == (true, true);
-        let table = if matrix { MATRIX } else { SCALAR };
-        let depth = size(&p.k_outer) * size(&p.k);
-        let large = both && (splits(p, &table[0]) > 1 || depth >= DEPTH_PER_VALUE * values as i64);
-        let fits = |t: &&Tile| large || t.m * t.n <= 128 * 128;
-        let best = |x: &&Tile, y: &&Tile| cost(x).total_cmp(&cost(y));
-        let mut tile = *table.iter().filter(fits).min_by(best).expect("most tiles fit");
+        let mut tile = best(if matrix { MATRIX } else { SCALAR }, p, both && is_long(p, values));
         if matrix && p.k.as_const().is_some_and(|k| k <= 16) {
             tile.k = 16;
         }
@@ -129,9 +143,32 @@ impl Schedule {
         }
         Schedule {
             tile,
-            matrix,
+            engine: if matrix { Engine::Mma } else { Engine::Fma },
             splits: splits(p, &tile),
         }
+    }
+
+    /// For operands that TMA can read; `None` where there is too little to multiply.
+    pub fn wgmma(p: &Product, values: usize) -> Option<Schedule> {
+        let depth = p.k.as_const().unwrap_or(TYPICAL).min(size(&p.k_outer) * size(&p.k));
+        if size(&p.rows) < LEAST.0 || size(&p.n) < LEAST.1 || depth < LEAST.2 {
+            return None;
+        }
+        let tile = best(WARPGROUP, p, is_long(p, values));
+        Some(Schedule {
+            tile,
+            engine: Engine::Wgmma,
+            splits: splits(p, &tile),
+        })
+    }
+
+    /// Blocks that a processor holds at a time, for which there are registers and shared memory.
+    pub fn resident(&self) -> u32 {
+        if self.tile.m * self.tile.n > 128 * 128 { 1 } else { 2 }
+    }
+
+    pub fn matrix(&self) -> bool {
+        self.engine != Engine::Fma
     }
 
     /// The tile in rounds of as many rows as fit into shared memory as f32, each with its first row: a tile of 256 rows would
@@ -148,8 +185,35 @@ impl Schedule {
 
     pub fn threads(&self) -> u32 {
         let parts = self.tile.parts.0 * self.tile.parts.1;
-        if self.matrix { 32 * parts } else { parts }
+        match self.engine {
+            Engine::Fma => parts,
+            Engine::Mma => 32 * parts,
+            Engine::Wgmma => 128 * parts,
+        }
     }
+}
+
+/// The tile that takes the least time; one that has a processor to itself only where the sum is long.
+fn best(table: &[Tile], p: &Product, long: bool) -> Tile {
+    let (batches, m, n) = (batches(p), size(&p.rows), size(&p.n));
+    let cost = |t: &Tile| {
+        let area = (batches * padded(m, t.m) * padded(n, t.n)) as f64;
+        let tiles = if splits(p, t) > 1 {
+            FEW
+        } else {
+            area / (t.m * t.n) as f64
+        };
+        area / t.rate / (tiles / FEW).min(1.0)
+    };
+    let fits = |t: &&Tile| long || t.m * t.n <= 128 * 128;
+    let best = |x: &&Tile, y: &&Tile| cost(x).total_cmp(&cost(y));
+    *table.iter().filter(fits).min_by(best).expect("most tiles fit")
+}
+
+/// Whether summing takes so much longer than the epilogue that nothing else need be done during that.
+fn is_long(p: &Product, values: usize) -> bool {
+    let depth = size(&p.k_outer) * size(&p.k);
+    splits(p, &MATRIX[0]) > 1 || depth >= DEPTH_PER_VALUE * values as i64
 }
 
 /// Positions along the batch, at least 1.
@@ -205,7 +269,8 @@ mod tests {
     #[test]
     fn tiles_are_whole() {
         // Rows and columns of the smallest part: two matrix instructions, or runs of four.
-        for (table, part, element) in [(MATRIX, 16, 2), (SCALAR, 4, 4)] {
+        use Engine::{Fma, Mma};
+        for (table, part, element, engine) in [(MATRIX, 16, 2, Mma), (SCALAR, 4, 4, Fma)] {
             for t in table {
                 assert_eq!(
                     (t.m % (t.parts.0 * part), t.n % (t.parts.1 * part), t.k % 4),
@@ -214,7 +279,7 @@ mod tests {
                 );
                 let s = Schedule {
                     tile: *t,
-                    matrix: element == 2,
+                    engine,
                     splits: 1,
                 };
                 assert!(
@@ -223,6 +288,27 @@ mod tests {
                 );
                 assert!(shared_bytes(t, element) <= EVERYWHERE, "{t:?}");
             }
+        }
+    }
+
+    #[test]
+    fn tiles_of_hopper_fit() {
+        for tile in WARPGROUP {
+            let s = Schedule {
+                tile: *tile,
+                engine: Engine::Wgmma,
+                splits: 1,
+            };
+            // Rows of an instruction, columns of a swizzled box where several groups share them, bytes of a swizzled row.
+            let columns = if tile.parts.1 > 1 { 64 } else { 8 };
+            let parts = (tile.m / tile.parts.0, tile.n / tile.parts.1);
+            assert_eq!((parts.0, parts.1 % columns, 2 * tile.k), (64, 0, 128), "{tile:?}");
+            assert_eq!(s.threads(), 256, "two groups multiply");
+            // Columns lie in whole boxes where they are contiguous.
+            let stages = tile.stages * 128 * (tile.m + tile.n.next_multiple_of(64));
+            let bytes = stages.max(tile.m * 4 * (tile.n + 8)) + 16 * tile.stages;
+            // The processor has 228 KiB, and needs one for itself per block.
+            assert!(s.resident() * (bytes + 1024) <= 228 * 1024, "{tile:?}");
         }
     }
 }

@@ -3,10 +3,11 @@
 
 use cuda::Generator;
 use interp::{Buffer, Place};
-use ir::artifact::Grid;
+use ir::artifact::{Grid, PtxKernel};
 use ir::dim::{Dim, Env};
 use ir::kernel::Access;
 use ir::kernel_sample::{self, Sample};
+use ir::tensor_map::{MapSource, TensorMap};
 use proptest::prelude::*;
 use ptx::{Launch, Memory, Module, Region};
 
@@ -67,18 +68,44 @@ thread_local! {
 pub fn compile(sample: &Sample, aligned: bool, arch: &str) -> Result<Code, TestCaseError> {
     let of = |s: &ir::kernel::SlotDecl| if aligned { WIDE } else { s.dtype.bytes() as u32 };
     let alignment: Vec<u32> = sample.kernel.slots.iter().map(of).collect();
-    let compiled = GENERATOR
+    let mut compiled = GENERATOR
         .with(|g| g.compile("k", &sample.kernel, &alignment, &[arch]))
         .map_err(|e| TestCaseError::fail(format!("{e}\n{}", sample.kernel)))?;
-    let text = compiled.ptx[0].clone();
+    let PtxKernel { text, grids, workspace } = compiled.remove(0).ptx;
     let module = Module::parse(&text).map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))?;
     Ok(Code {
         module,
         text,
-        grids: compiled.grids,
-        workspace: compiled.workspace,
+        grids,
+        workspace,
         alignment,
     })
+}
+
+impl Code {
+    /// The same kernel with another text.
+    pub fn with_text(self, text: String) -> Code {
+        let module = Module::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        Code { module, text, ..self }
+    }
+}
+
+/// A tensor map as a launch takes it; `addresses` are those of the slots and, last, of the workspace.
+fn encoded(map: &TensorMap, addresses: &[u64], sizes: &Env) -> [u8; 128] {
+    let value = |d: &Dim| d.eval(sizes).expect("sizes are known") * map.dtype.bytes() as i64;
+    let base = match map.source {
+        MapSource::Slot(slot) => addresses[slot],
+        MapSource::Workspace => addresses[addresses.len() - 1],
+    };
+    let extent = |d: &Dim| d.eval(sizes).expect("sizes are known").max(1) as u64;
+    let map = ptx::TensorMap {
+        address: base.wrapping_add_signed(value(&map.offset)),
+        bytes_per_element: map.dtype.bytes() as u32,
+        extents: map.extents.iter().map(extent).collect(),
+        strides: map.strides.iter().map(|d| value(d) as u64).collect(),
+        tile: map.tile.clone(),
+    };
+    map.encode().unwrap_or_else(|e| panic!("{map:?}: {e}"))
 }
 
 fn run(code: &Code, sample: &Sample, threads: usize) -> Result<Vec<Buffer>, TestCaseError> {
@@ -113,13 +140,17 @@ fn run(code: &Code, sample: &Sample, threads: usize) -> Result<Vec<Buffer>, Test
         if blocks.contains(&0) {
             continue;
         }
-        let params: Vec<u8> = params.iter().flat_map(|p| p.to_le_bytes()).collect();
+        let mut bytes: Vec<u8> = params.iter().flat_map(|p| p.to_le_bytes()).collect();
+        for map in &grid.maps {
+            bytes.resize(bytes.len().next_multiple_of(64), 0);
+            bytes.extend(encoded(map, &params[..addresses], &sample.sizes));
+        }
         let launch = Launch {
             kernel: &grid.function,
             grid: blocks,
             block: [grid.threads, 1, 1],
             shared: grid.shared,
-            params: &params,
+            params: &bytes,
             regions: Some(&allowed),
             step_limit: ptx::DEFAULT_STEP_LIMIT,
         };
@@ -170,7 +201,12 @@ pub fn check_code(code: &Code, sample: &Sample) -> Result<(), TestCaseError> {
 /// Compiles a kernel for the architecture that its number says, and runs it: as it is, with a NaN, and with as little to do
 /// as there can be.
 pub fn check(sample: &Sample, seed: u32, aligned: bool) -> Result<(), TestCaseError> {
-    let code = compile(sample, aligned, ARCHS[usize::from(seed.is_multiple_of(4))])?;
+    check_on(sample, seed, aligned, ARCHS[usize::from(seed.is_multiple_of(4))])
+}
+
+/// The same for an architecture.
+pub fn check_on(sample: &Sample, seed: u32, aligned: bool, arch: &str) -> Result<(), TestCaseError> {
+    let code = compile(sample, aligned, arch)?;
     check_code(&code, sample)?;
     if let Some(sample) = kernel_sample::with_nan(sample, seed) {
         check_code(&code, &sample)?;

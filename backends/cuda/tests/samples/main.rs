@@ -3,5 +3,6 @@
 mod assemble;
 mod hand;
 mod harness;
+mod hopper;
 mod sampled;
 mod tiles;

@@ -1,4 +1,4 @@
-//! Every tile of the table of products is used by some kernel here: samples are too small for the large ones.
+//! Every tile of the tables of products for all GPUs is used by some kernel here: samples are too small for the large ones.
 
 use crate::harness::{check_code, compile};
 use ir::dim::Env;
@@ -8,7 +8,7 @@ use ir::sample::Rand;
 use ir::scalar::DType;
 
 /// A product with operands of small whole numbers, whose sums are exact in any order.
-fn sample(text: &str, sizes: &[(&str, i64)], lengths: [usize; 3]) -> Sample {
+pub fn sample<const N: usize>(text: &str, sizes: &[(&str, i64)], lengths: [usize; N]) -> Sample {
     let kernel = parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     let mut r = Rand::new(lengths[0] as u32);
     let operands = kernel.slots.iter().zip(lengths).map(|(slot, n)| Operand {
@@ -27,16 +27,21 @@ fn sample(text: &str, sizes: &[(&str, i64)], lengths: [usize; 3]) -> Sample {
 }
 
 /// Checks a product, and that it is cut as it should be.
+pub fn check_tile(sample: &Sample, arch: &str, schedule: &str) {
+    let code = compile(sample, true, arch).unwrap_or_else(|e| panic!("{e}"));
+    let got: Vec<&str> = code.grids.iter().map(|g| g.schedule.as_str()).collect();
+    assert!(
+        got.iter().any(|s| s.contains(schedule)),
+        "{got:?} instead of {schedule} for\n{}",
+        sample.kernel
+    );
+    check_code(&code, sample).unwrap_or_else(|e| panic!("{schedule}: {e}"));
+}
+
+/// The same of the code for all GPUs, and that other code is right too.
 fn check(sample: &Sample, schedule: &str) {
-    for arch in ["sm_80", "sm_90a"] {
-        let code = compile(sample, true, arch).unwrap_or_else(|e| panic!("{e}"));
-        let got: Vec<&str> = code.grids.iter().map(|g| g.schedule.as_str()).collect();
-        assert!(
-            got.iter().any(|s| s.contains(schedule)),
-            "{got:?} instead of {schedule}"
-        );
-        check_code(&code, sample).unwrap_or_else(|e| panic!("{schedule}: {e}"));
-    }
+    check_tile(sample, "sm_80", schedule);
+    check_tile(sample, "sm_90a", "tile");
 }
 
 /// Rows of `a` and columns of `b` are contiguous along the sum.

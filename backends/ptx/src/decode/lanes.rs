@@ -253,7 +253,7 @@ impl Decoder<'_> {
 
     /// `cvta`: a state space's window in the generic space is a fixed distance away.
     pub(super) fn cvta(&mut self) -> Decode<()> {
-        let window = if self.has("shared") || self.has("shared::cta") {
+        let window = if self.has("shared") || self.has("shared::cta") || self.has("shared::cluster") {
             SHARED_WINDOW
         } else if self.has("local") {
             LOCAL_WINDOW

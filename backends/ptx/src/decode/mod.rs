@@ -1,5 +1,6 @@
 //! Instructions as written to [`Op`]s.
 
+mod asynchronous;
 mod cooperate;
 mod lanes;
 mod memory;
@@ -84,7 +85,12 @@ impl<'a> Decoder<'a> {
             "ld" | "ldu" => self.load(),
             "st" => self.store(),
             "atom" | "red" => self.atomic(),
+            "cp" if self.has("bulk") => self.tensor_load(),
             "cp" => self.copy(),
+            "mbarrier" => self.mbarrier(),
+            "wgmma" => self.wgmma(),
+            "setmaxnreg" => self.setmaxnreg(),
+            "fence" => self.fence(),
             "shfl" => self.shuffle(),
             "vote" => self.vote(),
             "activemask" => self.activemask(),
@@ -99,8 +105,7 @@ impl<'a> Decoder<'a> {
             "brx" => self.branch_table(),
             "ret" | "exit" => self.control(Control::Exit),
             "trap" => self.control(Control::Trap),
-            "fence" | "membar" | "prefetch" | "prefetchu" | "applypriority" | "discard" | "nanosleep"
-            | "griddepcontrol" => {
+            "membar" | "prefetch" | "prefetchu" | "applypriority" | "discard" | "nanosleep" | "griddepcontrol" => {
                 self.push(Op::Nothing);
                 Ok(())
             }

@@ -1,12 +1,20 @@
 //! A block: its warps, their barriers, shared memory.
 
+use super::asynchronous::together;
+use super::mbarrier::Mbarriers;
 use super::warp::{Event, FULL, Warp};
 use crate::fault::{Fault, FaultKind, Raised};
 use crate::kernel::{Kernel, instruction_text};
 use crate::lanes::WARP;
 use crate::memory::View;
 use crate::names::Special;
+use crate::order::GROUP;
 use crate::shared::Shared;
+use crate::tensor_map::TensorMap;
+use std::rc::Rc;
+
+/// Registers of a multiprocessor, which one block may have all.
+const REGISTERS: u32 = 1 << 16;
 
 /// What is common to all blocks of a launch.
 #[derive(Clone, Copy)]
@@ -35,6 +43,13 @@ pub struct Block<'a> {
     pub view: &'a View<'a>,
     pub params: &'a [u8],
     pub shared: Shared,
+    pub mbarriers: Mbarriers,
+    /// Tensor maps among the parameters, by address.
+    pub maps: Vec<(u64, Rc<TensorMap>)>,
+    /// How many warps the block has.
+    pub warps: usize,
+    /// Registers of a thread, times warps, that `setmaxnreg` may still give out.
+    pub registers_left: i64,
     /// For each instruction, where in the view its last access was.
     pub hints: Vec<u32>,
     pub steps: u64,
@@ -55,7 +70,14 @@ pub struct Worker<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Ready,
-    Waiting { id: u32, count: Option<u32> },
+    Waiting {
+        id: u32,
+        count: Option<u32>,
+    },
+    /// Until something changes: the count of changes when it was held.
+    Held(u64),
+    /// At an instruction of its warpgroup.
+    Group,
     Done,
 }
 
@@ -71,7 +93,11 @@ impl<'a> Worker<'a> {
             kernel,
             view: setting.view,
             params: setting.params,
-            shared: Shared::new(bytes, count as usize, kernel.granule),
+            shared: Shared::new(bytes, count as usize, kernel.granule, kernel.asynchronous),
+            mbarriers: Mbarriers::default(),
+            maps: vec![],
+            warps: count as usize,
+            registers_left: 0,
             hints: vec![0; kernel.code.len()],
             steps: 0,
             lane_steps: 0,
@@ -111,7 +137,13 @@ impl<'a> Worker<'a> {
         self.block.steps = 0;
         self.block.lane_steps = 0;
         let threads = self.setting.threads();
+        self.block.mbarriers.clear();
+        self.block.registers_left = 0;
+        // What a compiler may use that must fit a block of these threads.
+        let most = (REGISTERS / threads.next_multiple_of(WARP as u32)).min(256) / 8 * 8;
+        let registers = self.setting.kernel.max_registers.unwrap_or(most);
         for warp in &mut self.warps {
+            warp.registers = registers;
             let here = threads - warp.index * WARP as u32;
             warp.start(if here >= WARP as u32 { FULL } else { (1 << here) - 1 });
             for &(reg, special) in &self.setting.kernel.fixed.specials {
@@ -126,30 +158,84 @@ impl<'a> Worker<'a> {
     pub fn run(&mut self, index: [u32; 3]) -> Result<(), Box<Fault>> {
         self.start(index);
         let mut states = vec![State::Ready; self.warps.len()];
-        let result = loop {
+        loop {
             for (w, state) in states.iter_mut().enumerate() {
-                if *state != State::Ready {
-                    continue;
-                }
-                match self.warps[w].run(&mut self.block) {
-                    Ok(Event::Done) => *state = State::Done,
-                    Ok(Event::Barrier { id, count }) => *state = State::Waiting { id, count },
-                    Err(raised) => return Err(self.fault(index, w, self.warps[w].pc, *raised)),
+                let changes = self.block.mbarriers.changes;
+                if *state == State::Ready || matches!(*state, State::Held(since) if since != changes) {
+                    *state = self.step(index, w)?;
                 }
             }
             if states.iter().all(|state| *state == State::Done) {
-                break Ok(());
+                break;
             }
-            if !self.release(&mut states) {
-                break Err(self.stuck(index, &states));
+            let together = self.groups(index, &mut states)?;
+            let goes_on = self.release(&mut states) || together || self.may_go_on(&states);
+            if !goes_on && !self.land(index)? {
+                return Err(self.stuck(index, &states));
             }
-        };
+        }
+        if let Some(flight) = self.block.mbarriers.flights.first() {
+            let (lane, kind) = (flight.lane as u32, FaultKind::CopyAtEnd);
+            return Err(self.fault(index, flight.warp as usize, flight.pc, Raised { lane, kind }));
+        }
         for warp in &mut self.warps {
             warp.land_all(&mut self.block.shared);
         }
+        for barrier in &self.block.mbarriers.all {
+            if barrier.address != u64::MAX {
+                self.block.shared.history.end_mbarrier(barrier.address, 8);
+            }
+        }
         self.steps += self.block.steps;
         self.lane_steps += self.block.lane_steps;
-        result
+        Ok(())
+    }
+
+    /// Runs a warp until it has to wait.
+    fn step(&mut self, index: [u32; 3], w: usize) -> Result<State, Box<Fault>> {
+        match self.warps[w].run(&mut self.block) {
+            Ok(Event::Done) => Ok(State::Done),
+            Ok(Event::Barrier { id, count }) => Ok(State::Waiting { id, count }),
+            Ok(Event::Held) => Ok(State::Held(self.block.mbarriers.changes)),
+            Ok(Event::Group) => Ok(State::Group),
+            Err(raised) => Err(self.fault(index, w, self.warps[w].pc, *raised)),
+        }
+    }
+
+    /// Lets copies land; false if none can.
+    fn land(&mut self, index: [u32; 3]) -> Result<bool, Box<Fault>> {
+        let landed = self.block.land_next();
+        landed.map_err(|failed| self.fault(index, failed.warp, failed.pc, failed.raised))
+    }
+
+    /// Whether a warp is ready, or held by something that has changed since.
+    fn may_go_on(&self, states: &[State]) -> bool {
+        let changes = self.block.mbarriers.changes;
+        states
+            .iter()
+            .any(|state| matches!(state, State::Held(since) if *since != changes) || *state == State::Ready)
+    }
+
+    /// Executes the instructions of warpgroups whose warps are all there; false if there is none.
+    fn groups(&mut self, index: [u32; 3], states: &mut [State]) -> Result<bool, Box<Fault>> {
+        let mut any = false;
+        for (g, states) in states.chunks_exact_mut(GROUP).enumerate() {
+            let warps = &mut self.warps[GROUP * g..GROUP * (g + 1)];
+            let pc = warps[0].pc;
+            if !states.iter().all(|state| *state == State::Group) || !warps.iter().all(|warp| warp.pc == pc) {
+                continue;
+            }
+            match together(warps, &mut self.block) {
+                Ok(done) => {
+                    any |= done;
+                    if done {
+                        states.fill(State::Ready);
+                    }
+                }
+                Err((w, raised)) => return Err(self.fault(index, GROUP * g + w, pc, *raised)),
+            }
+        }
+        Ok(any)
     }
 
     /// Lets the warps of complete barriers go on; false if there is none.
@@ -170,7 +256,7 @@ impl<'a> Worker<'a> {
             if members.count_ones() as usize == states.len() {
                 self.block.shared.history.block_barrier();
             } else {
-                self.block.shared.history.partial_barrier(members);
+                self.block.shared.history.order.partial_barrier(members);
             }
             states
                 .iter_mut()
@@ -181,8 +267,12 @@ impl<'a> Worker<'a> {
         any
     }
 
-    /// Some warps wait at a barrier that the others will never reach.
+    /// Nothing can go on.
     fn stuck(&self, index: [u32; 3], states: &[State]) -> Box<Fault> {
+        let at_barriers = |state: &State| matches!(state, State::Waiting { .. } | State::Done);
+        if !states.iter().all(at_barriers) {
+            return self.deadlock(index, states);
+        }
         let list = |wanted: &dyn Fn(&State) -> bool| -> Vec<usize> {
             (0..states.len()).filter(|&w| wanted(&states[w])).collect()
         };
@@ -202,6 +292,38 @@ impl<'a> Worker<'a> {
             kind: FaultKind::BarrierDivergence(detail),
         };
         self.fault(index, first, self.warps[first].pc - 1, raised)
+    }
+
+    /// Charged to the first warp that is held, or else that waits for its warpgroup.
+    fn deadlock(&self, index: [u32; 3], states: &[State]) -> Box<Fault> {
+        let first = states.iter().position(|state| matches!(state, State::Held(_)));
+        let first = first
+            .or_else(|| states.iter().position(|state| *state == State::Group))
+            .unwrap_or(0);
+        let code = &self.setting.kernel.code;
+        let mut waiting: Vec<String> = Vec::new();
+        for (w, (warp, state)) in self.warps.iter().zip(states).enumerate() {
+            // A barrier's warps are past it.
+            let at = warp.pc as usize - usize::from(matches!(state, State::Waiting { .. }));
+            waiting.push(match state {
+                State::Done => format!("warp {w} has exited"),
+                _ => format!("warp {w} waits in line {}", code[at].line),
+            });
+        }
+        let lacking = self
+            .block
+            .mbarriers
+            .all
+            .iter()
+            .filter(|b| b.address != u64::MAX)
+            .map(|b| {
+                let (address, phase, missing, bytes) = (b.address, b.phase, b.missing, b.bytes);
+                format!("mbarrier {address:#x} in phase {phase} lacks {missing} arrivals and {bytes} bytes")
+            });
+        waiting.extend(lacking);
+        let kind = FaultKind::Deadlock(waiting.join(", "));
+        let lane = self.warps[first].first_active() as u32;
+        self.fault(index, first, self.warps[first].pc, Raised { lane, kind })
     }
 
     fn fault(&self, block: [u32; 3], warp: usize, pc: u32, raised: Raised) -> Box<Fault> {
@@ -249,6 +371,6 @@ fn special_value(setting: &Setting<'_>, special: Special, warp: u32, lane: usize
         Special::LaneMaskGe => !(bit - 1),
         Special::LaneMaskGt => !(bit | (bit - 1)),
         Special::DynamicShared => setting.dynamic,
-        Special::TotalShared => setting.dynamic + setting.kernel.static_shared as u32,
+        Special::TotalShared => setting.dynamic + (setting.kernel.static_shared - setting.kernel.unused) as u32,
     }
 }

@@ -114,7 +114,7 @@ impl Warp {
                 let members = self.members(*members, mask)?;
                 // A barrier of some lanes orders only those; what it leaves out is reported rather than missed.
                 if members & self.initial & !self.exited == self.initial & !self.exited {
-                    block.shared.history.warp_barrier(self.index);
+                    block.shared.history.order.warp_barrier(self.index);
                 }
             }
         }

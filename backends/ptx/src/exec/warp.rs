@@ -2,6 +2,7 @@
 
 use super::block::Block;
 use super::copy::Pending;
+use super::wgmma::Products;
 use crate::cfg::NOWHERE;
 use crate::fault::{FaultKind, Run, raise};
 use crate::lanes::{Lanes, WARP};
@@ -28,6 +29,10 @@ pub enum Event {
         id: u32,
         count: Option<u32>,
     },
+    /// Cannot go on until another warp has done something; is still at its instruction.
+    Held,
+    /// Is at an instruction that its warpgroup executes together.
+    Group,
 }
 
 /// The state of a warp.
@@ -51,6 +56,9 @@ pub struct Warp {
     pub pc: u32,
     meet: u32,
     paths: Vec<Path>,
+    pub products: Products,
+    /// Registers of a thread, by `setmaxnreg`.
+    pub registers: u32,
 }
 
 impl Warp {
@@ -71,6 +79,8 @@ impl Warp {
             pc: 0,
             meet: NOWHERE,
             paths: vec![],
+            products: Products::default(),
+            registers: 0,
         }
     }
 
@@ -82,6 +92,7 @@ impl Warp {
         (self.initial, self.active, self.exited) = (lanes, lanes, 0);
         (self.pc, self.meet) = (0, NOWHERE);
         self.paths.clear();
+        self.products.clear();
     }
 
     /// A lane's place in its block.
@@ -165,6 +176,9 @@ impl Warp {
                 continue;
             }
             if mask != 0 {
+                if !instr.touches.is_empty() {
+                    self.touch(&instr.touches, mask)?;
+                }
                 match &instr.op {
                     Op::Lane(op) => self.lane(op, mask),
                     Op::Predicate(op) => self.predicate(op, mask),
@@ -174,6 +188,12 @@ impl Warp {
                     Op::Warp(op) => self.cooperate(op, mask, block)?,
                     Op::Matrix(op) => self.matrix(op, mask, block)?,
                     Op::Copy(copy) => self.copy(copy, mask, block)?,
+                    Op::Async(op) => {
+                        if let Some(event) = self.asynchronous(op, mask, block)? {
+                            return Ok(event);
+                        }
+                        continue;
+                    }
                     Op::Control(_) | Op::Nothing => {}
                 }
             }

@@ -12,6 +12,9 @@ pub const MMA_MAGNITUDES: [u32; RECORD] = {
     [pair, pair, pair, pair, pair, pair, single, single, single, single]
 };
 
+/// Signs of two bf16.
+pub const HALF_MAGNITUDES: [u32; 1] = [0x7fff_7fff];
+
 /// The operands of `mma.m16n8k16`; A and B are bf16.
 struct Operands {
     a: [[u16; 16]; 16],
@@ -95,6 +98,18 @@ pub fn mma_special(records: usize, random: &mut Random) -> Vec<u32> {
         o.b[random.below(16) as usize][7] = 0x7f80;
         o.c.as_flattened_mut().fill_with(|| f32::from_bits(random.pick(&C)));
     })
+}
+
+/// Pairs of bf16 that are integers of either sign, whose products have sums that are exact in any order.
+pub fn whole_halves<const WORDS: usize>(records: usize, random: &mut Random) -> Vec<u32> {
+    let mut half = || u32::from(bf16(random.below(511) as f32 - 255.0));
+    (0..records * WORDS).map(|_| half() | half() << 16).collect()
+}
+
+/// Pairs of bf16 of either sign over a few binary orders.
+pub fn halves<const WORDS: usize>(records: usize, random: &mut Random) -> Vec<u32> {
+    let mut half = || u32::from(bf16(random.single(-4, 4)));
+    (0..records * WORDS).map(|_| half() | half() << 16).collect()
 }
 
 pub fn words<const WORDS: usize>(records: usize, random: &mut Random) -> Vec<u32> {

@@ -3,7 +3,7 @@
 use super::inputs::Inputs::{Columns, Made};
 use super::inputs::*;
 use super::{Compare, MicroKernel};
-use crate::vectors::fragments::{self, MMA_MAGNITUDES};
+use crate::vectors::fragments::{self, HALF_MAGNITUDES, MMA_MAGNITUDES};
 use Compare::{Bits, Doubles, Near, Singles, Sums};
 
 /// The manual's bound of `ex2.approx`, relative, and of `lg2.approx`, absolute where the result is below 1 and relative
@@ -115,4 +115,8 @@ pub const KERNELS: &[MicroKernel] = kernels! {
         Made { words: 10, make: fragments::mma_rounding, magnitudes: &MMA_MAGNITUDES };
     "mma_special", 16 x 32, 4, Singles,
         Made { words: 10, make: fragments::mma_special, magnitudes: &[] };
+    "wgmma_layout", 4 x 128, 32, Bits,
+        Made { words: 20, make: fragments::whole_halves::<20>, magnitudes: &[] };
+    "wgmma_rounding", 4 x 128, 8, Sums { roundings: 26 },
+        Made { words: 20, make: fragments::halves::<20>, magnitudes: &HALF_MAGNITUDES };
 };

@@ -1,6 +1,6 @@
 //! What all tests of the emulator need.
 
-use ptx::{Error, FaultKind, Launch, Memory, Module, Stats};
+use ptx::{Error, FaultKind, Launch, Memory, Module, Stats, TensorMap};
 
 /// Packs parameters of 4 and 8 bytes.
 #[derive(Default)]
@@ -19,6 +19,12 @@ impl Params {
 
     pub fn u32(self, value: u32) -> Self {
         self.push(&value.to_le_bytes())
+    }
+
+    pub fn map(mut self, map: &TensorMap) -> Self {
+        self.0.resize(self.0.len().next_multiple_of(64), 0);
+        self.0.extend_from_slice(&map.encode().unwrap());
+        self
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tests of the emulator: single instructions, cooperation of threads, faults, whole programs.
+//! Tests of the emulator: single instructions, cooperation of threads, faults, whole programs, what sm_90 adds.
 
 mod cases;
 mod common;
@@ -6,6 +6,7 @@ mod cooperation;
 mod faults;
 mod floats;
 mod fragments;
+mod hopper;
 mod integers;
 mod programs;
 mod races;

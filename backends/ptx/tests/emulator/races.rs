@@ -136,6 +136,23 @@ fn writers_of_different_values_race() {
         }
     );
     run_block(&kernel("", "st.shared.b32 [0], 5;"), 64, 64, 64).expect("all write the same");
+    // Of two that write the same, the next writer must come after both.
+    let third = |order: &str| {
+        format!(
+            "setp.lt.u32 %p1, %tid, 2; @%p1 st.shared.b32 [0], 5;\n{order}setp.eq.u32 %p2, %tid, 1; @%p2 st.shared.b32 [0], 6;"
+        )
+    };
+    twins!(
+        &third(""),
+        &third("bar.warp.sync -1;"),
+        32,
+        64,
+        FaultKind::Race {
+            kind: RaceKind::WriteAfterWrite,
+            other: 0,
+            ..
+        }
+    );
     // Halves of one word belong to two threads.
     let halves = "shl.b32 %r1, %tid, 1; cvt.u16.u32 %rs1, %tid; st.shared.b16 [%r1], %rs1;";
     run_block(&kernel("", halves), 64, 128, 64).expect("halves do not overlap");

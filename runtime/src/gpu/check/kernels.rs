@@ -3,8 +3,7 @@
 use super::guarded::Guarded;
 use super::numbers::numbers;
 use super::{Failure, Outcome, Worst, outcome};
-use crate::gpu::{Device, Launch};
-use ir::artifact::KernelInfo;
+use crate::gpu::{Device, KernelCode, Launch, MapArgument};
 use ir::dim::{Dim, Env};
 use ir::kernel_sample::Operand;
 use ir::scalar::DType;
@@ -36,17 +35,18 @@ pub struct Slot {
 }
 
 /// Runs a kernel twice and compares every element with what is expected; both runs must give the same bits.
-pub fn check(device: &mut dyn Device, kernel: usize, info: &KernelInfo, check: &KernelCheck) -> Outcome {
+pub fn check(device: &mut dyn Device, kernel: usize, check: &KernelCheck) -> Outcome {
     let start = Instant::now();
-    let result = run_twice(device, kernel, info, check);
+    let result = run_twice(device, kernel, check);
     outcome(&check.name, start, result)
 }
 
-fn run_twice(device: &mut dyn Device, kernel: usize, info: &KernelInfo, check: &KernelCheck) -> Result<Worst, Failure> {
-    let memory = Operands::new(device, info, check)?;
+fn run_twice(device: &mut dyn Device, kernel: usize, check: &KernelCheck) -> Result<Worst, Failure> {
+    let code = device.code().kernels[kernel].clone();
+    let memory = Operands::new(device, &code, check)?;
     device.prepare(&[kernel])?;
-    let first = memory.run(device, kernel, info, check)?;
-    let second = memory.run(device, kernel, info, check)?;
+    let first = memory.run(device, kernel, &code, check)?;
+    let second = memory.run(device, kernel, &code, check)?;
     memory.free(device)?;
     let mut worst = (0.0, "equal".to_string());
     for (slot, ((own, first), second)) in check.operands.iter().zip(&first).zip(&second).enumerate() {
@@ -74,13 +74,13 @@ fn value(dim: &Dim, sizes: &Env) -> Result<i64, Failure> {
 }
 
 impl Operands {
-    fn new(device: &mut dyn Device, info: &KernelInfo, check: &KernelCheck) -> Result<Operands, Failure> {
+    fn new(device: &mut dyn Device, code: &KernelCode, check: &KernelCheck) -> Result<Operands, Failure> {
         let slots = check
             .operands
             .iter()
             .map(|o| Guarded::new(device, o.before.len(), o.shift))
             .collect::<Result<_, _>>()?;
-        let bytes = value(&info.workspace, &check.sizes)?.max(0) as usize;
+        let bytes = value(&code.workspace, &check.sizes)?.max(0) as usize;
         let workspace = Guarded::new(device, bytes, 0)?;
         Ok(Operands { slots, workspace })
     }
@@ -97,14 +97,14 @@ impl Operands {
         &self,
         device: &mut dyn Device,
         kernel: usize,
-        info: &KernelInfo,
+        code: &KernelCode,
         check: &KernelCheck,
     ) -> Result<Vec<Vec<u8>>, Failure> {
         for (memory, operand) in self.slots.iter().zip(&check.operands) {
             memory.upload(device, &operand.before)?;
         }
         self.workspace.upload(device, &[])?;
-        for launch in self.launches(kernel, info, check)? {
+        for launch in self.launches(kernel, code, check)? {
             device.launch(&launch)?;
         }
         device.synchronise()?;
@@ -113,13 +113,13 @@ impl Operands {
         self.slots.iter().enumerate().map(read).collect()
     }
 
-    fn launches(&self, kernel: usize, info: &KernelInfo, check: &KernelCheck) -> Result<Vec<Launch>, Failure> {
+    fn launches(&self, kernel: usize, code: &KernelCode, check: &KernelCheck) -> Result<Vec<Launch>, Failure> {
         let slots = self.slots.iter().zip(&check.operands);
         let mut regions: Vec<_> = slots.map(|(m, o)| m.region(o.after.is_some())).collect();
         regions.push(self.workspace.region(true));
         let addresses: Vec<u64> = regions.iter().map(|r| r.address).collect();
         let mut launches = vec![];
-        for (grid, own) in info.grids.iter().enumerate() {
+        for (grid, own) in code.grids.iter().enumerate() {
             let mut blocks = [0; 3];
             for (to, dim) in blocks.iter_mut().zip(&own.blocks) {
                 *to = value(dim, &check.sizes)? as u32;
@@ -138,6 +138,7 @@ impl Operands {
                 threads: own.threads,
                 shared: own.shared,
                 params,
+                maps: MapArgument::all(&own.maps, &addresses, &|d| value(d, &check.sizes))?,
                 regions: regions.clone(),
             });
         }
@@ -202,22 +203,15 @@ mod tests {
         )
     }
 
-    fn info() -> KernelInfo {
-        KernelInfo {
-            name: "k".into(),
-            entries: vec![],
-            grids: vec![Grid {
-                function: "k".into(),
-                blocks: [1.into(), 1.into(), 1.into()],
-                threads: 2,
-                shared: 0,
-                sizes: vec![],
-                schedule: String::new(),
-            }],
-            workspace: 0.into(),
-            scratch: 0.into(),
-            flops: 0.into(),
-            bytes: 0.into(),
+    fn grid() -> Grid {
+        Grid {
+            function: "k".into(),
+            blocks: [1.into(), 1.into(), 1.into()],
+            threads: 2,
+            shared: 0,
+            sizes: vec![],
+            maps: vec![],
+            schedule: String::new(),
         }
     }
 
@@ -240,10 +234,11 @@ mod tests {
         let kernels = vec![KernelCode {
             name: "k".into(),
             ptx: ptx(beside),
-            grids: info().grids,
+            grids: vec![grid()],
+            workspace: 0.into(),
         }];
         let arch = "sm_80".into();
-        check(&mut Emulator::new(Code { arch, kernels }, 1), 0, &info(), &checked)
+        check(&mut Emulator::new(Code { arch, kernels }, 1), 0, &checked)
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The calls of the CUDA driver that are made, each with an error that names it.
 
 use super::super::arch::Version;
+use super::super::map::MapArgument;
 use crate::error::Error;
 use cudarc::driver::{DriverError, result, sys};
 use std::ffi::{CString, c_void};
 
-pub use sys::{CUcontext, CUdevice, CUfunction, CUgraphExec, CUstream};
+pub use sys::{CUcontext, CUdevice, CUfunction, CUgraphExec, CUstream, CUtensorMap};
 
 pub fn failed(call: impl Into<String>, e: DriverError) -> Error {
     let text =
@@ -304,14 +305,54 @@ pub type Shape = ([u32; 3], u32, u32);
 pub fn launch(
     function: CUfunction,
     (blocks, threads, shared): Shape,
-    params: &[u64],
+    (params, maps): (&[u64], &[CUtensorMap]),
     stream: CUstream,
 ) -> Result<(), DriverError> {
-    let mut pointers: Vec<*mut c_void> = params.iter().map(|p| std::ptr::from_ref(p).cast_mut().cast()).collect();
+    let params = params.iter().map(|p| std::ptr::from_ref(p).cast_mut().cast());
+    let maps = maps.iter().map(|m| std::ptr::from_ref(m).cast_mut().cast());
+    let mut pointers: Vec<*mut c_void> = params.chain(maps).collect();
     let [x, y, z] = blocks;
-    // SAFETY: the compiler gave the function as many 8-byte parameters as `params` has, which the driver copies during
-    // the call; what they point to was planned for this launch and lives as long as the session.
+    // SAFETY: the compiler gave the function as many 8-byte parameters as `params` has and then as many tensor maps as
+    // `maps` has, which the driver copies during the call; what they point to was planned for this launch and lives as
+    // long as the session.
     unsafe { result::launch_kernel(function, (x, y, z), (threads, 1, 1), shared, stream, &mut pointers) }
+}
+
+/// A tensor map as the parameter of a kernel: 128-byte swizzle, zeros out of bounds.
+pub fn encode(map: &MapArgument) -> Result<CUtensorMap, DriverError> {
+    use sys::{
+        CUresult::CUDA_ERROR_INVALID_VALUE, CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 as BF16,
+        CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE as ZEROS,
+        CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE as PLAIN,
+        CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B as L2,
+        CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B as SWIZZLE,
+    };
+    let rank = map.extents.len();
+    // What the call reads has these lengths.
+    if rank == 0 || map.strides.len() + 1 != rank || map.tile.len() != rank || map.bytes_per_element != 2 {
+        return Err(DriverError(CUDA_ERROR_INVALID_VALUE));
+    }
+    let steps = vec![1; rank];
+    let mut encoded = CUtensorMap { opaque: [0; 16] };
+    let at = std::ptr::with_exposed_provenance_mut(map.address as usize);
+    // SAFETY: extents, tile and steps have `rank` elements, strides one less, as was checked; the address is not read.
+    let result = unsafe {
+        sys::cuTensorMapEncodeTiled(
+            &mut encoded,
+            BF16,
+            rank as u32,
+            at,
+            map.extents.as_ptr(),
+            map.strides.as_ptr(),
+            map.tile.as_ptr(),
+            steps.as_ptr(),
+            PLAIN,
+            SWIZZLE,
+            L2,
+            ZEROS,
+        )
+    };
+    result.result().map(|()| encoded)
 }
 
 /// Launches given to `stream` between this and `end_record` are recorded instead of done.

@@ -10,6 +10,7 @@ pub use driver::is_present as driver_is_present;
 pub use open::open;
 
 use super::device::{Area, Code, Device, DeviceMemory, GraphId, Launch};
+use super::map::MapArgument;
 use crate::error::Error;
 use driver::{CUcontext, CUdevice, CUgraphExec, CUstream, Event};
 use kernels::Kernels;
@@ -64,6 +65,10 @@ impl CudaDevice {
 impl Device for CudaDevice {
     fn name(&self) -> String {
         self.name.clone()
+    }
+
+    fn code(&self) -> &Code {
+        &self.code
     }
 
     fn memory(&self) -> Result<DeviceMemory, Error> {
@@ -127,7 +132,13 @@ impl Device for CudaDevice {
 
     fn launch(&mut self, l: &Launch) -> Result<(), Error> {
         let function = self.kernels.function(&self.code, l)?;
-        driver::launch(function, (l.blocks, l.threads, l.shared), &l.params, self.work).map_err(|e| {
+        let encode = |(n, map): (usize, &MapArgument)| {
+            let kernel = &self.code.kernels[l.kernel].name;
+            driver::encode(map).map_err(|e| driver::failed(format!("cuTensorMapEncodeTiled: map {n} of `{kernel}`"), e))
+        };
+        let maps: Vec<_> = l.maps.iter().enumerate().map(encode).collect::<Result<_, _>>()?;
+        let shape = (l.blocks, l.threads, l.shared);
+        driver::launch(function, shape, (&l.params, &maps), self.work).map_err(|e| {
             let kernel = &self.code.kernels[l.kernel];
             let function = &kernel.grids[l.grid].function;
             let shape = format!(

@@ -206,10 +206,10 @@ fn flags_of_layers_must_be_an_input() {
 
 #[test]
 fn the_emulator_stops_a_kernel_that_leaves_its_buffer() {
-    let fault = |change: &dyn Fn(&mut ir::artifact::Artifact), part: &str| {
-        let mut artifact = artifact();
-        change(&mut artifact);
-        let code = Code::new(&artifact, image("sm_80")).unwrap();
+    let fault = |change: &dyn Fn(&mut ir::artifact::Artifact, &mut ir::artifact::PtxImage), part: &str| {
+        let (mut artifact, mut image) = (artifact(), image("sm_80"));
+        change(&mut artifact, &mut image);
+        let code = Code::new(&artifact, image).unwrap();
         let mut s = GpuSession::new(Arc::new(artifact), Box::new(Emulator::new(code, 1)));
         let e = train(&mut s, 5, ALL).unwrap_err();
         let text = e.to_string();
@@ -220,11 +220,11 @@ fn the_emulator_stops_a_kernel_that_leaves_its_buffer() {
     };
     // One element more than the input has; what follows in memory is the other input.
     fault(
-        &|a| a.kernels[0].grids[0].sizes[0] = "B*4 + 1".parse().unwrap(),
+        &|_, i| i.kernels[0].grids[0].sizes[0] = "B*4 + 1".parse().unwrap(),
         "out of bounds",
     );
     fault(
-        &|a| {
+        &|a, _| {
             if let ir::artifact::Step::Launch(l) = &mut a.programs[0].steps[0] {
                 l.operands.swap(0, 1);
             }

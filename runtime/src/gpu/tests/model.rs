@@ -15,19 +15,21 @@ fn dim(text: &str) -> Dim {
     text.parse().expect("a size")
 }
 
-fn kernel(name: &str, size: &str) -> KernelInfo {
-    let n = dim(size);
+/// A function and the size that it works on.
+const KERNELS: [(&str, &str); 7] = [
+    ("copy", "B*4"),
+    ("add_row", "B*4"),
+    ("adam", "range_len"),
+    ("narrow", "range_len"),
+    ("widen", "20"),
+    ("add_row", "4"),
+    ("copy", "range_len"),
+];
+
+fn kernel((name, size): (&str, &str)) -> KernelInfo {
     KernelInfo {
         name: format!("{name}_kernel"),
         entries: vec![],
-        grids: vec![Grid {
-            function: name.into(),
-            blocks: [(n.clone() + Dim::from(31)).floor_div(32), Dim::from(1), Dim::from(1)],
-            threads: 32,
-            shared: 0,
-            sizes: vec![n],
-            schedule: String::new(),
-        }],
         workspace: Dim::from(0),
         scratch: Dim::from(0),
         flops: dim(size),
@@ -190,15 +192,7 @@ pub fn artifact() -> Artifact {
         param_elements: (LAYERS * WIDTH) as usize,
         symbols: vec![],
         dims: vec![],
-        kernels: vec![
-            kernel("copy", "B*4"),
-            kernel("add_row", "B*4"),
-            kernel("adam", range),
-            kernel("narrow", range),
-            kernel("widen", "20"),
-            kernel("add_row", "4"),
-            kernel("copy", range),
-        ],
+        kernels: KERNELS.into_iter().map(kernel).collect(),
         programs: vec![train, adam, narrow, grad_norm, look],
     }
 }
@@ -206,6 +200,23 @@ pub fn artifact() -> Artifact {
 pub fn image(arch: &str) -> PtxImage {
     PtxImage {
         arch: arch.into(),
-        modules: vec![PTX.into(); artifact().kernels.len()],
+        kernels: KERNELS.into_iter().map(code).collect(),
+    }
+}
+
+fn code((name, size): (&str, &str)) -> PtxKernel {
+    let n = dim(size);
+    PtxKernel {
+        text: PTX.into(),
+        grids: vec![Grid {
+            function: name.into(),
+            blocks: [(n.clone() + Dim::from(31)).floor_div(32), Dim::from(1), Dim::from(1)],
+            threads: 32,
+            shared: 0,
+            sizes: vec![n],
+            maps: vec![],
+            schedule: String::new(),
+        }],
+        workspace: Dim::from(0),
     }
 }

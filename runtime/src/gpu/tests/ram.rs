@@ -1,8 +1,8 @@
 //! A device in plain memory that knows the kernels of the test model, and counts what it is asked to do.
 
-use super::model::artifact;
+use super::model::{artifact, image};
 use crate::error::Error;
-use crate::gpu::{Area, Device, DeviceMemory, GraphId, Launch};
+use crate::gpu::{Area, Code, Device, DeviceMemory, GraphId, Launch};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -17,8 +17,9 @@ pub struct Log {
     pub allocated: usize,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Ram {
+    code: Code,
     memory: Vec<u8>,
     pub log: Rc<RefCell<Log>>,
     /// Bytes there are.
@@ -31,8 +32,10 @@ const FIRST: u64 = 1 << 40;
 impl Ram {
     pub fn new(total: usize) -> Ram {
         Ram {
+            code: Code::new(&artifact(), image("sm_80")).expect("they belong together"),
+            memory: vec![],
+            log: Rc::default(),
             total,
-            ..Ram::default()
         }
     }
     fn bytes(&mut self, at: u64, n: usize) -> &mut [u8] {
@@ -47,7 +50,7 @@ impl Ram {
         self.bytes(at + 4 * i as u64, 4).copy_from_slice(&x.to_le_bytes());
     }
     fn execute(&mut self, l: &Launch) {
-        let function = artifact().kernels[l.kernel].grids[l.grid].function.clone();
+        let function = self.code.kernels[l.kernel].grids[l.grid].function.clone();
         let p = &l.params;
         let n = *p.last().expect("a size") as i64;
         assert!(l.blocks[0] as i64 * l.threads as i64 >= n);
@@ -85,6 +88,9 @@ impl Ram {
 impl Device for Ram {
     fn name(&self) -> String {
         "ram".into()
+    }
+    fn code(&self) -> &Code {
+        &self.code
     }
     fn memory(&self) -> Result<DeviceMemory, Error> {
         Ok(DeviceMemory {

@@ -27,13 +27,23 @@ fn code_is_packed_and_damage_is_seen() {
 fn devices_are_chosen_by_name() {
     let choice = |text: &str| text.parse::<Choice>();
     assert_eq!(choice("auto").unwrap(), Choice::Auto);
-    assert_eq!(choice("cuda:3").unwrap(), Choice::Cuda(3));
+    assert_eq!(choice("cuda:3").unwrap(), Choice::Cuda(3, None));
+    assert_eq!(choice("cuda:3:sm_80").unwrap(), Choice::Cuda(3, Some("sm_80".into())));
     assert_eq!(choice("emulator").unwrap(), Choice::Emulator(None));
     assert_eq!(
         choice("emulator:sm_90a").unwrap(),
         Choice::Emulator(Some("sm_90a".into()))
     );
-    for slip in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "emulator:fast"] {
+    for slip in [
+        "",
+        "gpu",
+        "cuda:",
+        "cuda:x",
+        "cuda:-1",
+        "cuda:0:fast",
+        "cuda::sm_80",
+        "emulator:fast",
+    ] {
         assert!(choice(slip).unwrap_err().to_string().contains("cuda:N"), "{slip}");
     }
 }
@@ -65,7 +75,7 @@ fn without_a_driver_there_is_a_message_and_an_exit_code() {
     if super::super::cuda::driver_is_present() {
         return;
     }
-    for device in [Choice::Cuda(0), Choice::Auto] {
+    for device in [Choice::Cuda(0, None), Choice::Auto] {
         let e = Gpu::open(&executable(&dir))
             .unwrap()
             .session(&device, 1)

@@ -1,0 +1,87 @@
+//! How matrix products are cut, as data: what `examples/gemm` tries and measures.
+
+use std::fmt;
+
+/// Sizes of one product, from registers outwards, as in BLIS (Van Zee & van de Geijn 2015).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Accumulators of the micro-kernel: rows, and vectors of columns.
+    pub rows: u32,
+    pub vectors: u32,
+    /// Steps of the summed axis per pass. A chunk of a panel of the right operand then stays in L1.
+    pub depth: i64,
+    /// Micro-kernels along the rows of a block. The block of the result and its rows of the left operand stay in L2.
+    pub block_rows: i64,
+    /// Columns of a block, at most; the more, the fewer times rows of the left operand are copied.
+    pub block_columns: i64,
+}
+
+/// By bits of a vector. That of AVX2 was chosen by measurement (docs/performance.md), that of AVX-512 by the same sizes in
+/// caches: no such processor was at hand.
+const TABLE: [(u32, Schedule); 2] = [
+    (
+        256,
+        Schedule {
+            rows: 6,
+            vectors: 2,
+            depth: 256,
+            block_rows: 16,
+            block_columns: 512,
+        },
+    ),
+    (
+        512,
+        Schedule {
+            rows: 14,
+            vectors: 2,
+            depth: 256,
+            block_rows: 8,
+            block_columns: 512,
+        },
+    ),
+];
+
+impl Schedule {
+    /// That of the widest vectors that are not wider.
+    pub fn for_vectors(bits: u32) -> Schedule {
+        let known = TABLE.iter().rev().find(|(known, _)| *known <= bits);
+        known.unwrap_or(&TABLE[0]).1
+    }
+}
+
+/// The fields in order, separated by commas.
+impl std::str::FromStr for Schedule {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Schedule, String> {
+        let fields: Result<Vec<i64>, _> = s.split(',').map(str::parse).collect();
+        let wrong = || format!("`{s}`: want ROWS,VECTORS,DEPTH,BLOCK_ROWS,BLOCK_COLUMNS, each at least 1");
+        match fields.map_err(|_| wrong())?[..] {
+            [rows, vectors, depth, block_rows, block_columns]
+                if [rows, vectors, depth, block_rows, block_columns]
+                    .iter()
+                    .all(|v| (1..1 << 20).contains(v)) =>
+            {
+                Ok(Schedule {
+                    rows: rows as u32,
+                    vectors: vectors as u32,
+                    depth,
+                    block_rows,
+                    block_columns,
+                })
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let rows = self.rows as i64 * self.block_rows;
+        write!(
+            f,
+            "{} rows x {} vectors in registers, {} steps a pass, blocks of {rows} rows x up to {} columns",
+            self.rows, self.vectors, self.depth, self.block_columns
+        )
+    }
+}
