@@ -3,13 +3,14 @@
 SHELL := /bin/bash
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo test build build-cpu gpu-bundle setup golden lint fmt clean-demo
+.PHONY: help demo test build build-cpu bench gpu-bundle setup golden lint fmt clean-demo
 
 help:
 	@echo 'make demo     set up, build, make spoken digits, compile models/tiny.ron, train it, transcribe unseen clips'
 	@echo 'make test     set up and run the whole test suite'
 	@echo 'make build    set up and build target/release/w2vc with its runner and its code generator for the GPU'
 	@echo 'make build-cpu   the same without the code generator for the GPU, and so without MLIR'
+	@echo 'make bench    time base beside OpenVINO, ONNX Runtime and PyTorch on this machine (an hour; bench/README.md)'
 	@echo 'make gpu-bundle   make gpu-bundle/, which checks and times everything on a machine with a GPU'
 	@echo 'make setup    install what is missing (apt)'
 	@echo 'make golden   rewrite the expected texts of the golden tests; look at the diff before committing'
@@ -30,6 +31,10 @@ build: setup
 build-cpu:
 	@scripts/setup.sh cpu
 	cargo build --release --package w2vc-runtime --package w2vc
+
+bench: build-cpu
+	bench/setup.sh
+	bench/venv/bin/python bench/run.py
 
 gpu-bundle: setup
 	scripts/gpu_bundle.sh

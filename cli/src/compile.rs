@@ -38,6 +38,8 @@ pub struct Output {
     /// Per kernel, one for each architecture.
     pub mlir: Vec<Vec<String>>,
     pub ptx: Vec<PtxImage>,
+    /// How products are cut, where all are cut the same way.
+    pub schedule: Option<String>,
 }
 
 /// For the CPU, with assembly text if `asm`.
@@ -49,6 +51,7 @@ pub fn compile(model: &Model, target: &Target, asm: bool) -> Result<Output, Erro
     let symbols = symbols(model);
     let compiled = cpu::compile_with(&lowered.kernels.list, &symbols, target, asm)?;
     Ok(Output {
+        schedule: Some(target.schedule().to_string()),
         code: compiled.code,
         llvm_ir: compiled.llvm_ir,
         asm: compiled.asm,
@@ -76,6 +79,7 @@ pub fn compile_cuda(model: &Model, precision: Precision, progress: &dyn Fn(usize
     let artifact = artifact(model, lowered.layout, vec![], lowered.programs);
     let (artifact, code, generated) = link_cuda(artifact, &lowered.kernels.list, precision, progress)?;
     Ok(Output {
+        schedule: None,
         ptx: images(&generated),
         artifact,
         code,

@@ -24,6 +24,9 @@ pub fn explain(o: &Output, env: &Env) -> String {
         .map(|(k, v)| format!("{k} = {v}"))
         .collect();
     let _ = writeln!(text, "Figures for {}.", sizes.join(", "));
+    if let Some(schedule) = &o.schedule {
+        let _ = writeln!(text, "Products: {schedule}.");
+    }
     for p in &o.artifact.programs {
         if p.name != "adam" && p.name != "grad_norm" {
             let _ = writeln!(text, "\nprogram {}", p.name);
