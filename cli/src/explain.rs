@@ -15,6 +15,9 @@ fn launches<'a>(steps: &'a [Step], times: i64, out: &mut Vec<(&'a ir::artifact::
     }
 }
 
+/// Programs over parameters, whose sizes are those of a range of them.
+const OPTIMIZER: [&str; 3] = ["adam", "grad_norm", "narrow"];
+
 /// A table per program.
 pub fn explain(o: &Output, env: &Env) -> String {
     let mut text = String::new();
@@ -28,7 +31,7 @@ pub fn explain(o: &Output, env: &Env) -> String {
         let _ = writeln!(text, "Products: {schedule}.");
     }
     for p in &o.artifact.programs {
-        if p.name != "adam" && p.name != "grad_norm" {
+        if !OPTIMIZER.contains(&p.name.as_str()) {
             let _ = writeln!(text, "\nprogram {}", p.name);
             rules(o, &p.name, &mut text);
             program(o, p, env, &mut text);

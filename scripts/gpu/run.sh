@@ -2,7 +2,8 @@
 # Checks and times the compiled programs on a GPU, and writes everything into a folder. Usage: run.sh [OUT_FOLDER]
 #
 # Needs the NVIDIA driver. compute-sanitizer, and python3 with torch and transformers, are used where they are found.
-# DEVICE=cuda:N chooses a GPU; DEVICE=emulator runs the checks alone, without one. PYTHON=... chooses a python3.
+# DEVICE=cuda:N chooses a GPU, cuda:N:sm_80 also its code; DEVICE=emulator or emulator:sm_90a runs the checks alone,
+# without one. PYTHON=... chooses a python3.
 # PARTS: some of "checks memcheck times torch", where one command may not take as long as all of them.
 # RUNS: runs by the clock of each measurement. BATCHES: clips of 15 s each; 6 are the 1.4 million samples that the paper
 # gives each GPU.

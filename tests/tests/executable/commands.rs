@@ -33,15 +33,18 @@ const SMALL: [&str; 9] = [
 
 /// `w2vc compile` of a small model.
 pub fn compiler(target: &str, to: &Path) -> Command {
+    let mut command = of_small_model("compile", target);
+    command.arg("-o").arg(to);
+    command
+}
+
+/// A command of `w2vc` about a small model.
+pub fn of_small_model(command: &str, target: &str) -> Command {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny.ron");
-    let mut command = Command::new(built("w2vc"));
-    command
-        .arg("compile")
-        .arg(model)
-        .args(["--target", target, "-o"])
-        .arg(to);
-    command.args(SMALL.iter().flat_map(|s| ["--set", s]));
-    command
+    let mut w2vc = Command::new(built("w2vc"));
+    w2vc.arg(command).arg(model).args(["--target", target]);
+    w2vc.args(SMALL.iter().flat_map(|s| ["--set", s]));
+    w2vc
 }
 
 pub fn compile(target: &str, to: &Path) -> Output {

@@ -1,6 +1,6 @@
 //! Compiling for the GPU, and an executable for it on the emulator.
 
-use crate::commands::{assert_ok, built, compile, compiler, recordings};
+use crate::commands::{assert_ok, built, compile, compiler, of_small_model, recordings};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -191,4 +191,13 @@ fn only_the_code_generator_links_mlir() {
         let libraries = assert_ok(out);
         assert_eq!(libraries.contains("libMLIR"), links, "{name}:\n{libraries}");
     }
+}
+
+#[test]
+fn explain_plans_every_program() {
+    let out = of_small_model("explain", "cuda").output().expect("w2vc starts");
+    let text = assert_ok(out);
+    let count = |what: &str| text.lines().filter(|l| l.trim_start().starts_with(what)).count();
+    assert_eq!(count("memory plan: "), count("program "), "{text}");
+    assert!(!text.contains("has no value"), "{text}");
 }

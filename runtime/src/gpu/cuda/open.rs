@@ -77,7 +77,8 @@ fn find(ordinal: Option<usize>, artifact: &Artifact, mut images: Vec<PtxImage>) 
     );
     Err(Error::NoDevice {
         what,
-        remedy: "it runs on compute capability 8.0 (A100) and later".into(),
+        remedy: "code for sm_80 runs on compute capability 8.0 (A100) and later, code for sm_90a on 9.0 (H100) alone"
+            .into(),
     })
 }
 
