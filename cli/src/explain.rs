@@ -3,6 +3,7 @@
 use crate::compile::Output;
 use ir::artifact::{BufferKind, Grid, Program, PtxImage, PtxKernel, Step};
 use ir::dim::Env;
+use passes::pipeline::Stages;
 use std::fmt::Write;
 
 /// Launches of a program in order, loops marked by their count.
@@ -14,9 +15,6 @@ fn launches<'a>(steps: &'a [Step], times: i64, out: &mut Vec<(&'a ir::artifact::
         }
     }
 }
-
-/// Programs over parameters, whose sizes are those of a range of them.
-const OPTIMIZER: [&str; 3] = ["adam", "grad_norm", "narrow"];
 
 /// A table per program.
 pub fn explain(o: &Output, env: &Env) -> String {
@@ -31,9 +29,10 @@ pub fn explain(o: &Output, env: &Env) -> String {
         let _ = writeln!(text, "Products: {schedule}.");
     }
     for p in &o.artifact.programs {
-        if !OPTIMIZER.contains(&p.name.as_str()) {
+        // The optimizer's programs come from no model; their sizes are those of a range of parameters.
+        if let Some((_, stages)) = o.stages.iter().find(|(name, _)| *name == p.name) {
             let _ = writeln!(text, "\nprogram {}", p.name);
-            rules(o, &p.name, &mut text);
+            rules(stages, &mut text);
             program(o, p, env, &mut text);
         }
     }
@@ -41,10 +40,7 @@ pub fn explain(o: &Output, env: &Env) -> String {
 }
 
 /// Rules that fired, with what the graph would take more without each, at the rewriter's example sizes.
-fn rules(o: &Output, name: &str, text: &mut String) {
-    let Some((_, stages)) = o.stages.iter().find(|(n, _)| n == name) else {
-        return;
-    };
+fn rules(stages: &Stages, text: &mut String) {
     let _ = writeln!(
         text,
         "  {:<32} {:>6} {:>14} {:>12}",

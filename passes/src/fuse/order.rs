@@ -17,47 +17,43 @@ pub(super) fn execution(f: &Fuser) -> Vec<usize> {
 fn sink(f: &Fuser, mut order: Vec<usize>) -> Vec<usize> {
     let readers = readers(f);
     let outputs: BTreeSet<ValueId> = f.g.outputs.iter().map(|(_, v)| root(f.g, *v)).collect();
+    let size = |v: &ValueId| if outputs.contains(v) { 0.0 } else { bytes(f.g.ty(*v)) };
     for at in (0..order.len()).rev() {
         let group = order[at];
-        let position = |i: &usize| order.iter().position(|o| o == i).expect("all groups are in order");
-        let written: Vec<ValueId> = f.groups[group].members.clone();
-        let Some(first) = order[at + 1..]
-            .iter()
-            .position(|later| {
-                f.reads[*later]
-                    .iter()
-                    .any(|w| f.group_of.get(&producer(f.g, *w)) == Some(&group))
-            })
-            .map(|i| at + 1 + i)
-        else {
+        let reads_it = |later: &usize| f.reads[*later].iter().any(|w| computed_by(f, *w) == Some(group));
+        let Some(first) = order[at + 1..].iter().position(reads_it).map(|i| at + 1 + i) else {
             continue;
         };
-        // What is read until then anyway, or lives forever, costs nothing.
-        let longer = f.reads[group].iter().filter(|w| {
-            f.group_of.get(&producer(f.g, **w)).is_some_and(|own| *own != group)
-                && !outputs.contains(w)
-                && readers
-                    .get(w)
-                    .is_some_and(|all| all.iter().all(|r| *r == group || position(r) < first))
-        });
-        let longer: f64 = longer.map(|w| bytes(f.g.ty(*w))).sum();
-        let later = written
+        // What somebody reads from `first` on is there anyway, and what no group computes lives forever.
+        let free = |w: &ValueId| computed_by(f, *w).is_none() || order[first..].iter().any(|g| readers[w].contains(g));
+        let longer: f64 = f.reads[group]
             .iter()
-            .filter(|v| readers.contains_key(v) && !outputs.contains(v));
-        let later: f64 = later.map(|v| bytes(f.g.ty(*v))).sum();
-        if first > at + 1 && longer < later {
-            let moved = order.remove(at);
-            order.insert(first - 1, moved);
+            .filter(|w| readers.contains_key(w) && !free(w))
+            .map(size)
+            .sum();
+        let later: f64 = f.groups[group]
+            .members
+            .iter()
+            .filter(|v| readers.contains_key(v))
+            .map(size)
+            .sum();
+        if longer < later {
+            order[at..first].rotate_left(1);
         }
     }
     order
+}
+
+/// The group that computes a value.
+fn computed_by(f: &Fuser, v: ValueId) -> Option<usize> {
+    f.group_of.get(&producer(f.g, v)).copied()
 }
 
 /// The groups that read each value from another group.
 fn readers(f: &Fuser) -> BTreeMap<ValueId, Vec<usize>> {
     let mut readers: BTreeMap<ValueId, Vec<usize>> = BTreeMap::new();
     for (i, reads) in f.reads.iter().enumerate() {
-        for w in reads.iter().filter(|w| f.group_of.get(&producer(f.g, **w)) != Some(&i)) {
+        for w in reads.iter().filter(|w| computed_by(f, **w) != Some(i)) {
             readers.entry(*w).or_default().push(i);
         }
     }

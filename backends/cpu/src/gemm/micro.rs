@@ -112,8 +112,8 @@ fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, rows: u32) -> Function
 }
 
 /// `block(a, a_stride, a_group, rows, panels, panel_bytes, panel_count, depth, c, c_stride, accumulate)`: one pass of at
-/// most `Schedule::depth` steps over all panels. Groups of `Tile::rows` rows of a are `a_group` apart. Strides are in bytes; c has
-/// room for `panel_count` whole panels in each row.
+/// most `Schedule::depth` steps over all panels. Groups of `Tile::rows` rows of a are `a_group` apart. Strides are in
+/// bytes; c has room for `panel_count` whole panels in each row.
 pub(crate) fn multiply_block<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout) -> FunctionValue<'c> {
     let name = format!("gemm_block_{}", layout.name());
     internal(unit, &name, "piiipiiipii", |code, params| {
