@@ -10,6 +10,7 @@ use ir::graph::Graph;
 use ir::kernel::Kernel;
 use passes::lower::Kernels;
 use passes::pipeline::{CompileError, Source, Stages, to_kernels, to_primitive};
+use passes::quantise::quantise;
 use passes::{narrow, optimizer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,9 @@ pub enum Error {
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
 }
+
+/// The program that `--precision int8` is about.
+const TRANSCRIBE: &str = "transcribe";
 
 /// A compiled model with what `--emit` and `explain` show of it.
 pub struct Output {
@@ -42,23 +46,37 @@ pub struct Output {
     pub schedule: Option<String>,
 }
 
-/// For the CPU, with assembly text if `asm`.
+/// For the CPU, with assembly text if `asm`; products of weights in `transcribe` are in 8 bits if `int8`.
 ///
 /// # Errors
 /// Where a program cannot be differentiated, lowered or compiled.
-pub fn compile(model: &Model, target: &Target, asm: bool) -> Result<Output, Error> {
-    let lowered = lower(model)?;
+pub fn compile(model: &Model, target: &Target, int8: bool, asm: bool) -> Result<Output, Error> {
+    let mut lowered = lower(model)?;
+    let levels = int8.then(|| target.levels());
+    if let Some(levels) = levels {
+        for program in lowered.programs.iter_mut().filter(|p| p.name == TRANSCRIBE) {
+            quantise(program, &mut lowered.kernels, levels);
+        }
+    }
     let symbols = symbols(model);
     let compiled = cpu::compile_with(&lowered.kernels.list, &symbols, target, asm)?;
     Ok(Output {
-        schedule: Some(target.schedule().to_string()),
+        schedule: Some(match levels {
+            Some(levels) => format!("{}; of {levels}: {}", target.schedule(), target.schedule_of_bytes()),
+            None => target.schedule().to_string(),
+        }),
         code: compiled.code,
         llvm_ir: compiled.llvm_ir,
         asm: compiled.asm,
         mlir: vec![],
         ptx: vec![],
         artifact: Artifact {
-            cpu_features: target.required.clone(),
+            cpu_features: if int8 {
+                target.required_for_bytes()
+            } else {
+                target.required.clone()
+            },
+            int8: levels,
             ..artifact(model, lowered.layout, compiled.kernels, lowered.programs)
         },
         kernels: lowered.kernels,
@@ -190,6 +208,7 @@ fn artifact(model: &Model, layout: Layout, kernels: Vec<KernelInfo>, programs: V
         name: model.name.clone(),
         cpu_features: vec![],
         gpu: None,
+        int8: None,
         constants: model.constants.iter().map(|c| (c.name.clone(), c.value)).collect(),
         recipes: model.recipes.clone(),
         export: model.export.clone(),

@@ -42,7 +42,7 @@ enum Command {
         file: PathBuf,
         #[arg(long, value_enum, default_value_t = Backend::Cpu)]
         target: Backend,
-        /// What a program for the GPU computes with; default: bf16.
+        /// What is computed with: fp32 or int8 on the CPU, bf16 or fp32 on the GPU; the first of each is the default.
         #[arg(long, value_enum)]
         precision: Option<Numbers>,
         /// Override a constant of the model.
@@ -55,6 +55,7 @@ enum Command {
     /// Compile a model into one executable.
     #[command(
         after_help = "Examples:\n  w2vc compile models/tiny.ron --target cpu -o tiny --set layers=2\n  \
+                      w2vc compile models/base.ron --target cpu --precision int8 -o base-int8\n  \
                       w2vc compile models/base.ron --target cuda --precision bf16 -o base-gpu\n  \
                       w2vc compile models/tiny.ron --target cuda --emit ptx -o ptx\n\n\
                       Compiling for cuda needs no GPU and nothing of NVIDIA's; the executable needs the driver alone."
@@ -72,11 +73,11 @@ enum Command {
         /// Print a stage instead of writing an executable; mlir and ptx are written as files.
         #[arg(long, value_enum)]
         emit: Option<Emit>,
-        /// What a program for the GPU computes with: bf16 products with sums, losses and master weights in fp32 (the
-        /// default), or all fp32.
+        /// What is computed with. On the GPU: bf16 products with sums, losses and master weights in fp32 (the default), or all
+        /// fp32. On the CPU: fp32 (the default), or int8, which transcribes with 8-bit products of weights and trains in fp32.
         #[arg(long, value_enum)]
         precision: Option<Numbers>,
-        /// Processor to compile for: native (the default), x86-64-v3 (AVX2) or x86-64-v4 (AVX-512).
+        /// Processor to compile for: native (the default), x86-64-v3 (AVX2), x86-64-v4 (AVX-512) or x86-64-v4-vnni.
         #[arg(long)]
         cpu: Option<String>,
     },
@@ -88,19 +89,11 @@ enum Backend {
     Cuda,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Numbers {
     Bf16,
     Fp32,
-}
-
-impl From<Numbers> for Precision {
-    fn from(n: Numbers) -> Precision {
-        match n {
-            Numbers::Bf16 => Precision::Bf16,
-            Numbers::Fp32 => Precision::Fp32,
-        }
-    }
+    Int8,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -138,7 +131,7 @@ fn run(command: Command) -> Result<()> {
             let model = load(&file, &set)?;
             check_options(target, precision, None)?;
             let out = match target {
-                Backend::Cpu => compile(&model, &cpu_target("native")?, false).map_err(error)?,
+                Backend::Cpu => for_cpu(&model, precision, None, false)?,
                 Backend::Cuda => for_gpu(&model, precision)?,
             };
             print(&explain(&out, &example_sizes(&model, &size)?))
@@ -156,12 +149,7 @@ fn run(command: Command) -> Result<()> {
             check_stage(emit, target)?;
             check_options(target, precision, cpu.as_deref())?;
             let out = match target {
-                Backend::Cpu => compile(
-                    &model,
-                    &cpu_target(cpu.as_deref().unwrap_or("native"))?,
-                    emit == Some(Emit::Asm),
-                )
-                .map_err(error)?,
+                Backend::Cpu => for_cpu(&model, precision, cpu.as_deref(), emit == Some(Emit::Asm))?,
                 Backend::Cuda => for_gpu(&model, precision)?,
             };
             let o = o.unwrap_or_else(|| PathBuf::from(file.file_stem().unwrap_or(file.as_os_str())));
@@ -188,12 +176,20 @@ fn check_stage(emit: Option<Emit>, target: Backend) -> Result<()> {
 /// So do options.
 fn check_options(target: Backend, precision: Option<Numbers>, cpu: Option<&str>) -> Result<()> {
     match target {
-        Backend::Cpu if precision.is_some() => {
-            Err("error: --precision needs --target cuda; the CPU computes in fp32".into())
+        Backend::Cpu if precision == Some(Numbers::Bf16) => {
+            Err("error: --precision bf16 needs --target cuda; on the CPU there are fp32 and int8".into())
+        }
+        Backend::Cuda if precision == Some(Numbers::Int8) => {
+            Err("error: --precision int8 is for --target cpu; on the GPU there are bf16 and fp32".into())
         }
         Backend::Cuda if cpu.is_some() => Err("error: --cpu is for --target cpu".into()),
         _ => Ok(()),
     }
+}
+
+fn for_cpu(model: &Model, precision: Option<Numbers>, cpu: Option<&str>, asm: bool) -> Result<Output> {
+    let target = Target::parse(cpu.unwrap_or("native")).map_err(error)?;
+    compile(model, &target, precision == Some(Numbers::Int8), asm).map_err(error)
 }
 
 fn for_gpu(model: &Model, precision: Option<Numbers>) -> Result<Output> {
@@ -204,17 +200,17 @@ fn for_gpu(model: &Model, precision: Option<Numbers>) -> Result<Output> {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     };
-    let out = compile_cuda(model, precision.unwrap_or(Numbers::Bf16).into(), &progress).map_err(error);
+    let precision = match precision {
+        Some(Numbers::Fp32) => Precision::Fp32,
+        _ => Precision::Bf16,
+    };
+    let out = compile_cuda(model, precision, &progress).map_err(error);
     bar.finish_and_clear();
     out
 }
 
 fn error(e: impl std::fmt::Display) -> String {
     format!("error: {e}")
-}
-
-fn cpu_target(cpu: &str) -> Result<Target> {
-    Target::parse(cpu).map_err(error)
 }
 
 fn print(text: &str) -> Result<()> {

@@ -2,6 +2,7 @@
 //! with. A runner reads this; it needs no compiler.
 
 use crate::dim::Dim;
+use crate::rounding::Levels;
 use crate::scalar::DType;
 use crate::tensor_map::TensorMap;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ pub struct Artifact {
     pub cpu_features: Vec<String>,
     /// `None` for a program of the CPU.
     pub gpu: Option<Precision>,
+    /// How products of weights are divided where the CPU transcribes in 8 bits.
+    pub int8: Option<Levels>,
     /// Constants of the model as compiled (after `--set`).
     pub constants: BTreeMap<String, f64>,
     /// Settings of the recipe by command (`pretrain`, `finetune`, `transcribe`), changed at run time by `--set`.

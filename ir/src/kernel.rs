@@ -8,6 +8,7 @@
 //! stored to it is rounded to nearest, ties to even. Nothing is added up in bf16: no store accumulates into such a slot.
 
 use crate::dim::Dim;
+use crate::rounding::Rounding;
 use crate::scalar::{Binary, DType, Unary};
 use serde::{Deserialize, Serialize};
 
@@ -195,8 +196,8 @@ pub struct Contract {
     pub k: Dim,
     pub a: Strided,
     pub b: Strided,
-    /// F32 or Bf16: elements of a and b are rounded to it before they are multiplied. Products and sums are in f32.
-    pub round: DType,
+    /// What elements of a and b become before they are multiplied. Sums are in f32; those of int8 are exact within a block.
+    pub round: Rounding,
     pub values: Vec<Value>,
     pub store: Vec<Store>,
 }

@@ -1,7 +1,8 @@
 //! One line on what a kernel does, for people who follow a compilation.
 
 use crate::kernel::{Body, Kernel, Phase, Reduction, Value};
-use crate::scalar::{DType, Unary};
+use crate::rounding::Rounding;
+use crate::scalar::Unary;
 use crate::types::shape_text;
 
 /// The loop it is, what it reduces, and which functions its fused values compute.
@@ -30,7 +31,11 @@ pub fn describe(kernel: &Kernel) -> String {
         }
         Body::Contract(k) => {
             let depth = k.k_outer.clone() * k.k.clone();
-            let factors = if k.round == DType::Bf16 { " of bf16" } else { "" };
+            let factors = match k.round {
+                Rounding::F32 => "",
+                Rounding::Bf16 => " of bf16",
+                Rounding::Int8(_) => " of int8",
+            };
             (
                 format!(
                     "product{factors} {} of {} x {} over {depth}",

@@ -19,7 +19,7 @@ use crate::kernel::{Access, Kernel, Slot, SlotDecl};
 use crate::sample::Rand;
 use crate::scalar::DType;
 pub use boxed::contract_boxed;
-pub use contract::{contract, contract_large};
+pub use contract::{contract, contract_bytes, contract_large};
 pub use large::{attention_grad_large, attention_large, row_large};
 pub use maps::{column, row};
 pub use narrow::narrowed;
@@ -193,7 +193,7 @@ mod tests {
 
         #[test]
         fn samples_are_valid(seed: u32) {
-            for s in [super::any(seed), super::narrowed(super::any(seed), seed)] {
+            for s in [super::any(seed), super::contract_bytes(seed), super::narrowed(super::any(seed), seed)] {
                 prop_assert_eq!(verify(&s.kernel), Ok(()), "{}", s.kernel);
                 prop_assert_eq!(s.kernel.slots.len(), s.operands.len());
             }

@@ -3,6 +3,7 @@
 
 use crate::kernel::*;
 use crate::kernel_values::{decl, expect, expect_slot, index_axes, index_values, infer, value_axes};
+use crate::rounding::{Levels, Rounding};
 use crate::scalar::DType;
 use std::collections::BTreeSet;
 
@@ -61,8 +62,8 @@ pub enum VerifyError {
     ArgMaxOverRows { at: String },
     #[error("attention needs at least one head of at least one element, not {heads} of {head_dim}")]
     NoHeads { heads: i64, head_dim: i64 },
-    #[error("a product rounds its operands to f32 or bf16, not to {dtype}")]
-    BadRounding { dtype: &'static str },
+    #[error("operands of a product cannot be rounded to {levels}")]
+    BadLevels { levels: Levels },
 }
 
 type Checked<T = ()> = Result<T, VerifyError>;
@@ -185,8 +186,10 @@ impl Verifier<'_> {
                 });
             }
         }
-        if !matches!(k.round, DType::F32 | DType::Bf16) {
-            return Err(VerifyError::BadRounding { dtype: k.round.name() });
+        if let Rounding::Int8(levels) = k.round
+            && !levels.is_valid()
+        {
+            return Err(VerifyError::BadLevels { levels });
         }
         let count = k.batch.len() + 2;
         self.axes(count)?;

@@ -18,6 +18,7 @@ pub mod kernel_verify;
 pub mod lower;
 pub mod ops;
 pub mod rng;
+pub mod rounding;
 pub mod sample;
 pub mod scalar;
 pub mod tensor;

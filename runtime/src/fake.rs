@@ -58,6 +58,7 @@ pub fn artifact() -> Artifact {
         name: "fake".into(),
         cpu_features: vec![],
         gpu: None,
+        int8: None,
         constants: BTreeMap::new(),
         recipes: [("pretrain".to_string(), vec![negatives])].into(),
         export: BTreeMap::new(),

@@ -51,7 +51,15 @@ fn needs(artifact: &Artifact) -> String {
             };
             format!("an NVIDIA GPU of compute capability 8.0 or later and its driver; computes in {precision}")
         }
-        None if artifact.cpu_features.is_empty() => "any x86-64".into(),
-        None => artifact.cpu_features.join(", "),
+        None => {
+            let features = match &artifact.cpu_features[..] {
+                [] => "any x86-64".into(),
+                features => features.join(", "),
+            };
+            let int8 = artifact
+                .int8
+                .map(|levels| format!("; transcribes with products of weights in {levels}"));
+            features + &int8.unwrap_or_default()
+        }
     }
 }

@@ -17,7 +17,7 @@ pub fn model(file: &str, sets: &[(&str, &str)]) -> Model {
 /// Compiles every program of a model for this machine.
 pub fn compile(model: &Model) -> Native {
     let target = Target::host().unwrap_or_else(|e| panic!("{e}"));
-    let out = compiler::compile::compile(model, &target, false).unwrap_or_else(|e| panic!("{e}"));
+    let out = compiler::compile::compile(model, &target, false, false).unwrap_or_else(|e| panic!("{e}"));
     open(&out.artifact, &out.code)
 }
 

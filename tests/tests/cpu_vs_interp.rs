@@ -213,6 +213,11 @@ proptest! {
     }
 
     #[test]
+    fn contract_bytes(seed: u32) {
+        check(kernel_sample::contract_bytes, seed)?;
+    }
+
+    #[test]
     fn attention(seed: u32) {
         check(kernel_sample::attention, seed)?;
     }

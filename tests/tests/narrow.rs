@@ -9,6 +9,7 @@ use ir::graph::Graph;
 use ir::kernel::{Body, Kernel, Reduction, SlotDecl};
 use ir::kernel_values::reductions;
 use ir::ops::Param;
+use ir::rounding::Rounding;
 use ir::sample::Rand;
 use ir::scalar::DType;
 use ir::tensor::Tensor;
@@ -222,7 +223,7 @@ fn check(lowered: &Lowered) {
             assert!(!kernel.slots.iter().any(narrow), "{name}\n{kernel}");
         }
         if let Body::Contract(k) = &kernel.body {
-            assert_eq!(k.round, DType::Bf16, "{name}");
+            assert_eq!(k.round, Rounding::Bf16, "{name}");
             for slot in [k.a.slot, k.b.slot] {
                 assert_ne!(buffers[launch.operands[slot].buffer].kind, BufferKind::Params, "{name}");
             }

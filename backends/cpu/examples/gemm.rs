@@ -1,11 +1,13 @@
 //! Prints the speed of generated matrix products on one thread, next to the fused multiply-add peak of this processor.
 //!
-//! `cargo run --release -p w2vc-cpu --example gemm [-- --asm | SCHEDULE..]`, a schedule being
+//! `cargo run --release -p w2vc-cpu --example gemm [-- --bytes] [--asm | SCHEDULE..]`, a schedule being
 //! `ROWS,VECTORS,DEPTH,BLOCK_ROWS,BLOCK_COLUMNS` as in `cpu::Schedule`: each is measured, by default that of the table.
+//! `--bytes` measures products of 8-bit levels, without the packing of the right operand, which is done once.
 
 use cpu::{Schedule, Target, compile};
 use ir::dim::{Dim, Env};
 use ir::kernel::{Access, Body, Contract, Coord, Index, Kernel, SlotDecl, Store, Strided, Value};
+use ir::rounding::{Levels, Rounding};
 use ir::scalar::DType;
 use std::arch::x86_64::{__m256, _mm256_fmadd_ps, _mm256_set1_ps};
 use std::hint::black_box;
@@ -22,6 +24,10 @@ const ORDERS: [(&str, bool, bool); 3] = [
     ("a b (input gradient)", true, false),
     ("a^T b (weight gradient)", false, false),
 ];
+
+fn of_bytes() -> bool {
+    std::env::args().any(|arg| arg == "--bytes")
+}
 
 fn kernel(a_rows: bool, b_rows: bool) -> Kernel {
     let [m, n, k] = ["m", "n", "k"].map(Dim::sym);
@@ -49,7 +55,11 @@ fn kernel(a_rows: bool, b_rows: bool) -> Kernel {
             k_outer: one.clone(),
             a: strided(0, &m, a_rows),
             b: strided(1, &n, b_rows),
-            round: DType::F32,
+            round: if of_bytes() {
+                Rounding::Int8(Levels::PAIRS)
+            } else {
+                Rounding::F32
+            },
             m,
             n,
             k,
@@ -98,7 +108,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn measure(target: &Target) -> Result<(), Box<dyn std::error::Error>> {
-    println!("{}", target.schedule());
+    if of_bytes() {
+        println!("{}", target.schedule_of_bytes());
+    } else {
+        println!("{}", target.schedule());
+    }
     let kernels: Vec<_> = ORDERS
         .iter()
         .map(|(name, a, b)| (name.to_string(), kernel(*a, *b)))
@@ -156,7 +170,8 @@ fn measure(target: &Target) -> Result<(), Box<dyn std::error::Error>> {
                     *time += start.elapsed().as_secs_f64() / ROUNDS as f64;
                 }
             }
-            let rate = 2e-9 * (m * n * k) as f64 / (times[0] + times[1]);
+            let counted = if of_bytes() { times[1] } else { times[0] + times[1] };
+            let rate = 2e-9 * (m * n * k) as f64 / counted;
             let share = 100.0 * times[0] / (times[0] + times[1]);
             let of_peak = 100.0 * rate / ceiling;
             println!(

@@ -179,12 +179,6 @@ fn emit(unit: &Unit, symbol: &str, kernel: &Kernel) -> Result<Emitted, Error> {
             what: "a bf16 operand".into(),
         });
     }
-    if matches!(&kernel.body, Body::Contract(c) if c.round != DType::F32) {
-        return Err(Error::Unsupported {
-            kernel: String::new(),
-            what: "a product of rounded operands".into(),
-        });
-    }
     match &kernel.body {
         Body::Row(body) => row::emit(unit, symbol, kernel, body),
         Body::Column(body) => column::emit(unit, symbol, kernel, body),

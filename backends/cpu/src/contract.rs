@@ -8,6 +8,7 @@
 //! The summed axis is treated as one axis of `k_outer * k` steps; only address computations see its two parts.
 
 mod canonical;
+mod quantised;
 
 use crate::entry::{Emitted, Entry, Unit, unsupported};
 use crate::gemm::code::Code;
@@ -16,7 +17,8 @@ use crate::value::Values;
 use crate::{Error, Schedule};
 use inkwell::values::{FunctionValue, IntValue, PointerValue};
 use ir::dim::Dim;
-use ir::kernel::{Contract, Kernel, Strided};
+use ir::kernel::{Contract, Kernel, SlotDecl, Strided};
+use ir::rounding::Rounding;
 use ir::scalar::DType;
 
 /// Columns that one item of the packing entry packs.
@@ -36,29 +38,23 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract) -> Result
     {
         return unsupported(name, "a product of operands that are not f32");
     }
+    match body.round {
+        Rounding::F32 => {}
+        Rounding::Bf16 => return unsupported(name, "a product of rounded operands"),
+        Rounding::Int8(levels) => return quantised::emit(unit, name, kernel, body, levels),
+    }
     let plan = Plan::new(
         Tile::of(unit.target),
         unit.target.schedule(),
         canonical::form(body.clone()),
     );
-    let pack_name = format!("{name}_pack");
-    plan.write_pack(unit.entry(&pack_name, slots));
-    plan.write_product(unit.entry(name, slots));
-    Ok(Emitted {
-        entries: vec![
-            (pack_name, plan.pack_items.iter().cloned().product()),
-            (name.into(), plan.items.iter().cloned().product()),
-        ],
-        workspace: plan
-            .shared_batch
-            .iter()
-            .map(|axis| plan.body.batch[*axis].clone())
-            .product::<Dim>()
-            * ceil_div(&plan.body.n, plan.tile.columns())
-            * plan.depth.clone()
-            * Dim::from(plan.tile.step_bytes()),
-        scratch: Dim::from(4 * (plan.c_elements() + plan.a_elements())),
-    })
+    let scratch = 4 * (plan.c_elements() + plan.a_elements());
+    plan.finish(
+        (unit, name, slots),
+        scratch,
+        |e| plan.write_pack(e),
+        |e| plan.write_product(e),
+    )
 }
 
 fn ceil_div(d: &Dim, by: i64) -> Dim {
@@ -79,6 +75,8 @@ struct Plan {
     rows: i64,
     columns: i64,
     layout: Layout,
+    /// Bytes of one panel of the right operand.
+    panel_bytes: Dim,
     /// Extents: batch axes of the right operand, chunks of the summed axis, groups of columns.
     pack_items: Vec<Dim>,
     /// Extents: batch axes, blocks of rows, blocks of columns: neighbours share the left operand, which is not packed yet.
@@ -112,6 +110,7 @@ impl Plan {
         let items = body.batch.iter().cloned().chain(blocks).collect();
         Plan {
             tile,
+            panel_bytes: depth.clone() * Dim::from(tile.step_bytes()),
             pass: schedule.depth,
             body,
             depth,
@@ -156,9 +155,30 @@ impl Plan {
         self.a_group() * self.rows / self.tile.rows as i64
     }
 
-    /// Bytes of one panel.
+    /// Writes both entries, for a product whose threads need `scratch` bytes each.
+    fn finish(
+        &self,
+        (unit, name, slots): (&Unit, &str, &[SlotDecl]),
+        scratch: i64,
+        pack: impl FnOnce(Entry),
+        product: impl FnOnce(Entry),
+    ) -> Result<Emitted, Error> {
+        let pack_name = format!("{name}_pack");
+        pack(unit.entry(&pack_name, slots));
+        product(unit.entry(name, slots));
+        let copies = self.shared_batch.iter().map(|axis| self.body.batch[*axis].clone());
+        Ok(Emitted {
+            entries: vec![
+                (pack_name, self.pack_items.iter().cloned().product()),
+                (name.into(), self.items.iter().cloned().product()),
+            ],
+            workspace: copies.product::<Dim>() * ceil_div(&self.body.n, self.tile.columns()) * self.panel_bytes.clone(),
+            scratch: Dim::from(scratch),
+        })
+    }
+
     fn panel_bytes<'c>(&self, e: &Entry<'_, 'c>) -> IntValue<'c> {
-        e.dim(&(self.depth.clone() * Dim::from(self.tile.step_bytes())))
+        e.dim(&self.panel_bytes)
     }
 
     /// The address of a packed panel, given the position along the shared batch axes.
@@ -171,64 +191,104 @@ impl Plan {
         e.byte_at(e.workspace, e.imul(panel, self.panel_bytes(e)))
     }
 
-    fn write_pack(&self, e: Entry) {
-        let code = Code::of(&e);
-        let (unit, body) = (e.unit, &self.body);
-        let pack: FunctionValue = if body.b.free.is_one() {
+    /// Brings a part of the right operand into panels.
+    fn pack_function<'c>(&self, unit: &Unit<'c>) -> FunctionValue<'c> {
+        if self.body.b.free.is_one() {
             gemm::pack_along_columns(unit, self.tile)
-        } else if body.b.k.is_one() {
+        } else if self.body.b.k.is_one() {
             gemm::pack_along_depth(unit, self.tile)
         } else {
             gemm::pack_strided(unit, self.tile)
-        };
+        }
+    }
+
+    /// Packs a run of the steps of `columns` columns at `from` into panels, the first of them at `to`.
+    fn call_pack<'c>(
+        &self,
+        e: &Entry<'_, 'c>,
+        code: &Code<'_, 'c>,
+        (run, from, columns): (&Run<'c>, PointerValue<'c>, IntValue<'c>),
+        (to, panel_bytes): (PointerValue<'c>, IntValue<'c>),
+    ) {
+        let b = &self.body.b;
+        let (from, count) = (run.address(e, b, from).into(), run.count.into());
+        let [free, k] = [&b.free, &b.k].map(|stride| bytes(e, stride).into());
+        let args = [from, free, k, columns.into(), count, to.into(), panel_bytes.into()];
+        code.call(self.pack_function(e.unit), &args);
+    }
+
+    /// What an item of the packing entry packs: a position along the shared batch axes, the first step and how many, the
+    /// first column and how many.
+    fn pack_item<'c>(&self, e: &Entry<'_, 'c>, code: &Code<'_, 'c>, item: IntValue<'c>) -> PackItem<'c> {
+        let mut at = e.unravel(item, &self.pack_items);
+        let (first, column) = (at[at.len() - 2], at[at.len() - 1]);
+        at.truncate(self.shared_batch.len());
+        let (first, column) = (code.scale(first, self.pass), code.scale(column, PACK_COLUMNS));
+        PackItem {
+            batch: at,
+            first,
+            count: code.min(code.sub(e.dim(&self.depth), first), code.int(self.pass)),
+            column,
+            columns: code.min(code.sub(e.dim(&self.body.n), column), code.int(PACK_COLUMNS)),
+        }
+    }
+
+    fn write_pack(&self, e: Entry) {
+        let code = Code::of(&e);
         code.each(e.begin, e.end, 1, |item| {
-            let at = e.unravel(item, &self.pack_items);
-            let (batch, at) = at.split_at(self.shared_batch.len());
-            let (first, column) = (code.scale(at[0], self.pass), code.scale(at[1], PACK_COLUMNS));
-            let count = code.min(code.sub(e.dim(&self.depth), first), code.int(self.pass));
-            let columns = code.min(code.sub(e.dim(&body.n), column), code.int(PACK_COLUMNS));
-            let place = self.shared_batch.iter().copied().zip(batch.iter().copied());
-            let from = operand(&e, &body.b, place, column);
-            let to = self.panel(&e, batch, code.div_rem(column, code.int(self.tile.columns())).0);
+            let PackItem {
+                batch,
+                first,
+                count,
+                column,
+                columns,
+            } = self.pack_item(&e, &code, item);
+            let from = self.right(&e, &batch, column);
+            let to = self.panel(&e, &batch, code.div_rem(column, code.int(self.tile.columns())).0);
             self.each_run(&e, &code, first, count, |run| {
                 let to = code.at(to, code.scale(code.add(first, run.done), self.tile.step_bytes()));
-                code.call(
-                    pack,
-                    &[
-                        run.address(&e, &body.b, from).into(),
-                        bytes(&e, &body.b.free).into(),
-                        bytes(&e, &body.b.k).into(),
-                        columns.into(),
-                        run.count.into(),
-                        to.into(),
-                        self.panel_bytes(&e).into(),
-                    ],
-                );
+                self.call_pack(&e, &code, (&run, from, columns), (to, self.panel_bytes(&e)));
             });
         });
         e.finish();
     }
 
+    /// The address of a column of the right operand, given the position along the shared batch axes.
+    fn right<'c>(&self, e: &Entry<'_, 'c>, batch: &[IntValue<'c>], column: IntValue<'c>) -> PointerValue<'c> {
+        let place = self.shared_batch.iter().copied().zip(batch.iter().copied());
+        operand(e, &self.body.b, place, column)
+    }
+
+    /// What an item of the product's entry computes.
+    fn block<'c>(&self, e: &Entry<'_, 'c>, code: &Code<'_, 'c>, item: IntValue<'c>) -> Block<'c> {
+        let mut at = e.unravel(item, &self.items);
+        let (row, column) = (at[at.len() - 2], at[at.len() - 1]);
+        at.truncate(self.body.batch.len());
+        let (row, column) = (code.scale(row, self.rows), code.scale(column, self.columns));
+        let shared: Vec<_> = self.shared_batch.iter().map(|axis| at[*axis]).collect();
+        Block {
+            from: operand(e, &self.body.a, at.iter().copied().enumerate(), row),
+            panels: self.panel(e, &shared, code.div_rem(column, code.int(self.tile.columns())).0),
+            batch: at,
+            row,
+            rows: code.min(code.sub(e.dim(&self.body.m), row), code.int(self.rows)),
+            column,
+            columns: code.min(code.sub(e.dim(&self.body.n), column), code.int(self.columns)),
+        }
+    }
+
     fn write_product(&self, e: Entry) {
         let code = Code::of(&e);
-        let (unit, body) = (e.unit, &self.body);
-        let multiply = gemm::multiply_block(unit, self.tile, self.layout);
+        let multiply = gemm::multiply_block(e.unit, self.tile, self.layout);
         let c = e.scratch;
         let a = code.at_const(c, 4 * self.c_elements());
         let depth = e.dim(&self.depth);
         code.each(e.begin, e.end, 1, |item| {
-            let at = e.unravel(item, &self.items);
-            let (batch, at) = at.split_at(body.batch.len());
-            let (column, row) = (code.scale(at[1], self.columns), code.scale(at[0], self.rows));
-            let columns = code.min(code.sub(e.dim(&body.n), column), code.int(self.columns));
-            let rows = code.min(code.sub(e.dim(&body.m), row), code.int(self.rows));
-            let from = operand(&e, &body.a, batch.iter().copied().enumerate(), row);
-            let shared: Vec<_> = self.shared_batch.iter().map(|axis| batch[*axis]).collect();
-            let panels = self.panel(&e, &shared, code.div_rem(column, code.int(self.tile.columns())).0);
+            let block = self.block(&e, &code, item);
             // A depth of 0 still takes one round, which writes the zeros.
             code.each(code.int(0), code.max(depth, code.int(1)), self.pass, |first| {
                 let count = code.min(code.sub(depth, first), code.int(self.pass));
-                self.copy_rows(&e, &code, (from, rows), (first, count), a);
+                self.copy_rows(&e, &code, (block.from, block.rows), (first, count), a);
                 let later = code.select(code.less(code.int(0), first), code.int(1), code.int(0));
                 code.call(
                     multiply,
@@ -236,10 +296,10 @@ impl Plan {
                         a.into(),
                         code.int(4 * self.a_stride()).into(),
                         code.int(4 * self.a_group()).into(),
-                        rows.into(),
-                        code.at(panels, code.scale(first, self.tile.step_bytes())).into(),
+                        block.rows.into(),
+                        code.at(block.panels, code.scale(first, self.tile.step_bytes())).into(),
                         self.panel_bytes(&e).into(),
-                        code.ceil_div(columns, self.tile.columns()).into(),
+                        code.ceil_div(block.columns, self.tile.columns()).into(),
                         count.into(),
                         c.into(),
                         code.int(4 * self.c_stride()).into(),
@@ -247,7 +307,7 @@ impl Plan {
                     ],
                 );
             });
-            self.write_epilogue(&e, &code, batch, (row, rows), (column, columns));
+            self.write_epilogue(&e, &code, &block);
         });
         e.finish();
     }
@@ -287,31 +347,24 @@ impl Plan {
         });
     }
 
-    fn write_epilogue<'c>(
-        &self,
-        e: &Entry<'_, 'c>,
-        code: &Code<'_, 'c>,
-        batch: &[IntValue<'c>],
-        (row, rows): (IntValue<'c>, IntValue<'c>),
-        (column, columns): (IntValue<'c>, IntValue<'c>),
-    ) {
+    fn write_epilogue<'c>(&self, e: &Entry<'_, 'c>, code: &Code<'_, 'c>, block: &Block<'c>) {
         let body = &self.body;
         let axes = body.batch.len() + 2;
         let values = Values::new(e, &body.values, axes, 0);
         let roots = || body.store.iter().map(|s| s.value);
         let mut outer = values.point();
-        for (axis, at) in outer.axes.iter_mut().zip(batch) {
+        for (axis, at) in outer.axes.iter_mut().zip(&block.batch) {
             *axis = Some(*at);
         }
         values.hoist(&mut outer, roots());
-        code.each(code.int(0), rows, 1, |i| {
+        code.each(code.int(0), block.rows, 1, |i| {
             let mut point = outer.clone();
-            point.axes[axes - 2] = Some(code.add(row, i));
+            point.axes[axes - 2] = Some(code.add(block.row, i));
             values.hoist(&mut point, roots());
             let sums = code.at(e.scratch, code.scale(i, 4 * self.c_stride()));
-            code.each_vector(columns, |j, mask| {
+            code.each_vector(block.columns, |j, mask| {
                 let mut point = point.clone();
-                point.axes[axes - 1] = Some(code.add(column, j));
+                point.axes[axes - 1] = Some(code.add(block.column, j));
                 point.mask = mask;
                 // Whole panels were computed, so a whole vector is there even where the mask is not full.
                 point.acc = Some(code.load(code.at(sums, code.scale(j, 4))).into());
@@ -354,6 +407,29 @@ impl Plan {
             });
         });
     }
+}
+
+/// A part of the right operand.
+struct PackItem<'c> {
+    /// Position along the shared batch axes.
+    batch: Vec<IntValue<'c>>,
+    first: IntValue<'c>,
+    /// Steps of the summed axis.
+    count: IntValue<'c>,
+    column: IntValue<'c>,
+    columns: IntValue<'c>,
+}
+
+/// A part of the result.
+struct Block<'c> {
+    batch: Vec<IntValue<'c>>,
+    row: IntValue<'c>,
+    rows: IntValue<'c>,
+    column: IntValue<'c>,
+    columns: IntValue<'c>,
+    /// Its first row of the left operand, its first panel of the right one.
+    from: PointerValue<'c>,
+    panels: PointerValue<'c>,
 }
 
 /// Steps of the summed axis with one stride: `count` from (`outer`, `inner`) on, `done` after the first asked for.

@@ -57,7 +57,7 @@ pub use target::Target;
 /// Why kernels could not be compiled.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
-    #[error("unknown target `{0}`; known are native, x86-64-v3 and x86-64-v4")]
+    #[error("unknown target `{0}`; known are native, x86-64-v3, x86-64-v4 and x86-64-v4-vnni")]
     UnknownTarget(String),
     #[error("{0} lacks {1}, which every program made here needs")]
     MissingFeature(String, &'static str),

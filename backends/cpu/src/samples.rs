@@ -104,6 +104,7 @@ proptest! {
     #[test]
     fn contractions(seed: u32) {
         agree(&kernel_sample::contract(seed))?;
+        agree(&kernel_sample::contract_bytes(seed))?;
     }
 
     #[test]
@@ -122,14 +123,15 @@ proptest! {
 /// AVX-512 code cannot run everywhere, but it must stand alone like any other.
 #[test]
 fn every_target_compiles() {
-    let samples: Vec<Sample> = (0..32).map(kernel_sample::any).collect();
+    let bytes = (0..4).map(kernel_sample::contract_bytes);
+    let samples: Vec<Sample> = (0..32).map(kernel_sample::any).chain(bytes).collect();
     let kernels: Vec<_> = samples
         .iter()
         .enumerate()
         .map(|(i, s)| (format!("k{i}"), s.kernel.clone()))
         .collect();
     let symbols: Vec<_> = samples[0].sizes.keys().cloned().collect();
-    for name in ["x86-64-v3", "x86-64-v4"] {
+    for name in ["x86-64-v3", "x86-64-v4", "x86-64-v4-vnni"] {
         let target = crate::Target::parse(name).unwrap_or_else(|e| panic!("{e}"));
         let compiled = crate::compile(&kernels, &symbols, &target).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(compiled.kernels.len(), kernels.len());

@@ -41,11 +41,44 @@ const TABLE: [(u32, Schedule); 2] = [
     ),
 ];
 
+/// As above, of products of bytes. Their depth is that of the blocks of levels.
+const BYTES: [(u32, Schedule); 2] = [
+    (
+        256,
+        Schedule {
+            rows: 3,
+            vectors: 2,
+            depth: 256,
+            block_rows: 32,
+            block_columns: 1024,
+        },
+    ),
+    (
+        512,
+        Schedule {
+            rows: 8,
+            vectors: 2,
+            depth: 256,
+            block_rows: 12,
+            block_columns: 1024,
+        },
+    ),
+];
+
 impl Schedule {
     /// That of the widest vectors that are not wider.
     pub fn for_vectors(bits: u32) -> Schedule {
-        let known = TABLE.iter().rev().find(|(known, _)| *known <= bits);
-        known.unwrap_or(&TABLE[0]).1
+        Schedule::among(&TABLE, bits)
+    }
+
+    /// Of products of bytes.
+    pub fn for_bytes(bits: u32) -> Schedule {
+        Schedule::among(&BYTES, bits)
+    }
+
+    fn among(table: &[(u32, Schedule)], bits: u32) -> Schedule {
+        let known = table.iter().rev().find(|(known, _)| *known <= bits);
+        known.unwrap_or(&table[0]).1
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{Error, Schedule};
 use inkwell::OptimizationLevel;
 use inkwell::targets::{CodeModel, InitializationConfig, RelocMode, TargetMachine, TargetTriple};
+use ir::rounding::Levels;
 
 /// An x86-64 processor. Programs made for it check `required` before they run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +14,10 @@ pub struct Target {
     pub features: String,
     /// Width of the vectors that loops are made of: 256 or 512.
     pub vector_bits: u32,
-    /// Instruction sets the code needs, as `is_x86_feature_detected!` spells them.
+    /// Instruction sets the code needs, as `is_x86_feature_detected!` spells them; see also [`Target::required_for_bytes`].
     pub required: Vec<String>,
+    /// Whether it adds up products of bytes in 32 bits (AVX-512 VNNI).
+    pub vnni: bool,
     /// Cuts products otherwise than the table says, to try it.
     pub tried: Option<Schedule>,
 }
@@ -23,6 +26,8 @@ pub struct Target {
 const V3: [&str; 9] = ["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "lzcnt", "movbe", "popcnt"];
 /// What x86-64-v4 adds.
 const V4: [&str; 5] = ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"];
+/// Adds up products of bytes.
+const VNNI: &str = "avx512vnni";
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
@@ -41,14 +46,15 @@ impl Target {
                 return Err(Error::MissingFeature(format!("this processor ({cpu})"), needed));
             }
         }
-        Target::parse(if V4.iter().all(|f| has(f)) {
-            "x86-64-v4"
-        } else {
-            "x86-64-v3"
+        Target::parse(match (V4.iter().all(|f| has(f)), has(VNNI)) {
+            (true, true) => "x86-64-v4-vnni",
+            (true, false) => "x86-64-v4",
+            (false, _) => "x86-64-v3",
         })
     }
 
-    /// `native`, `x86-64-v3` (AVX2) or `x86-64-v4` (AVX-512).
+    /// `native`, `x86-64-v3` (AVX2), `x86-64-v4` (AVX-512) or `x86-64-v4-vnni` (and its products of bytes, which only programs
+    /// in 8 bits have).
     ///
     /// # Errors
     /// On any other name, and where `native` is too old (see [`Target::host`]).
@@ -58,12 +64,18 @@ impl Target {
             features: String::new(),
             vector_bits,
             required: required.into_iter().map(String::from).collect(),
+            vnni: false,
             tried: None,
         };
         match name {
             "native" => Target::host(),
             "x86-64-v3" => Ok(level(name, 256, V3.to_vec())),
             "x86-64-v4" => Ok(level(name, 512, V3.into_iter().chain(V4).collect())),
+            "x86-64-v4-vnni" => Ok(Target {
+                features: format!("+{VNNI}"),
+                vnni: true,
+                ..Target::parse("x86-64-v4")?
+            }),
             _ => Err(Error::UnknownTarget(name.into())),
         }
     }
@@ -86,6 +98,22 @@ impl Target {
     /// How products are cut.
     pub fn schedule(&self) -> Schedule {
         self.tried.unwrap_or_else(|| Schedule::for_vectors(self.vector_bits))
+    }
+
+    /// What products of bytes divide their operands into.
+    pub fn levels(&self) -> Levels {
+        if self.vnni { Levels::BYTES } else { Levels::PAIRS }
+    }
+
+    /// As [`Target::required`], for programs with products of bytes.
+    pub fn required_for_bytes(&self) -> Vec<String> {
+        let vnni = self.vnni.then(|| VNNI.to_string());
+        self.required.iter().cloned().chain(vnni).collect()
+    }
+
+    /// How products of bytes are cut.
+    pub fn schedule_of_bytes(&self) -> Schedule {
+        self.tried.unwrap_or_else(|| Schedule::for_bytes(self.vector_bits))
     }
 
     /// Architectural vector registers.

@@ -30,6 +30,7 @@ use epilogue::{Epilogue, Place};
 use ir::dim::Dim;
 use ir::kernel::{Contract, Strided};
 use ir::kernel_values::{needed, store_roots};
+use ir::rounding::Rounding;
 use ir::scalar::DType;
 use melior::Context;
 use micro::Micro;
@@ -45,7 +46,7 @@ const GROUP: i32 = 8;
 /// Writes the functions of a contraction.
 pub fn emit<'c>(context: &'c Context, unit: &Unit, c: &Contract) -> Result<Emitted<'c>, Error> {
     let mut product = Product::new(c);
-    let shared_as = if c.round == DType::Bf16 {
+    let shared_as = if c.round == Rounding::Bf16 {
         DType::Bf16
     } else {
         DType::F32

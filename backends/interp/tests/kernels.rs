@@ -249,7 +249,7 @@ fn a_contraction_with_overlapping_rows_is_a_convolution() {
         k: 2.into(),
         a: operand(0, 8, 2, 2),
         b: operand(1, 0, 2, 4),
-        round: F32,
+        round: ir::rounding::Rounding::F32,
         values: vec![Value::Acc, Value::constant(F32, 0.0), Value::Binary(Binary::Max, 0, 1)],
         store: vec![Store {
             slot: 2,

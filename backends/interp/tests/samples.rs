@@ -5,6 +5,7 @@ use interp::{Buffer, Place, run};
 use ir::kernel::{Access, Body, Kernel, Value};
 use ir::kernel_sample::{Sample, any, any_large, contract, narrowed};
 use ir::kernel_values::values;
+use ir::rounding::Rounding;
 use ir::scalar::DType;
 use proptest::prelude::*;
 
@@ -141,10 +142,10 @@ fn rounding_of_products_is_seen() {
             .iter()
             .any(|s| sample.operands[*s].dtype == DType::F32);
         let is_stored = k.store.iter().any(|s| s.value == 0);
-        if k.round == DType::F32 || !moved || !is_stored {
+        if k.round == Rounding::F32 || !moved || !is_stored {
             continue;
         }
-        k.round = DType::F32;
+        k.round = Rounding::F32;
         rounded += 1;
         let (want, got) = (separate(&sample).unwrap(), separate(&wide).unwrap());
         let differs =

@@ -4,6 +4,7 @@ use super::Sample;
 use super::contract::contract_large;
 use crate::dim::Dim;
 use crate::kernel::{Body, Strided};
+use crate::rounding::Rounding;
 use crate::sample::Rand;
 use crate::scalar::DType;
 
@@ -27,7 +28,7 @@ pub fn contract_boxed(seed: u32) -> Sample {
     let Body::Contract(c) = &mut sample.kernel.body else {
         panic!("contractions are drawn")
     };
-    c.round = DType::Bf16;
+    c.round = Rounding::Bf16;
     let batch: Vec<i64> = c.batch.iter().map(size).collect();
     let (outer, k) = (size(&c.k_outer), size(&c.k));
     for (operand, free) in [(&mut c.a, size(&c.m)), (&mut c.b, size(&c.n))] {

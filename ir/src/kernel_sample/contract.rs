@@ -5,6 +5,7 @@ use super::maps::{COLUMNS, all, in_place, store, stores};
 use super::{Draw, EPS, Extent, Sample, dims};
 use crate::dim::Dim;
 use crate::kernel::*;
+use crate::rounding::{Levels, Rounding};
 use crate::scalar::{Binary, DType};
 
 /// The extents of a contraction.
@@ -16,11 +17,28 @@ struct Shape {
     k: Extent,
     /// Most elements between neighbours of an operand.
     gap: i64,
+    round: Rounding,
 }
 
 /// A contraction: plain, transposed or with overlapping rows, and an epilogue.
 pub fn contract(seed: u32) -> Sample {
+    sized(Draw::new(seed), Rounding::F32)
+}
+
+/// A contraction of operands that are divided into levels, as many as every CPU multiplies exactly.
+pub fn contract_bytes(seed: u32) -> Sample {
     let mut d = Draw::new(seed);
+    let mut levels = Levels {
+        block: *d.rand.pick(&[8, 16, 24, 256]),
+        ..Levels::PAIRS
+    };
+    if d.rand.flag() {
+        (levels.a, levels.b) = (d.rand.int(1, 127) as u8, d.rand.int(1, 64) as u8);
+    }
+    sized(d, Rounding::Int8(levels))
+}
+
+fn sized(mut d: Draw, round: Rounding) -> Sample {
     let batch = d.extents(2, &[1, 2, 3]);
     let (mut m, mut n) = (d.extent(&[1, 2, 5, 6, 7, 13, 30]), d.extent(COLUMNS));
     let (k_outer, mut k) = (d.extent_to(6, &[1, 1, 1, 2]), d.extent(&[1, 2, 3, 8, 17]));
@@ -49,6 +67,7 @@ pub fn contract(seed: u32) -> Sample {
             k_outer,
             k,
             gap: 1,
+            round,
         },
     )
 }
@@ -87,6 +106,7 @@ pub fn contract_large(seed: u32) -> Sample {
             k_outer,
             k,
             gap,
+            round: Rounding::F32,
         },
     )
 }
@@ -99,19 +119,22 @@ fn product(mut d: Draw, shape: Shape) -> Sample {
         k_outer,
         k,
         gap,
+        round,
     } = shape;
     let terms = (k_outer.size * k.size) as f64;
     let a = operand(&mut d, &batch, &k_outer, &m, &k, gap);
     let b = operand(&mut d, &batch, &k_outer, &n, &k, gap);
     let mut exprs = Exprs::new([&batch[..], &[m.clone(), n.clone()]].concat());
     let count = exprs.axes.len();
+    // Levels are the same everywhere, but scales and their products with sums are rounded.
+    let error = if round == Rounding::F32 { EPS } else { 8.0 * EPS };
     // Products of eighths: exact as long as no sum has more than 2^18 of them.
     let acc = Known {
         id: 0,
         dtype: DType::F32,
         low: -terms,
         high: terms,
-        error: EPS * terms,
+        error: error * terms,
         exact: false,
         axes: all(count),
     };
@@ -147,7 +170,7 @@ fn product(mut d: Draw, shape: Shape) -> Sample {
         k: k.dim,
         a,
         b,
-        round: DType::F32,
+        round,
         values,
         store: list,
     };

@@ -16,6 +16,7 @@ use super::Sample;
 use super::heads;
 use crate::kernel::*;
 use crate::kernel_values::values;
+use crate::rounding::Rounding;
 use crate::sample::Rand;
 use crate::scalar::DType;
 use half::bf16;
@@ -104,7 +105,7 @@ fn round_product(sample: &mut Sample, r: &mut Rand) {
     let Body::Contract(k) = &mut sample.kernel.body else {
         return;
     };
-    k.round = DType::Bf16;
+    k.round = Rounding::Bf16;
     for slot in [k.a.slot, k.b.slot] {
         let operand = &mut sample.operands[slot];
         if operand.dtype == DType::Bf16 {

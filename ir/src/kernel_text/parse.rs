@@ -7,7 +7,7 @@ use super::scan::{
 use super::scan::{value, view};
 use crate::dim::Dim;
 use crate::kernel::*;
-use crate::scalar::DType;
+use crate::rounding::Rounding;
 use std::iter::Peekable;
 
 /// Reads the text of one kernel. It need not be valid; that is the verifier's to say.
@@ -217,8 +217,8 @@ impl<'a> Lines<'a> {
         let (batch, m, n) = (of.list(0, "batch")?, of.dim(1, "m")?, of.dim(2, "n")?);
         let (k_outer, k) = (of.dim(3, "k_outer")?, of.dim(4, "k")?);
         let round = match of.0.get(5) {
-            Some(_) => dtype(of.text(5, "round")?)?,
-            None => DType::F32,
+            Some(_) => of.text(5, "round")?.parse()?,
+            None => Rounding::F32,
         };
         let slots = self.slots()?;
         let a = strided(self.field("a")?, batch.len(), "i")?;

@@ -4,6 +4,7 @@ use super::is_coordinate;
 use crate::dim::Dim;
 use crate::kernel::*;
 use crate::kernel_values::values;
+use crate::rounding::Rounding;
 use crate::scalar::DType;
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -75,8 +76,8 @@ fn head(body: &Body) -> String {
                 k.k_outer,
                 k.k,
                 match k.round {
-                    DType::F32 => String::new(),
-                    round => format!(", round {}", round.name()),
+                    Rounding::F32 => String::new(),
+                    round => format!(", round {round}"),
                 }
             )
         }

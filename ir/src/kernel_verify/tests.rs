@@ -127,8 +127,8 @@ fn bf16_is_only_how_numbers_lie_in_memory() {
         (
             product,
             "round bf16",
-            "round f64",
-            "rounds its operands to f32 or bf16, not to f64",
+            "round int8 255 x 128 by 256",
+            "operands of a product cannot be rounded to int8 255 x 128 by 256",
         ),
         (
             product,

@@ -10,6 +10,7 @@ use ir::graph::ValueId;
 use ir::kernel::{Body, Contract, Index, Strided, Value};
 use ir::lower::Lower;
 use ir::ops::Einsum;
+use ir::rounding::Rounding;
 use ir::scalar::DType;
 
 /// A summed axis: size and stride in each operand.
@@ -129,7 +130,7 @@ pub fn emit(
             k: depth,
             a,
             b: bb,
-            round: DType::F32,
+            round: Rounding::F32,
             values,
             store,
         })

@@ -9,7 +9,7 @@ pub fn round_product(kernel: &mut Kernel) -> Vec<Slot> {
     let Body::Contract(k) = &mut kernel.body else {
         return vec![];
     };
-    k.round = ir::scalar::DType::Bf16;
+    k.round = ir::rounding::Rounding::Bf16;
     let mut slots = vec![k.a.slot, k.b.slot];
     slots.dedup();
     slots

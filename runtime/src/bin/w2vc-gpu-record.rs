@@ -106,6 +106,7 @@ fn artifact() -> Artifact {
         name: "micro-kernels".into(),
         cpu_features: vec![],
         gpu: Some(Precision::Fp32),
+        int8: None,
         constants: Default::default(),
         recipes: Default::default(),
         export: Default::default(),

@@ -42,6 +42,7 @@ fn has(feature: &str) -> bool {
         "avx512cd" => std::arch::is_x86_feature_detected!("avx512cd"),
         "avx512dq" => std::arch::is_x86_feature_detected!("avx512dq"),
         "avx512vl" => std::arch::is_x86_feature_detected!("avx512vl"),
+        "avx512vnni" => std::arch::is_x86_feature_detected!("avx512vnni"),
         // Unknown names are refused: better a message than an illegal instruction.
         _ => false,
     }

@@ -9,7 +9,7 @@ pub(super) fn form(body: Contract) -> Contract {
 }
 
 /// Makes the inner part of the summed axis long where that is free: one axis if both operands allow it.
-fn with_long_steps(mut body: Contract) -> Contract {
+pub(super) fn with_long_steps(mut body: Contract) -> Contract {
     if body.k.is_one() {
         std::mem::swap(&mut body.k, &mut body.k_outer);
         for operand in [&mut body.a, &mut body.b] {

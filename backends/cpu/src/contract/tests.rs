@@ -73,7 +73,7 @@ fn kernel(a: Unit, b: Unit, epilogue: Epilogue) -> Kernel {
                 free: unit(Unit::Free, b, "b_free"),
                 k: unit(Unit::Depth, b, "b_k"),
             },
-            round: DType::F32,
+            round: ir::rounding::Rounding::F32,
             values: vec![
                 Value::Acc,
                 Value::Load {

@@ -20,7 +20,7 @@ pub(crate) struct Code<'u, 'c> {
     pub(crate) unit: &'u Unit<'c>,
     ctx: &'c Context,
     function: FunctionValue<'c>,
-    builder: &'u Builder<'c>,
+    pub(super) builder: &'u Builder<'c>,
     /// f32 elements of a full vector.
     pub(crate) lanes: u32,
 }

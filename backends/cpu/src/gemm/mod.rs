@@ -11,7 +11,9 @@
 
 use crate::{Schedule, Target};
 
+pub(crate) mod bytes;
 pub(crate) mod code;
+mod integers;
 mod micro;
 mod pack;
 

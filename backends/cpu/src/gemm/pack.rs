@@ -24,46 +24,51 @@ fn whole_panels<'c>(code: &Code<'_, 'c>, tile: Tile, columns: IntValue<'c>) -> I
 /// `pack(from, column_bytes, depth_bytes, columns, depth, panels, panel_bytes)` for columns of unit stride: whole vectors
 /// are copied. Columns that only fill up the last panel are zeros.
 pub(crate) fn pack_along_columns<'c>(unit: &Unit<'c>, tile: Tile) -> FunctionValue<'c> {
-    internal(unit, "gemm_pack_columns", "piiiipi", |code, params| {
-        let (from, panels) = (pointer(params, 0), pointer(params, 5));
-        let [depth_bytes, columns, depth, panel_bytes] = [2, 3, 4, 6].map(|i| int(params, i));
-        let (whole, rest) = code.div_rem(columns, code.int(tile.columns()));
-        let vector_bytes = 4 * tile.lanes as i64;
-        let vectors = tile.vectors as i64;
-        let row = |k| {
-            (
-                code.at(from, code.mul(k, depth_bytes)),
-                code.at(panels, code.scale(k, tile.step_bytes())),
-            )
-        };
-        code.each(code.int(0), depth, 1, |k| {
-            let (from, to) = row(k);
-            code.each(code.int(0), whole, 1, |j| {
-                let from = code.at(from, code.scale(j, tile.step_bytes()));
-                let to = code.at(to, code.mul(j, panel_bytes));
-                for v in 0..vectors {
-                    code.store(
-                        code.at_const(to, v * vector_bytes),
-                        code.load(code.at_const(from, v * vector_bytes)),
-                    );
-                }
-            });
-        });
-        code.when(code.less(code.int(0), rest), || {
-            let masks: Vec<_> = (0..vectors)
-                .map(|v| code.mask(code.sub(rest, code.int(v * tile.lanes as i64))))
-                .collect();
+    internal(
+        unit,
+        &format!("gemm_pack_columns_{}", tile.columns()),
+        "piiiipi",
+        |code, params| {
+            let (from, panels) = (pointer(params, 0), pointer(params, 5));
+            let [depth_bytes, columns, depth, panel_bytes] = [2, 3, 4, 6].map(|i| int(params, i));
+            let (whole, rest) = code.div_rem(columns, code.int(tile.columns()));
+            let vector_bytes = 4 * tile.lanes as i64;
+            let vectors = tile.vectors as i64;
+            let row = |k| {
+                (
+                    code.at(from, code.mul(k, depth_bytes)),
+                    code.at(panels, code.scale(k, tile.step_bytes())),
+                )
+            };
             code.each(code.int(0), depth, 1, |k| {
                 let (from, to) = row(k);
-                let from = code.at(from, code.scale(whole, tile.step_bytes()));
-                let to = code.at(to, code.mul(whole, panel_bytes));
-                for (v, mask) in masks.iter().enumerate() {
-                    let at = v as i64 * vector_bytes;
-                    code.store(code.at_const(to, at), code.load_masked(code.at_const(from, at), *mask));
-                }
+                code.each(code.int(0), whole, 1, |j| {
+                    let from = code.at(from, code.scale(j, tile.step_bytes()));
+                    let to = code.at(to, code.mul(j, panel_bytes));
+                    for v in 0..vectors {
+                        code.store(
+                            code.at_const(to, v * vector_bytes),
+                            code.load(code.at_const(from, v * vector_bytes)),
+                        );
+                    }
+                });
             });
-        });
-    })
+            code.when(code.less(code.int(0), rest), || {
+                let masks: Vec<_> = (0..vectors)
+                    .map(|v| code.mask(code.sub(rest, code.int(v * tile.lanes as i64))))
+                    .collect();
+                code.each(code.int(0), depth, 1, |k| {
+                    let (from, to) = row(k);
+                    let from = code.at(from, code.scale(whole, tile.step_bytes()));
+                    let to = code.at(to, code.mul(whole, panel_bytes));
+                    for (v, mask) in masks.iter().enumerate() {
+                        let at = v as i64 * vector_bytes;
+                        code.store(code.at_const(to, at), code.load_masked(code.at_const(from, at), *mask));
+                    }
+                });
+            });
+        },
+    )
 }
 
 /// Transposes 8 vectors of 8 in registers: three rounds of pairwise interleaving.
@@ -84,53 +89,63 @@ fn transpose<'c>(code: &Code<'_, 'c>, rows: [VectorValue<'c>; 8]) -> [VectorValu
 /// `pack(from, column_bytes, depth_bytes, columns, depth, panels, panel_bytes)` for unit stride along the depth: blocks are
 /// transposed in registers. Columns that only fill up the last panel repeat the last one.
 pub(crate) fn pack_along_depth<'c>(unit: &Unit<'c>, tile: Tile) -> FunctionValue<'c> {
-    internal(unit, "gemm_pack_depth", "piiiipi", |code, params| {
-        let (from, panels) = (pointer(params, 0), pointer(params, 5));
-        let [column_bytes, columns, depth, panel_bytes] = [1, 3, 4, 6].map(|i| int(params, i));
-        let whole = code.sub(depth, code.div_rem(depth, code.int(OCTET)).1);
-        let last = code.sub(columns, code.int(1));
-        code.each(code.int(0), whole_panels(code, tile, columns), OCTET, |n| {
-            let rows: [_; 8] = std::array::from_fn(|r| {
-                let n = code.min(code.add(n, code.int(r as i64)), last);
-                code.at(from, code.mul(n, column_bytes))
+    internal(
+        unit,
+        &format!("gemm_pack_depth_{}", tile.columns()),
+        "piiiipi",
+        |code, params| {
+            let (from, panels) = (pointer(params, 0), pointer(params, 5));
+            let [column_bytes, columns, depth, panel_bytes] = [1, 3, 4, 6].map(|i| int(params, i));
+            let whole = code.sub(depth, code.div_rem(depth, code.int(OCTET)).1);
+            let last = code.sub(columns, code.int(1));
+            code.each(code.int(0), whole_panels(code, tile, columns), OCTET, |n| {
+                let rows: [_; 8] = std::array::from_fn(|r| {
+                    let n = code.min(code.add(n, code.int(r as i64)), last);
+                    code.at(from, code.mul(n, column_bytes))
+                });
+                let (panel, within) = code.div_rem(n, code.int(tile.columns()));
+                let to = code.at(code.at(panels, code.mul(panel, panel_bytes)), code.scale(within, 4));
+                code.each(code.int(0), whole, OCTET, |k| {
+                    let block = rows.map(|row| code.load_lanes(code.at(row, code.scale(k, 4)), OCTET as u32));
+                    let to = code.at(to, code.scale(k, tile.step_bytes()));
+                    for (t, v) in transpose(code, block).into_iter().enumerate() {
+                        code.store(code.at_const(to, t as i64 * tile.step_bytes()), v);
+                    }
+                });
+                code.each(whole, depth, 1, |k| {
+                    let elements = rows.map(|row| code.at(row, code.scale(k, 4)));
+                    code.store(code.at(to, code.scale(k, tile.step_bytes())), code.collect(&elements));
+                });
             });
-            let (panel, within) = code.div_rem(n, code.int(tile.columns()));
-            let to = code.at(code.at(panels, code.mul(panel, panel_bytes)), code.scale(within, 4));
-            code.each(code.int(0), whole, OCTET, |k| {
-                let block = rows.map(|row| code.load_lanes(code.at(row, code.scale(k, 4)), OCTET as u32));
-                let to = code.at(to, code.scale(k, tile.step_bytes()));
-                for (t, v) in transpose(code, block).into_iter().enumerate() {
-                    code.store(code.at_const(to, t as i64 * tile.step_bytes()), v);
-                }
-            });
-            code.each(whole, depth, 1, |k| {
-                let elements = rows.map(|row| code.at(row, code.scale(k, 4)));
-                code.store(code.at(to, code.scale(k, tile.step_bytes())), code.collect(&elements));
-            });
-        });
-    })
+        },
+    )
 }
 
 /// `pack(from, column_bytes, depth_bytes, columns, depth, panels, panel_bytes)` for any strides, element by element into
 /// vectors. Columns that only fill up the last panel repeat the last one.
 pub(crate) fn pack_strided<'c>(unit: &Unit<'c>, tile: Tile) -> FunctionValue<'c> {
-    internal(unit, "gemm_pack_strided", "piiiipi", |code, params| {
-        let (from, panels) = (pointer(params, 0), pointer(params, 5));
-        let [column_bytes, depth_bytes, columns, depth, panel_bytes] = [1, 2, 3, 4, 6].map(|i| int(params, i));
-        let last = code.sub(columns, code.int(1));
-        code.each(code.int(0), whole_panels(code, tile, columns), OCTET, |n| {
-            let columns: [_; 8] = std::array::from_fn(|r| {
-                let n = code.min(code.add(n, code.int(r as i64)), last);
-                code.at(from, code.mul(n, column_bytes))
+    internal(
+        unit,
+        &format!("gemm_pack_strided_{}", tile.columns()),
+        "piiiipi",
+        |code, params| {
+            let (from, panels) = (pointer(params, 0), pointer(params, 5));
+            let [column_bytes, depth_bytes, columns, depth, panel_bytes] = [1, 2, 3, 4, 6].map(|i| int(params, i));
+            let last = code.sub(columns, code.int(1));
+            code.each(code.int(0), whole_panels(code, tile, columns), OCTET, |n| {
+                let columns: [_; 8] = std::array::from_fn(|r| {
+                    let n = code.min(code.add(n, code.int(r as i64)), last);
+                    code.at(from, code.mul(n, column_bytes))
+                });
+                let (panel, within) = code.div_rem(n, code.int(tile.columns()));
+                let to = code.at(code.at(panels, code.mul(panel, panel_bytes)), code.scale(within, 4));
+                code.each(code.int(0), depth, 1, |k| {
+                    let elements = columns.map(|column| code.at(column, code.mul(k, depth_bytes)));
+                    code.store(code.at(to, code.scale(k, tile.step_bytes())), code.collect(&elements));
+                });
             });
-            let (panel, within) = code.div_rem(n, code.int(tile.columns()));
-            let to = code.at(code.at(panels, code.mul(panel, panel_bytes)), code.scale(within, 4));
-            code.each(code.int(0), depth, 1, |k| {
-                let elements = columns.map(|column| code.at(column, code.mul(k, depth_bytes)));
-                code.store(code.at(to, code.scale(k, tile.step_bytes())), code.collect(&elements));
-            });
-        });
-    })
+        },
+    )
 }
 
 /// `copy(from, row_bytes, depth_bytes, rows, depth, to, to_row_bytes)` for unit stride along the depth.

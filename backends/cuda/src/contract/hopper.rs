@@ -24,7 +24,7 @@ use crate::function::{Finished, Function, Unit, blocks_of};
 use crate::module::Family;
 use ir::dim::Dim;
 use ir::kernel::Contract;
-use ir::scalar::DType;
+use ir::rounding::Rounding;
 use melior::Context;
 use operand::{Operand, Place, Step, WIDTH};
 
@@ -44,7 +44,7 @@ impl Plan {
     /// `None` where operands lie so that TMA cannot read them, are not of bf16, or are too small; `values` are those of the
     /// epilogue.
     pub fn new(unit: &Unit, p: &Product, packed: Option<&Packed>, values: usize) -> Option<Plan> {
-        if unit.family != Family::Hopper || p.round != DType::Bf16 {
+        if unit.family != Family::Hopper || p.round != Rounding::Bf16 {
             return None;
         }
         let a = Operand::new(unit, p, &p.a, &p.rows)?;

@@ -9,6 +9,7 @@ use crate::builder::Ty;
 use crate::function::{Finished, Function, Unit, blocks_of};
 use ir::dim::Dim;
 use ir::kernel::Strided;
+use ir::rounding::Rounding;
 use ir::scalar::DType;
 use melior::Context;
 
@@ -41,7 +42,7 @@ impl Packed {
         let known = elements.as_const().is_some_and(|n| n > 0 && n <= MOST);
         let rows = p.rows.as_const().is_none();
         let whole = p.n.as_const().is_some_and(|n| n % CHUNK == 0);
-        if b.asynchronous || p.round != DType::Bf16 || !(known && rows && whole) {
+        if b.asynchronous || p.round != Rounding::Bf16 || !(known && rows && whole) {
             return None;
         }
         let mut strides = vec![Dim::from(0); p.batch.len()];

@@ -4,7 +4,7 @@ use crate::builder::V;
 use crate::function::Function;
 use ir::dim::{Dim, numel};
 use ir::kernel::{Contract, Strided};
-use ir::scalar::DType;
+use ir::rounding::Rounding;
 
 /// `rows` x `n` products for every position along the batch axes that are left.
 pub struct Product {
@@ -19,7 +19,7 @@ pub struct Product {
     /// `batch` holds the strides of the batch axes that are left.
     pub a: Strided,
     pub b: Strided,
-    pub round: DType,
+    pub round: Rounding,
     /// Number of the kernel's axes.
     pub axes: usize,
 }

@@ -3,7 +3,7 @@
 use super::product::Product;
 use crate::function::blocks_of;
 use ir::dim::Dim;
-use ir::scalar::DType;
+use ir::rounding::Rounding;
 use std::fmt;
 
 /// One block of threads computes `m` x `n` results, in steps of `k`.
@@ -127,7 +127,7 @@ impl fmt::Display for Schedule {
 impl Schedule {
     /// `asynchronous`: whether a and b are copied so; `values`: how many the epilogue computes.
     pub fn new(p: &Product, asynchronous: (bool, bool), values: usize) -> Schedule {
-        let matrix = p.round == DType::Bf16;
+        let matrix = p.round == Rounding::Bf16;
         let both = asynchronous == (true, true);
         let mut tile = best(if matrix { MATRIX } else { SCALAR }, p, both && is_long(p, values));
         if matrix && p.k.as_const().is_some_and(|k| k <= 16) {

@@ -433,7 +433,7 @@ fn products_of_nothing_and_of_long_sums() {
         let mut sample = Hand { text, sizes, lengths }.sample(Content::Plain);
         check(&sample);
         if let Body::Contract(k) = &mut sample.kernel.body {
-            k.round = DType::Bf16;
+            k.round = ir::rounding::Rounding::Bf16;
         }
         check(&sample);
     }

@@ -180,6 +180,7 @@ pub fn artifact() -> Artifact {
         name: "vectors".into(),
         cpu_features: vec![],
         gpu: Some(Precision::Bf16),
+        int8: None,
         constants: Default::default(),
         recipes: Default::default(),
         export: Default::default(),

@@ -1,0 +1,178 @@
+//! Contractions of operands that are divided into levels.
+//!
+//! As other contractions, with one pass per block of levels: the packing entry brings the right operand into panels of f32
+//! and divides these, the product entry divides rows of the left operand as it copies them.
+
+use super::{PackItem, Plan, canonical};
+use crate::Error;
+use crate::Schedule;
+use crate::entry::{Emitted, Entry, Unit, unsupported};
+use crate::gemm::bytes::{self, Bytes, ROW_SCALES};
+use crate::gemm::code::Code;
+use crate::gemm::{Layout, Tile};
+use inkwell::values::{IntValue, PointerValue};
+use ir::dim::Dim;
+use ir::kernel::{Contract, Kernel};
+use ir::rounding::Levels;
+
+/// Writes the entries.
+///
+/// # Errors
+/// Where this processor multiplies fewer levels.
+pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract, levels: Levels) -> Result<Emitted, Error> {
+    let target = unit.target;
+    let schedule = Schedule {
+        depth: levels.block as i64,
+        ..target.schedule_of_bytes()
+    };
+    let tile = Tile {
+        lanes: target.lanes(),
+        rows: schedule.rows,
+        vectors: schedule.vectors,
+    };
+    let Some(bytes) = Bytes::new(target, tile, levels) else {
+        return unsupported(
+            name,
+            format!("a product of {levels}, more than this processor adds up exactly,"),
+        );
+    };
+    let mut plan = Plan::new(tile, schedule, canonical::with_long_steps(body.clone()));
+    // Rows are brought into this order on the way.
+    plan.layout = Layout::Rows;
+    plan.panel_bytes = super::ceil_div(&plan.depth, bytes.block()) * Dim::from(bytes.block_bytes());
+    let product = Quantised { plan, bytes };
+    let scratch = product.scales_at() + product.plan.rows * ROW_SCALES;
+    product.plan.finish(
+        (unit, name, &kernel.slots),
+        scratch,
+        |e| product.write_pack(e),
+        |e| product.write_product(e),
+    )
+}
+
+struct Quantised {
+    plan: Plan,
+    bytes: Bytes,
+}
+
+impl Quantised {
+    /// Places in a thread's memory: the block of the result, copied rows, rows of levels, their scales.
+    fn copies_at(&self) -> i64 {
+        4 * self.plan.c_elements()
+    }
+
+    fn levels_at(&self) -> i64 {
+        let copies = if self.copies() { self.plan.a_elements() } else { 0 };
+        self.copies_at() + 4 * copies
+    }
+
+    fn scales_at(&self) -> i64 {
+        self.levels_at() + self.plan.rows * self.bytes.row_bytes()
+    }
+
+    /// Whether the rows of a block are not contiguous in memory.
+    fn copies(&self) -> bool {
+        !(self.plan.body.k_outer.is_one() && self.plan.body.a.k.is_one())
+    }
+
+    fn write_pack(&self, e: Entry) {
+        let code = Code::of(&e);
+        let (plan, bytes) = (&self.plan, self.bytes);
+        let divide = bytes::quantise_panel(e.unit, bytes);
+        let width = plan.tile.columns();
+        code.each(e.begin, e.end, 1, |item| {
+            let PackItem {
+                batch,
+                first,
+                count,
+                column,
+                columns,
+            } = plan.pack_item(&e, &code, item);
+            let end = code.add(column, columns);
+            code.each(column, end, width, |column| {
+                let columns = code.min(code.sub(end, column), code.int(width));
+                let from = plan.right(&e, &batch, column);
+                plan.each_run(&e, &code, first, count, |run| {
+                    let to = code.at(e.scratch, code.scale(run.done, plan.tile.step_bytes()));
+                    plan.call_pack(&e, &code, (&run, from, columns), (to, code.int(0)));
+                });
+                let panel = plan.panel(&e, &batch, code.div_rem(column, code.int(width)).0);
+                code.call(
+                    divide,
+                    &[e.scratch.into(), count.into(), self.part(&code, panel, first).into()],
+                );
+            });
+        });
+        e.finish();
+    }
+
+    /// A panel's block that begins with step `first`.
+    fn part<'c>(&self, code: &Code<'_, 'c>, panel: PointerValue<'c>, first: IntValue<'c>) -> PointerValue<'c> {
+        let number = code.div_rem(first, code.int(self.bytes.block())).0;
+        code.at(panel, code.scale(number, self.bytes.block_bytes()))
+    }
+
+    /// Writes zeros where the sums of a block would be.
+    fn clear<'c>(&self, e: &Entry<'_, 'c>, code: &Code<'_, 'c>, rows: IntValue<'c>) {
+        let end = code.scale(rows, self.plan.c_stride());
+        code.each(code.int(0), end, code.lanes as i64, |i| {
+            code.store(code.at(e.scratch, code.scale(i, 4)), code.zero())
+        });
+    }
+
+    fn write_product(&self, e: Entry) {
+        let code = Code::of(&e);
+        let plan = &self.plan;
+        let multiply = bytes::multiply_bytes(e.unit, self.bytes);
+        let divide = bytes::quantise_rows(e.unit, self.bytes);
+        let [copies, levels, scales] =
+            [self.copies_at(), self.levels_at(), self.scales_at()].map(|at| code.at_const(e.scratch, at));
+        let depth = e.dim(&plan.depth);
+        code.each(e.begin, e.end, 1, |item| {
+            let block = plan.block(&e, &code, item);
+            code.when(code.equal(depth, code.int(0)), || self.clear(&e, &code, block.rows));
+            code.each(code.int(0), depth, plan.pass, |first| {
+                let count = code.min(code.sub(depth, first), code.int(plan.pass));
+                let (from, row_bytes) = if self.copies() {
+                    plan.copy_rows(&e, &code, (block.from, block.rows), (first, count), copies);
+                    (copies, code.int(4 * plan.a_stride()))
+                } else {
+                    (
+                        code.at(block.from, code.scale(first, 4)),
+                        super::bytes(&e, &plan.body.a.free),
+                    )
+                };
+                let (rows, count_of) = (block.rows.into(), count.into());
+                code.call(
+                    divide,
+                    &[
+                        from.into(),
+                        row_bytes.into(),
+                        rows,
+                        count_of,
+                        levels.into(),
+                        scales.into(),
+                    ],
+                );
+                let later = code.select(code.less(code.int(0), first), code.int(1), code.int(0));
+                code.call(
+                    multiply,
+                    &[
+                        levels.into(),
+                        scales.into(),
+                        rows,
+                        self.part(&code, block.panels, first).into(),
+                        plan.panel_bytes(&e).into(),
+                        code.ceil_div(block.columns, plan.tile.columns()).into(),
+                        count_of,
+                        e.scratch.into(),
+                        code.int(4 * plan.c_stride()).into(),
+                        later.into(),
+                    ],
+                );
+            });
+            plan.write_epilogue(&e, &code, &block);
+        });
+        e.finish();
+    }
+}
