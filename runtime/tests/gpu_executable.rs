@@ -44,6 +44,7 @@ fn artifact(gpu: Option<Precision>) -> Artifact {
         name: "copies".into(),
         cpu_features: vec![],
         gpu,
+        int8: None,
         constants: Default::default(),
         recipes: Default::default(),
         export: Default::default(),

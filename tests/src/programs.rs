@@ -73,6 +73,7 @@ fn lower(graphs: &[(String, Graph)], symbols: &[&str]) -> (Artifact, Kernels) {
         name: "tests".into(),
         cpu_features: vec![],
         gpu: None,
+        int8: None,
         constants: BTreeMap::new(),
         recipes: BTreeMap::new(),
         export: BTreeMap::new(),
