@@ -16,8 +16,17 @@ pub fn model(file: &str, sets: &[(&str, &str)]) -> Model {
 
 /// Compiles every program of a model for this machine.
 pub fn compile(model: &Model) -> Native {
+    compiled(model, false)
+}
+
+/// The same, with products of weights in 8 bits where it transcribes.
+pub fn compile_int8(model: &Model) -> Native {
+    compiled(model, true)
+}
+
+fn compiled(model: &Model, int8: bool) -> Native {
     let target = Target::host().unwrap_or_else(|e| panic!("{e}"));
-    let out = compiler::compile::compile(model, &target, false, false).unwrap_or_else(|e| panic!("{e}"));
+    let out = compiler::compile::compile(model, &target, int8, false).unwrap_or_else(|e| panic!("{e}"));
     open(&out.artifact, &out.code)
 }
 

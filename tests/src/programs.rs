@@ -2,7 +2,7 @@
 
 use crate::native::open;
 use cpu::Target;
-use ir::artifact::{Artifact, Init, Param, Precision};
+use ir::artifact::{Artifact, Init, Param, Precision, Launch, Step};
 use ir::graph::Graph;
 use ir::ops::Op;
 use ir::scalar::DType;
@@ -18,6 +18,16 @@ use std::sync::Arc;
 pub struct Programs {
     native: Native,
 }
+
+/// Every launch of a program once, those of loops included.
+pub fn launches(steps: &[Step]) -> Vec<&Launch> {
+    let of = |step| match step {
+        Step::Launch(launch) => vec![launch],
+        Step::Loop { body, .. } => launches(body),
+    };
+    steps.iter().flat_map(of).collect()
+}
+
 
 /// Layout of the parameters of all graphs, one after the other.
 fn params(graphs: &[(String, Graph)]) -> (Vec<Param>, usize) {

@@ -2,7 +2,9 @@
 
 use frontend::{Model, Program};
 use ir::artifact::Init;
+use ir::graph::Graph;
 use ir::ops::Op;
+use passes::pipeline::{Source, to_primitive};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -203,6 +205,35 @@ fn training_programs_train_what_they_should() {
     );
     assert_eq!(trains("finetune_head"), ["lm_head.weight", "lm_head.bias"]);
     assert!(trains("transcribe").is_empty());
+}
+
+/// Ops of a kind in a graph and the bodies of its repeats.
+fn count(g: &Graph, kind: fn(&Op) -> bool) -> usize {
+    let inside = |op: &Op| match op {
+        Op::Repeat(r) => count(&r.body, kind),
+        op => kind(op) as usize,
+    };
+    g.nodes.iter().map(|n| inside(&n.op)).sum()
+}
+
+#[test]
+fn no_backward_pass_computes_attention_again() {
+    let m = model("tiny.ron", &[]);
+    for name in ["pretrain", "finetune"] {
+        let p = m.program(name).unwrap();
+        let source = Source {
+            name,
+            graph: &p.graph,
+            loss: p.loss.as_deref(),
+            trains: &|param| p.trains.iter().any(|t| t == param),
+        };
+        let g = to_primitive(&source).unwrap().decomposed;
+        let counts = [
+            count(&g, |op| matches!(op, Op::Attention(_))),
+            count(&g, |op| matches!(op, Op::AttentionGrad(_))),
+        ];
+        assert_eq!(counts, [1, 1], "{name}: forward, backward");
+    }
 }
 
 #[test]

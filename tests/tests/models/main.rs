@@ -3,6 +3,7 @@
 
 mod accumulation;
 mod gpu;
+mod int8;
 mod padding;
 mod parity;
 mod small;
