@@ -2,7 +2,7 @@
 
 use crate::native::open;
 use cpu::Target;
-use ir::artifact::{Artifact, Init, Param, Precision, Launch, Step};
+use ir::artifact::{Artifact, Init, Launch, Param, Precision, Step};
 use ir::graph::Graph;
 use ir::ops::Op;
 use ir::scalar::DType;
@@ -27,7 +27,6 @@ pub fn launches(steps: &[Step]) -> Vec<&Launch> {
     };
     steps.iter().flat_map(of).collect()
 }
-
 
 /// Layout of the parameters of all graphs, one after the other.
 fn params(graphs: &[(String, Graph)]) -> (Vec<Param>, usize) {

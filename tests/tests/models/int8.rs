@@ -12,7 +12,12 @@ use tests::native::{compile, compile_int8, model};
 
 /// Large enough that every product with a weight has a sum worth dividing.
 fn wide() -> Model {
-    let more = [("hidden", "128"), ("channels", "64"), ("ffn", "256"), ("pos_groups", "2")];
+    let more = [
+        ("hidden", "128"),
+        ("channels", "64"),
+        ("ffn", "256"),
+        ("pos_groups", "2"),
+    ];
     small("base_like", &more)
 }
 
@@ -29,7 +34,10 @@ fn machine(native: &Native, threads: usize) -> Machine {
 }
 
 fn logits(machine: &mut Machine, clip: &[(String, runtime::session::Tensor)]) -> Vec<f32> {
-    output(&run(machine, "transcribe", clip), "logits").as_f32().unwrap().to_vec()
+    output(&run(machine, "transcribe", clip), "logits")
+        .as_f32()
+        .unwrap()
+        .to_vec()
 }
 
 #[test]
