@@ -11,7 +11,7 @@ use ir::kernel::Kernel;
 use passes::lower::Kernels;
 use passes::pipeline::{CompileError, Source, Stages, to_kernels, to_primitive};
 use passes::quantise::quantise;
-use passes::{narrow, optimizer};
+use passes::{narrow, optimizer, prepare};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,9 +26,6 @@ pub enum Error {
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
 }
-
-/// The program that `--precision int8` is about.
-const TRANSCRIBE: &str = "transcribe";
 
 /// A compiled model with what `--emit` and `explain` show of it.
 pub struct Output {
@@ -53,8 +50,12 @@ pub struct Output {
 pub fn compile(model: &Model, target: &Target, int8: bool, asm: bool) -> Result<Output, Error> {
     let mut lowered = lower(model)?;
     let levels = int8.then(|| target.levels());
-    if let Some(levels) = levels {
-        for program in lowered.programs.iter_mut().filter(|p| p.name == TRANSCRIBE) {
+    for (p, program) in model.programs.iter().zip(&mut lowered.programs) {
+        if p.loss.is_some() {
+            continue;
+        }
+        prepare::prepare(program, &lowered.kernels);
+        if let Some(levels) = levels {
             quantise(program, &mut lowered.kernels, levels);
         }
     }

@@ -53,10 +53,25 @@ fn rules(stages: &Stages, text: &mut String) {
 }
 
 fn program(o: &Output, p: &Program, env: &Env, text: &mut String) {
+    if !p.prepare.is_empty() {
+        table(
+            o,
+            &p.prepare,
+            env,
+            "launches that prepare, once where parameters stay",
+            text,
+        );
+    }
+    table(o, &p.steps, env, "launches", text);
+    memory(o, p, env, text);
+}
+
+/// The launches of some steps, with their work.
+fn table(o: &Output, steps: &[Step], env: &Env, title: &str, text: &mut String) {
     let value = |d: &ir::dim::Dim| d.eval(env).unwrap_or(0) as f64;
     let mut all = vec![];
-    launches(&p.steps, 1, &mut all);
-    let _ = writeln!(text, "  {} launches", all.iter().map(|(_, n)| n).sum::<i64>());
+    launches(steps, 1, &mut all);
+    let _ = writeln!(text, "  {} {title}", all.iter().map(|(_, n)| n).sum::<i64>());
     let _ = writeln!(
         text,
         "  {:<18} {:>6} {:>12} {:>12}  what",
@@ -88,7 +103,6 @@ fn program(o: &Output, p: &Program, env: &Env, text: &mut String) {
         grids(o, first.kernel, env, text);
     }
     let _ = writeln!(text, "  total: {:.3} GFLOP, {:.3} GB", flops / 1e9, bytes / 1e9);
-    memory(o, p, env, text);
 }
 
 /// The GPU functions of a kernel, per architecture where they differ.
@@ -136,7 +150,7 @@ fn memory(o: &Output, p: &Program, env: &Env, text: &mut String) {
         }
     };
     let size = |b: &ir::artifact::Buffer| b.elements.eval(env).unwrap_or(0) as f64 * b.dtype.bytes() as f64;
-    let mut temps: Vec<_> = p.buffers.iter().filter(|b| b.kind == BufferKind::Temp).collect();
+    let mut temps: Vec<_> = p.buffers.iter().filter(|b| b.kind.is_planned()).collect();
     let apart: f64 = temps.iter().map(|b| size(b)).sum();
     let mib = |n: f64| n / 1048576.0;
     let (count, apart, planned) = (temps.len(), mib(apart), mib(planned));
@@ -147,11 +161,26 @@ fn memory(o: &Output, p: &Program, env: &Env, text: &mut String) {
     temps.sort_by(|a, b| size(b).total_cmp(&size(a)));
     for b in temps.iter().take(8) {
         let (elements, (first, last)) = (named_sizes(o, &b.elements.to_string()), b.live);
+        let prepared = if b.kind == BufferKind::Prepared {
+            ", prepared"
+        } else {
+            ""
+        };
         let _ = writeln!(
             text,
-            "    {:>9.2} MiB, steps {first} to {last}: {} {elements}",
+            "    {:>9.2} MiB, steps {first} to {last}: {} {elements}{prepared}",
             mib(size(b)),
             b.dtype.name()
         );
+    }
+    match runtime::exec::memory_plan(&o.artifact, p, env) {
+        Ok(m) if p.trains.is_empty() && m.kept > 0 => {
+            let [planned, kept, instead] = [m.temporaries, m.kept, m.given_back].map(|n| mib(n as f64));
+            let _ = writeln!(
+                text,
+                "  where parameters stay: {planned:.1} MiB planned, {kept:.1} MiB kept in place of {instead:.1} MiB of parameters"
+            );
+        }
+        _ => {}
     }
 }

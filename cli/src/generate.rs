@@ -196,12 +196,14 @@ fn listen(mut stderr: ChildStderr) -> String {
 fn alignments(kernels: &[(String, Kernel)], programs: &[Program]) -> Vec<Vec<u32>> {
     let mut out: Vec<Vec<u32>> = kernels.iter().map(|(_, k)| vec![ARENA; k.slots.len()]).collect();
     for program in programs {
-        visit(&program.steps, &mut |kernel, operands| {
-            for (slot, operand) in operands.iter().enumerate() {
-                let at = &mut out[kernel][slot];
-                *at = gcd(*at, alignment(program, operand));
-            }
-        });
+        for steps in [&program.prepare, &program.steps] {
+            visit(steps, &mut |kernel, operands| {
+                for (slot, operand) in operands.iter().enumerate() {
+                    let at = &mut out[kernel][slot];
+                    *at = gcd(*at, alignment(program, operand));
+                }
+            });
+        }
     }
     out
 }

@@ -109,6 +109,10 @@ pub struct Entry {
     /// Byte offset of the function in the artifact's code.
     pub code: usize,
     pub items: Dim,
+    /// It reads this slot alone, which no other entry reads, depends on no run-time size, and writes nothing but the
+    /// workspace, what later entries leave as it is: where the operand does not change, once is enough for as long as the
+    /// workspace is kept.
+    pub prepares: Option<usize>,
 }
 
 /// One function of a kernel on the GPU. Its parameters are the addresses of the kernel's slots (u64), the address of the
@@ -162,9 +166,18 @@ pub struct Program {
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
     pub buffers: Vec<Buffer>,
+    /// Run before `steps`. What these write depends on parameters alone, so once is enough while those do not change.
+    pub prepare: Vec<Step>,
     pub steps: Vec<Step>,
     /// Parameters (indices) whose gradients this program adds to the gradient arena; empty for inference.
     pub trains: Vec<usize>,
+}
+
+impl Program {
+    /// `prepare`, then `steps`.
+    pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
+        self.prepare.iter().chain(&self.steps)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -180,7 +193,8 @@ pub struct Buffer {
     pub kind: BufferKind,
     pub dtype: DType,
     pub elements: Dim,
-    /// First and last step at which the contents matter. Steps are numbered depth-first, a loop before its body.
+    /// First and last step at which the contents matter. Steps are numbered depth-first, a loop before its body, those of
+    /// `prepare` before all others.
     pub live: (usize, usize),
 }
 
@@ -188,6 +202,8 @@ pub struct Buffer {
 pub enum BufferKind {
     /// Planned into the activation arena.
     Temp,
+    /// Written by `prepare` alone. Planned like a temporary, or kept from one run to the next.
+    Prepared,
     Input,
     Output,
     /// The whole parameter arena.
@@ -199,6 +215,13 @@ pub enum BufferKind {
     /// Adam's first and second moments, laid out like the parameters.
     Moment1,
     Moment2,
+}
+
+impl BufferKind {
+    /// Whether whoever runs a program finds a place for the buffer.
+    pub fn is_planned(self) -> bool {
+        matches!(self, BufferKind::Temp | BufferKind::Prepared)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ pub mod lower;
 pub mod narrow;
 pub mod optimizer;
 pub mod pipeline;
+pub mod prepare;
 pub mod quantise;
 pub mod rematerialise;
 mod reshape;

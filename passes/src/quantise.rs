@@ -41,7 +41,7 @@ pub fn quantise(program: &mut Program, kernels: &mut Kernels, levels: Levels) {
 fn is_of_weights(program: &Program, launch: &Launch, kernel: &Kernel) -> bool {
     let Body::Contract(c) = &kernel.body else { return false };
     let kind = |slot: usize| program.buffers[launch.operands[slot].buffer].kind;
-    let weight = matches!(kind(c.b.slot), BufferKind::Params);
+    let weight = matches!(kind(c.b.slot), BufferKind::Params | BufferKind::Prepared);
     let depth = (c.k_outer.clone() * c.k.clone()).as_const();
     let writes = (0..kernel.slots.len()).filter(|slot| kernel.slots[*slot].access != Access::Read);
     weight

@@ -128,6 +128,10 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
         )));
     }
     initialize(&artifact, session.params()?, 1, &|_| true);
+    if program.name == "transcribe" {
+        // As the command does.
+        session.freeze(&program.name)?;
+    }
 
     let mut stream = Stream::new(1, Purpose::Synthetic, 0, 0);
     let samples = (options.seconds * crate::audio::RATE as f64) as usize;

@@ -21,7 +21,7 @@ pub trait Runner {
     /// `device` is the value of `--device`.
     fn open(&self, threads: usize, device: Option<&str>) -> Result<Box<dyn Session>, Error>;
 
-    /// Floating-point operations of a run with these inputs.
+    /// Floating-point operations of a run with these inputs, without those that prepare it.
     fn flops(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<f64, Error>;
 
     /// Most GFLOP/s that multiply-adds reach on this machine, measured; `None` where there is no measurement.

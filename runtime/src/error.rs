@@ -41,6 +41,8 @@ pub enum Error {
     Mask(#[from] crate::masks::MaskError),
     #[error("program `{program}`: {what}")]
     Program { program: String, what: String },
+    #[error("{what}: this session is for running `{program}` alone and has let go of parameters; open another")]
+    Frozen { program: String, what: &'static str },
     #[error(
         "program `{program}` needs {:.2} GiB for this batch and the machine has {:.2} GiB free; {remedy}",
         gib(*.needed), gib(*.available)

@@ -40,6 +40,7 @@ pub fn artifact() -> Artifact {
         inputs,
         outputs,
         buffers: vec![],
+        prepare: vec![],
         steps: vec![],
         trains,
     };

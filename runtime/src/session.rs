@@ -85,10 +85,20 @@ pub struct KernelTime {
 pub trait Session {
     fn artifact(&self) -> &Artifact;
 
+    /// Says that parameters will not change any more and that this program alone will run: what depends on parameters alone
+    /// is done once, in the program's next run, and the session lets go of parameters that nothing reads after that.
+    ///
+    /// # Errors
+    /// Where there is no such program, or another was named before.
+    fn freeze(&mut self, _program: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// The parameter arena; `Param::offset` says where each parameter lies. Whoever asks may change it.
     ///
     /// # Errors
-    /// Here and below: where a device that holds the newest values does not give them.
+    /// Here and below: where a device that holds the newest values does not give them. After [`Session::freeze`], where that
+    /// lets go of parameters.
     fn params(&mut self) -> Result<&mut [f32], Error>;
 
     /// The gradient arena, laid out like the parameters.
@@ -116,7 +126,8 @@ pub trait Session {
         None
     }
 
-    /// Bytes the program's activations need for these sizes, before anything is allocated.
+    /// Bytes the program's activations need for these sizes, before anything is allocated; after [`Session::freeze`] with
+    /// those by which memory grows at most while parameters are replaced by what is made from them.
     fn peak_bytes(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<usize, Error>;
 
     /// Runs a program; a training program adds its gradients to `grads`.

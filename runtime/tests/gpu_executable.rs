@@ -69,6 +69,7 @@ fn artifact(gpu: Option<Precision>) -> Artifact {
                 buffer(BufferKind::Input, i, "B"),
                 buffer(BufferKind::Output, f, "B*N"),
             ],
+            prepare: vec![],
             steps: vec![launch; LAUNCHES],
             trains: vec![],
         }],

@@ -235,7 +235,7 @@ impl Generator {
         }
     }
 
-    /// Layers of a matrix product, a norm or not, and a residual, with a value that all see.
+    /// Layers of a matrix product, of two at once or not, a norm or not, and a residual, with a value that all see.
     fn repeat(&mut self, x: ValueId) -> ValueId {
         let (c, count) = (self.channels(x), self.r.int(1, 3));
         let all = self.any();
@@ -249,6 +249,13 @@ impl Generator {
         let own_scale = body.input("scale", Type::f32([c.into()]));
         let shared = body.input("all", ty);
         let mut y = body.add_op(Linear {}, &[h, own_w]);
+        if self.r.flag() {
+            // Their matrices lie in one only once they were copied there.
+            let both = body.add_op(Concat { axis: 0 }, &[own_w, own_w]);
+            let products = body.add_op(Linear {}, &[shared, both]);
+            let second = body.slice(products, 2, c.into(), c.into());
+            y = body.add(y, second);
+        }
         if self.r.flag() {
             y = body.add_op(LayerNorm { eps: EPS.into() }, &[y, own_scale, own_scale]);
         } else {

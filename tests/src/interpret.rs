@@ -50,15 +50,8 @@ pub fn lower(g: &Graph) -> Lowered {
 impl Lowered {
     /// The same with activations in bf16.
     pub fn narrowed(&self) -> Lowered {
-        let mut kernels = Kernels::default();
-        for (name, kernel) in &self.kernels {
-            kernels.add(
-                name.trim_end_matches(|c: char| c == '_' || c.is_ascii_digit()),
-                kernel.clone(),
-            );
-        }
         let mut programs = [self.program.clone()];
-        let kernels = passes::narrow::narrow(&mut programs, &kernels).list;
+        let kernels = passes::narrow::narrow(&mut programs, &self.all_kernels()).list;
         let [program] = programs;
         Lowered {
             kernels,
@@ -66,6 +59,30 @@ impl Lowered {
             params: self.params.clone(),
             arena: self.arena,
         }
+    }
+
+    /// The same with the work on parameters alone apart.
+    pub fn prepared(&self) -> Lowered {
+        let mut program = self.program.clone();
+        passes::prepare::prepare(&mut program, &self.all_kernels());
+        Lowered {
+            kernels: self.kernels.clone(),
+            program,
+            params: self.params.clone(),
+            arena: self.arena,
+        }
+    }
+
+    /// The kernels as the compiler collects them.
+    fn all_kernels(&self) -> Kernels {
+        let mut kernels = Kernels::default();
+        for (name, kernel) in &self.kernels {
+            kernels.add(
+                name.trim_end_matches(|c: char| c == '_' || c.is_ascii_digit()),
+                kernel.clone(),
+            );
+        }
+        kernels
     }
 
     /// Buffers with inputs and parameters filled in and everything else poisoned.

@@ -4,8 +4,9 @@
 
 use cpu::{Target, compile};
 use interp::{Buffer, Place};
-use ir::artifact::KernelInfo;
+use ir::artifact::{Entry, KernelInfo};
 use ir::dim::{Dim, Env};
+use ir::kernel::Body;
 use ir::kernel_sample::{self, Sample};
 use ir::scalar::DType;
 use proptest::prelude::*;
@@ -92,9 +93,20 @@ impl Room {
 }
 
 /// Runs a kernel with the items of each entry in `pieces`, the last first.
-fn run_cpu(Code { map, info }: &Code, sample: &Sample, pieces: i64) -> Vec<Fenced> {
+fn run_cpu(code: &Code, sample: &Sample, pieces: i64) -> Vec<Fenced> {
     let mut slots: Vec<Fenced> = operands(sample).iter().map(Fenced::new).collect();
-    let table: Vec<*mut u8> = slots.iter_mut().map(Fenced::address).collect();
+    let table = slots.iter_mut().map(Fenced::address).collect();
+    run_entries(code, sample, pieces, &|_| &table);
+    slots
+}
+
+/// Runs a kernel whose entries find their operands where `tables` says.
+fn run_entries<'a>(
+    Code { map, info }: &Code,
+    sample: &Sample,
+    pieces: i64,
+    tables: &dyn Fn(&Entry) -> &'a Vec<*mut u8>,
+) {
     let sizes: Vec<i64> = sample.sizes.values().copied().collect();
     let mut workspace = Room::new(&info.workspace, &sample.sizes);
     for entry in &info.entries {
@@ -107,7 +119,7 @@ fn run_cpu(Code { map, info }: &Code, sample: &Sample, pieces: i64) -> Vec<Fence
             unsafe {
                 let f: Function = std::mem::transmute(map.as_ptr().add(entry.code));
                 f(
-                    table.as_ptr(),
+                    tables(entry).as_ptr(),
                     sizes.as_ptr(),
                     begin,
                     end,
@@ -117,7 +129,21 @@ fn run_cpu(Code { map, info }: &Code, sample: &Sample, pieces: i64) -> Vec<Fence
             }
         }
     }
-    slots
+}
+
+/// Where an entry prepares an operand: as [`run_cpu`], but that entry sees nothing else, and the others do not see it.
+fn run_cpu_apart(code: &Code, sample: &Sample) -> Option<Vec<Fenced>> {
+    let prepared = code.info.entries.iter().find_map(|e| e.prepares)?;
+    let mut slots: Vec<Fenced> = operands(sample).iter().map(Fenced::new).collect();
+    let poison = |b: &Buffer| Fenced::new(&Buffer::poison(b.dtype(), b.len()));
+    let mut poisoned: Vec<Fenced> = operands(sample).iter().map(poison).collect();
+    let (mut rest, mut own): (Vec<_>, Vec<_>) = (
+        slots.iter_mut().map(Fenced::address).collect(),
+        poisoned.iter_mut().map(Fenced::address).collect(),
+    );
+    std::mem::swap(&mut rest[prepared], &mut own[prepared]);
+    run_entries(code, sample, 1, &|e| if e.prepares.is_some() { &own } else { &rest });
+    Some(slots)
 }
 
 /// A kernel compiled for this machine and mapped.
@@ -151,11 +177,14 @@ fn compare(code: &Code, sample: &Sample) -> Result<(), TestCaseError> {
     interp::run(&sample.kernel, &mut want, &places, &sample.sizes).unwrap();
     let whole = run_cpu(code, sample, 1);
     let pieces = run_cpu(code, sample, 3);
+    let apart = run_cpu_apart(code, sample);
 
     for (slot, got) in whole.iter().enumerate() {
         let about = || format!("slot {slot} with {:?} of\n{}", sample.sizes, sample.kernel);
         prop_assert!(got.margins_are_whole(), "written beside {}", about());
         prop_assert!(got.bits() == pieces[slot].bits(), "other bits in pieces: {}", about());
+        let same = apart.as_ref().is_none_or(|apart| got.bits() == apart[slot].bits());
+        prop_assert!(same, "other bits where an operand is prepared apart: {}", about());
         let tolerance = sample.operands[slot].tolerance;
         for (i, (g, w)) in got.values().iter().zip(want[slot].to_f64()).enumerate() {
             let close = *g == w || (g - w).abs() <= tolerance || g.is_nan() && w.is_nan();
@@ -174,6 +203,31 @@ fn check(draw: fn(u32) -> Sample, seed: u32) -> Result<(), TestCaseError> {
     let code = Code::new(&sample)?;
     compare(&code, &sample)?;
     kernel_sample::with_nan(&sample, seed).map_or(Ok(()), |sample| compare(&code, &sample))
+}
+
+/// Products whose right operand has a fixed size: packing it is an entry that does without all else.
+#[test]
+fn fixed_operands_are_prepared_apart() {
+    let fixed = |sample: &Sample| {
+        let Body::Contract(k) = &sample.kernel.body else {
+            return false;
+        };
+        let sizes = [&k.n, &k.k_outer, &k.k, &k.b.base, &k.b.k_outer, &k.b.free, &k.b.k];
+        sizes
+            .into_iter()
+            .chain(&k.batch)
+            .chain(&k.b.batch)
+            .all(|d| d.as_const().is_some())
+    };
+    let samples = (0..).map(kernel_sample::contract).filter(fixed).take(24);
+    let mut apart = 0;
+    for sample in samples {
+        let code = Code::new(&sample).unwrap();
+        compare(&code, &sample).unwrap();
+        apart += code.info.entries.iter().filter(|e| e.prepares.is_some()).count();
+    }
+    // Some epilogues read the operand too.
+    assert!(apart > 12, "{apart} of 24");
 }
 
 fn cases(cases: u32) -> ProptestConfig {

@@ -54,7 +54,7 @@ fn a_classifier_compiles_and_learns() {
     let native = compile(&model("tests/models/classifier.ron", &[]));
     let mut machine = native.machine(2).unwrap();
     let artifact = machine.artifact().clone();
-    initialize(&artifact, machine.params(), 1, &|_| true);
+    initialize(&artifact, machine.params().unwrap(), 1, &|_| true);
     let (x, label) = examples();
     let mut losses = vec![];
     for step in 1..=60 {

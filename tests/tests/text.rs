@@ -91,12 +91,16 @@ fn steps(l: &Lowered, list: &[Step], indent: &str, out: &mut String) {
 /// `UPDATE_GOLDEN=1` writes what is found instead.
 #[test]
 fn cases_lower_to_the_committed_kernels() {
-    for name in ["linear_gelu", "layer_norm", "repeat"] {
+    for name in ["linear_gelu", "layer_norm", "repeat", "prepare"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases").join(name);
         let text = std::fs::read_to_string(path.with_extension("ir")).unwrap();
         let g = parse(&text).unwrap_or_else(|e| panic!("{name}.ir: {e}"));
-        let lowered = lower(&g);
+        let lowered = lower(&g).prepared();
         let mut found = String::new();
+        if !lowered.program.prepare.is_empty() {
+            found += "prepare\n";
+            steps(&lowered, &lowered.program.prepare, "  ", &mut found);
+        }
         steps(&lowered, &lowered.program.steps, "", &mut found);
         for (kernel, body) in &lowered.kernels {
             writeln!(found, "\n{kernel}: {}", body.to_string().trim_end()).expect("strings take text");

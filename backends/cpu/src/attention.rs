@@ -43,6 +43,7 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Attention) -> Resul
     main.finish();
     Ok(Emitted {
         entries,
+        prepares: None,
         workspace,
         scratch,
     })

@@ -67,11 +67,12 @@ pub fn compile_with(
     let mut infos: Vec<Option<KernelInfo>> = vec![None; kernels.len()];
     for (index, emitted) in objects.iter().flat_map(|p| &p.emitted) {
         let (name, kernel) = &kernels[*index];
-        let entries = emitted.entries.iter().map(|(function, items)| {
+        let entries = emitted.entries.iter().enumerate().map(|(i, (function, items))| {
             let code = image.function(function)?;
             Ok(Entry {
                 code,
                 items: items.clone(),
+                prepares: emitted.prepares.filter(|_| i == 0),
             })
         });
         let cost = kernel_cost::estimate(kernel);

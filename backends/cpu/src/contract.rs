@@ -8,6 +8,7 @@
 //! The summed axis is treated as one axis of `k_outer * k` steps; only address computations see its two parts.
 
 mod canonical;
+mod fixed;
 mod quantised;
 
 use crate::entry::{Emitted, Entry, Unit, unsupported};
@@ -172,6 +173,7 @@ impl Plan {
                 (pack_name, self.pack_items.iter().cloned().product()),
                 (name.into(), self.items.iter().cloned().product()),
             ],
+            prepares: fixed::packed_slot(&self.body),
             workspace: copies.product::<Dim>() * ceil_div(&self.body.n, self.tile.columns()) * self.panel_bytes.clone(),
             scratch: Dim::from(scratch),
         })

@@ -38,6 +38,8 @@ pub struct Unit<'c> {
 pub struct Emitted {
     /// Function names with their counts of items, in the order in which they run.
     pub entries: Vec<(String, Dim)>,
+    /// The entry that is first and [prepares](ir::artifact::Entry::prepares) a slot, where there is one: the slot.
+    pub prepares: Option<usize>,
     /// Bytes shared by all threads of a launch.
     pub workspace: Dim,
     /// Bytes of one thread.

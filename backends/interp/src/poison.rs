@@ -3,9 +3,9 @@
 
 use crate::Error;
 use crate::memory::{Buffer, Place};
-use crate::program::{Machine, address, check_buffer, count_steps, first, kernel_of, start, walk};
+use crate::program::{Machine, address, all_steps, check_buffer, count_steps, first, kernel_of, start, walk};
 use half::bf16;
-use ir::artifact::{BufferKind, Launch, Operand, Program, Step};
+use ir::artifact::{Launch, Operand, Program, Step};
 use ir::dim::Env;
 use ir::kernel::{Access, Kernel};
 use ir::scalar::DType;
@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Number of steps of a program, as `Buffer::live` counts them: depth-first, a loop before its body.
 pub fn step_count(program: &Program) -> usize {
-    count_steps(&program.steps)
+    count_steps(&program.prepare) + count_steps(&program.steps)
 }
 
-/// Runs a program with its temporaries at the byte offsets that `plan` gives (one for each buffer of the program; those of
+/// Runs a program with its temporaries and what `prepare` writes at the byte offsets that `plan` gives (one for each buffer of the program; those of
 /// other buffers are ignored). `buffers` holds all other buffers at their numbers; entries of temporaries are neither
 /// read nor written.
 ///
@@ -39,11 +39,12 @@ pub fn run_poisoned(
             found: offsets.len(),
         });
     }
+    let steps = all_steps(program);
     let mut temps = BTreeMap::new();
     for (i, (b, offset)) in program.buffers.iter().zip(offsets).enumerate() {
-        if b.kind == BufferKind::Temp {
+        if b.kind.is_planned() {
             let len = usize::try_from(b.elements.eval(sizes)?).unwrap_or(0);
-            let live = whole_loops(&program.steps, &mut 0, b.live);
+            let live = whole_loops(&steps, &mut 0, b.live);
             temps.insert(
                 i,
                 Temp {
@@ -66,7 +67,7 @@ pub fn run_poisoned(
         bytes: vec![0xff; end],
         born: BTreeSet::new(),
     };
-    walk(&program.steps, &mut 0, &mut start(sizes), &mut machine)
+    walk(&steps, &mut 0, &mut start(sizes), &mut machine)
 }
 
 /// A life with ends inside loops that do not hold it all moved to the ends of those loops.

@@ -6,7 +6,7 @@ use ir::artifact::{Launch, Operand, Program, Step};
 use ir::dim::Env;
 use ir::kernel::Kernel;
 
-/// Runs a program with every buffer on its own. `buffers[i]` is buffer `i` of the program with exactly its dtype and number
+/// Runs a program, `prepare` first, with every buffer on its own. `buffers[i]` is buffer `i` of the program with exactly its dtype and number
 /// of elements; what is passed in for temporaries and outputs does not matter to a correct program, so
 /// [`Buffer::poison`] is a good choice. Outside loops the size `layer` is that of `sizes`, or 0.
 ///
@@ -17,7 +17,7 @@ pub fn run_program(kernels: &[Kernel], program: &Program, buffers: &mut [Buffer]
         check_buffer(program, buffers, i, sizes)?;
     }
     walk(
-        &program.steps,
+        &all_steps(program),
         &mut 0,
         &mut start(sizes),
         &mut Separate { kernels, buffers },
@@ -50,6 +50,11 @@ pub fn start(sizes: &Env) -> Env {
     let mut env = sizes.clone();
     env.entry("layer".into()).or_insert(0);
     env
+}
+
+/// All steps in the order in which they are numbered, as one list.
+pub fn all_steps(program: &Program) -> Vec<Step> {
+    program.all_steps().cloned().collect()
 }
 
 /// Where a program's steps take effect. Steps are numbered depth-first, a loop before its body, each taking one number.

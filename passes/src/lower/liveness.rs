@@ -3,14 +3,16 @@
 use ir::artifact::{Program, Step};
 use std::collections::BTreeMap;
 
-/// Numbers steps depth-first, a loop before its body, and sets every buffer's `live`. A buffer that is also used outside a loop, or whose place
-/// moves with the layer, lives through the whole loop.
+/// Numbers steps depth-first, a loop before its body and `prepare` before the rest, and sets every buffer's `live`. A buffer
+/// that is also used outside a loop, or whose place moves with the layer, lives through the whole loop.
 pub fn annotate(p: &mut Program) {
     let mut touched: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     let mut moving: Vec<(usize, (usize, usize))> = vec![];
     let mut loops: Vec<(usize, usize)> = vec![];
     let mut next = 0;
-    walk(&p.steps, &mut next, &mut touched, &mut moving, &mut loops);
+    for steps in [&p.prepare, &p.steps] {
+        walk(steps, &mut next, &mut touched, &mut moving, &mut loops);
+    }
     for (i, buffer) in p.buffers.iter_mut().enumerate() {
         let Some(at) = touched.get(&i) else { continue };
         let (mut first, mut last) = (at[0], at[at.len() - 1]);

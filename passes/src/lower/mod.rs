@@ -6,7 +6,7 @@
 mod column;
 mod contract;
 mod kernel;
-mod liveness;
+pub(crate) mod liveness;
 mod opaque;
 mod region;
 mod repeat;
@@ -180,6 +180,7 @@ pub fn lower(
         inputs,
         outputs,
         buffers: b.buffers,
+        prepare: vec![],
         steps,
         trains: vec![],
     };

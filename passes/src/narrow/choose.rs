@@ -61,7 +61,9 @@ pub fn reasons(program: &Program, kernels: &Kernels) -> Vec<Option<Reason>> {
         *known = Some(known.map_or(reason, |r| r.min(reason)));
     };
     let (mut launches, mut keeps) = (vec![], vec![]);
-    collect(&program.steps, &mut launches, &mut keeps);
+    for steps in [&program.prepare, &program.steps] {
+        collect(steps, &mut launches, &mut keeps);
+    }
     keeps.into_iter().for_each(|buffer| note(buffer, Reason::Keep));
     let (mut multiplied, mut together) = (BTreeSet::new(), vec![]);
     for launch in launches {

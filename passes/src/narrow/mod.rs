@@ -38,14 +38,15 @@ pub fn narrow(programs: &mut [Program], kernels: &Kernels) -> Kernels {
                 buffer.dtype = DType::Bf16;
             }
         }
-        let mut steps = std::mem::take(&mut program.steps);
+        let [mut prepare, mut steps] = [&mut program.prepare, &mut program.steps].map(std::mem::take);
         let mut rewrite = Rewrite {
             from: kernels,
             made: &mut made,
             buffers: &mut program.buffers,
         };
+        rewrite.steps(&mut prepare);
         rewrite.steps(&mut steps);
-        program.steps = steps;
+        (program.prepare, program.steps) = (prepare, steps);
     }
     made
 }

@@ -1,6 +1,6 @@
 //! Memory for arrays: aligned to pages, zero at first, and given by the system only where it is touched.
 
-use memmap2::{Advice, MmapMut};
+use memmap2::{Advice, MmapMut, UncheckedAdvice};
 use std::alloc::{Layout, handle_alloc_error};
 
 /// Bytes at a page boundary, zero at first.
@@ -31,6 +31,23 @@ impl Arena {
             // Freed first, so that old and new are never held at once.
             self.map = None;
             *self = Arena::new(bytes);
+        }
+    }
+    /// Gives the pages of a range of bytes back to the system, which has them be zero if they are read again. The range begins
+    /// and ends with a page.
+    pub fn give_back(&mut self, from: usize, to: usize) {
+        let Some(map) = &mut self.map else { return };
+        let to = to.min(map.len());
+        if from < to {
+            // SAFETY: the map is private memory without a file, borrowed mutably, so nobody holds a reference into it whose
+            // target would change.
+            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, from, to - from) };
+        }
+    }
+    /// What was given back stays so: the system does not make large pages out of what is left.
+    pub fn stay_small(&mut self) {
+        if let Some(map) = &self.map {
+            let _ = map.advise(Advice::NoHugePage);
         }
     }
     /// Of the first byte; of an empty arena none that may be read or written.

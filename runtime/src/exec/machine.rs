@@ -2,10 +2,12 @@
 
 use super::arena::Arena;
 use super::bundle::Bundle;
-use super::image::{EntryFn, Image};
+use super::image::Image;
+use super::launch::{Bases, Sizes, walk};
+use super::once::{Preparation, Progress};
 use super::program::{ADAM, GRAD_NORM, adam_scalars, find, input, output, range_sizes, ranges, sizes, touches};
-use super::recorder::{Busy, Recorder};
-use super::resolve::{Action, Address, Memory, Resolved, Run, resolve};
+use super::recorder::Recorder;
+use super::resolve::{Parameters, Resolved, Run, resolve, resolve_with};
 use super::{bandwidth, peak, processor};
 use crate::cli::Runner;
 use crate::error::Error;
@@ -16,8 +18,6 @@ use rayon::ThreadPool;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Instant;
 
 /// A compiled program that runs on this machine's own processor.
 pub struct Native {
@@ -74,6 +74,7 @@ impl Native {
             temp: Arena::default(),
             scratch,
             resolved,
+            frozen: None,
             recorder: None,
         })
     }
@@ -114,32 +115,22 @@ pub struct Machine {
     scratch: Vec<Arena>,
     /// The program last resolved, by program: most batches repeat its sizes.
     resolved: HashMap<String, (Env, Arc<Resolved>)>,
+    frozen: Option<Frozen>,
     /// While launches are timed.
     recorder: Option<Recorder>,
 }
 
-/// Addresses of everything a run touches.
-struct Bases<'a> {
-    inputs: Vec<*mut u8>,
-    outputs: Vec<*mut u8>,
-    temp: *mut u8,
-    params: *mut u8,
-    grads: *mut u8,
-    moments: [*mut u8; 2],
-    scratch: &'a [usize],
-    image: &'a Image,
-    pool: &'a ThreadPool,
-    recorder: Option<&'a Recorder>,
+/// From [`Session::freeze`] on.
+struct Frozen {
+    program: String,
+    /// What is made from parameters alone.
+    kept: Arena,
+    /// Whether it is made already.
+    ready: bool,
 }
 
 impl Machine {
-    /// The parameter arena; here, unlike in [`Session::params`], nothing can fail.
-    pub fn params(&mut self) -> &mut [f32] {
-        let n = self.artifact.param_elements;
-        self.params.floats(n)
-    }
-
-    /// The gradient arena.
+    /// The gradient arena; here and in [`Machine::moments`], unlike in [`Session::grads`], nothing can fail.
     pub fn grads(&mut self) -> &mut [f32] {
         let n = self.artifact.param_elements;
         self.grads.grow(n * 4);
@@ -161,14 +152,34 @@ impl Machine {
         {
             return Ok(r.clone());
         }
-        let r = Arc::new(resolve(&self.artifact, find(&self.artifact, program)?, env)?);
+        let found = find(&self.artifact, program)?;
+        let r = Arc::new(resolve_with(&self.artifact, found, env, self.parameters())?);
         self.resolved.insert(program.into(), (env.clone(), r.clone()));
         Ok(r)
+    }
+
+    fn parameters(&self) -> Parameters {
+        match self.frozen {
+            Some(_) => Parameters::Stay,
+            None => Parameters::Change,
+        }
+    }
+
+    /// Fails where the session was frozen, unless for this program.
+    fn unless_frozen(&self, program: Option<&str>, what: &'static str) -> Result<(), Error> {
+        match &self.frozen {
+            Some(frozen) if program != Some(&frozen.program) => Err(Error::Frozen {
+                program: frozen.program.clone(),
+                what,
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn execute(&mut self, name: &str, env: &Env, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
         let artifact = self.artifact.clone();
         let program = find(&artifact, name)?;
+        self.unless_frozen(Some(name), "another program cannot be run")?;
         let r = self.resolved(name, env)?;
         self.temp.grow(r.temp_bytes);
         self.scratch.iter_mut().for_each(|s| s.grow(r.scratch_bytes));
@@ -194,6 +205,10 @@ impl Machine {
                 .collect::<Result<_, _>>()?,
             outputs: outputs.iter_mut().map(|(_, t)| address_of(t)).collect(),
             temp: self.temp.address(),
+            kept: self.frozen.as_mut().map_or(std::ptr::null_mut(), |f| {
+                f.kept.grow(r.kept.bytes);
+                f.kept.address()
+            }),
             params: self.params.address(),
             grads: self.grads.address(),
             moments: [self.moments[0].address(), self.moments[1].address()],
@@ -202,13 +217,28 @@ impl Machine {
             pool: &self.pool,
             recorder: self.recorder.as_ref(),
         };
-        let mut values: Vec<i64> = artifact
-            .symbols
-            .iter()
-            .map(|s| env.get(s).copied().unwrap_or(0))
-            .collect();
-        let layer = artifact.symbols.iter().position(|s| &**s == "layer");
-        walk(&r.actions, &bases, &mut values, layer, 0);
+        let value = |s: &Arc<str>| env.get(s).copied().unwrap_or(0);
+        let mut sizes = Sizes {
+            values: artifact.symbols.iter().map(value).collect(),
+            layer: artifact.symbols.iter().position(|s| &**s == "layer"),
+        };
+        let nothing = &mut |_: &Run, _, _: &mut Sizes| ();
+        match &mut self.frozen {
+            Some(frozen) if frozen.ready => walk(&r.actions, &bases, &mut sizes, nothing),
+            Some(frozen) => {
+                let preparation = Preparation::new(&artifact, &r);
+                let mut progress = Progress::new(&preparation, &mut self.params, &mut frozen.kept);
+                progress.begin(&bases, &mut sizes);
+                let mut before = |run: &Run, layer, sizes: &mut Sizes| progress.before(run, layer, &bases, sizes);
+                walk(&r.actions, &bases, &mut sizes, &mut before);
+                self.params.stay_small();
+                frozen.ready = true;
+            }
+            None => {
+                walk(&r.prepare, &bases, &mut sizes, nothing);
+                walk(&r.actions, &bases, &mut sizes, nothing);
+            }
+        }
         Ok(outputs)
     }
 }
@@ -228,133 +258,27 @@ fn input_address(program: &Program, port: &Port, inputs: &[(&str, &Tensor)]) -> 
     })
 }
 
-fn walk(actions: &[Action], bases: &Bases, values: &mut Vec<i64>, layer_at: Option<usize>, layer: i64) {
-    for action in actions {
-        match action {
-            Action::Run(run) => launch(run, bases, values, layer),
-            Action::Loop { layers, keep, body } => {
-                for layer in layers {
-                    if keep.is_some_and(|k| flag(k, bases, *layer) == 0.0) {
-                        continue;
-                    }
-                    if let Some(at) = layer_at {
-                        values[at] = *layer;
-                    }
-                    walk(body, bases, values, layer_at, *layer);
-                }
-                if let Some(at) = layer_at {
-                    values[at] = 0;
-                }
-            }
-        }
-    }
-}
-
-/// Element `layer` of a loop's keep flags.
-fn flag(keep: Address, bases: &Bases, layer: i64) -> f32 {
-    let at = locate(&keep, bases, 0).cast::<f32>();
-    // SAFETY: the type checker made `keep` an f32 [count], and layer < count.
-    unsafe { at.add(layer as usize).read() }
-}
-
-fn locate(a: &Address, bases: &Bases, layer: i64) -> *mut u8 {
-    let base = match a.memory {
-        Memory::Temp => bases.temp,
-        Memory::Params => bases.params,
-        Memory::NarrowParams => unreachable!("programs for the CPU have no parameters in bf16"),
-        Memory::Grads => bases.grads,
-        Memory::Moment1 => bases.moments[0],
-        Memory::Moment2 => bases.moments[1],
-        Memory::Input(i) => bases.inputs[i],
-        Memory::Output(i) => bases.outputs[i],
-    };
-    base.wrapping_offset((a.byte + a.layer_bytes * layer) as isize)
-}
-
-/// What a launch hands to every thread. Addresses as numbers: threads share them, and the kernels write disjoint items.
-struct Shared<'a> {
-    slots: Vec<usize>,
-    values: &'a [i64],
-    workspace: usize,
-    scratch: &'a [usize],
-}
-
-fn launch(run: &Run, bases: &Bases, values: &[i64], layer: i64) {
-    let slots = run.operands.iter().map(|o| locate(o, bases, layer) as usize).collect();
-    let workspace = bases.temp.wrapping_add(run.workspace) as usize;
-    let shared = Shared {
-        slots,
-        values,
-        workspace,
-        scratch: bases.scratch,
-    };
-    let started = bases.recorder.map(|r| (r, Instant::now()));
-    let busy = bases.recorder.map(Recorder::busy);
-    for (code, items) in &run.entries {
-        entry(bases.image.entry(*code), *items, &shared, bases.pool, busy);
-        if let Some(recorder) = bases.recorder {
-            recorder.entry_done(run.kernel);
-        }
-    }
-    if let Some((recorder, start)) = started {
-        recorder.launch_done(run, start.elapsed().as_secs_f64());
-    }
-}
-
-/// Does all items of an entry.
-fn entry(f: EntryFn, items: i64, shared: &Shared, pool: &ThreadPool, busy: Option<&Busy>) {
-    let threads = shared.scratch.len() as i64;
-    if threads == 1 || items < 2 {
-        timed(busy, 0, || call(f, shared, 0, items, 0));
-        return;
-    }
-    // Shares of what is left, taken by whoever is free: the last are the smallest, so that threads end together. Which
-    // thread does an item never changes a bit of it.
-    let share = |left: i64| (left / (threads * 4)).max(1);
-    let next = AtomicI64::new(0);
-    let take = |begin: i64| (begin < items).then(|| begin + share(items - begin));
-    pool.broadcast(|context| {
-        timed(busy, context.index(), || {
-            while let Ok(begin) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-                let end = begin + share(items - begin);
-                call(f, shared, begin, end, context.index());
-            }
-        })
-    });
-}
-
-fn timed(busy: Option<&Busy>, thread: usize, work: impl FnOnce()) {
-    match busy {
-        Some(busy) => busy.time(thread, work),
-        None => work(),
-    }
-}
-
-fn call(f: EntryFn, s: &Shared, begin: i64, end: i64, thread: usize) {
-    if begin >= end {
-        return;
-    }
-    // SAFETY: the kernel was compiled for these operands. The plan gave each a place inside its memory that nothing else
-    // alive uses; inputs, outputs, arenas and scratch are borrowed by `execute` for the whole run; every item is done by
-    // one thread, and kernels write disjoint memory for distinct items.
-    unsafe {
-        f(
-            s.slots.as_ptr().cast(),
-            s.values.as_ptr(),
-            begin,
-            end,
-            s.workspace as *mut u8,
-            s.scratch[thread] as *mut u8,
-        )
-    }
-}
-
 impl Session for Machine {
     fn artifact(&self) -> &Artifact {
         &self.artifact
     }
+    fn freeze(&mut self, program: &str) -> Result<(), Error> {
+        find(&self.artifact, program)?;
+        self.unless_frozen(Some(program), "another program cannot be prepared for")?;
+        if self.frozen.is_none() {
+            self.frozen = Some(Frozen {
+                program: program.into(),
+                kept: Arena::default(),
+                ready: false,
+            });
+            self.resolved.clear();
+        }
+        Ok(())
+    }
     fn params(&mut self) -> Result<&mut [f32], Error> {
-        Ok(Machine::params(self))
+        self.unless_frozen(None, "parameters cannot be read or changed")?;
+        let n = self.artifact.param_elements;
+        Ok(self.params.floats(n))
     }
     fn grads(&mut self) -> Result<&mut [f32], Error> {
         Ok(Machine::grads(self))
@@ -368,8 +292,10 @@ impl Session for Machine {
     }
     fn peak_bytes(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<usize, Error> {
         let program = find(&self.artifact, program)?;
-        let r = resolve(&self.artifact, program, &sizes(&self.artifact, program, inputs)?)?;
-        Ok(r.temp_bytes + r.scratch_bytes * self.scratch.len())
+        let env = sizes(&self.artifact, program, inputs)?;
+        let r = resolve_with(&self.artifact, program, &env, self.parameters())?;
+        let more = Preparation::new(&self.artifact, &r).account().most;
+        Ok(r.temp_bytes + r.scratch_bytes * self.scratch.len() + more)
     }
     fn run(&mut self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
         let env = sizes(&self.artifact, find(&self.artifact, program)?, inputs)?;

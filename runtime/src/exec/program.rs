@@ -23,13 +23,13 @@ pub(crate) fn find<'a>(artifact: &'a Artifact, name: &str) -> Result<&'a Program
 
 /// Whether a launch of the program has an operand in an arena. Declared are arenas also where nothing uses them.
 pub(crate) fn touches(program: &Program, kind: BufferKind) -> bool {
-    fn any(steps: &[Step], of: &dyn Fn(&Operand) -> bool) -> bool {
-        steps.iter().any(|s| match s {
+    fn any<'a>(mut steps: impl Iterator<Item = &'a Step>, of: &dyn Fn(&Operand) -> bool) -> bool {
+        steps.any(|s| match s {
             Step::Launch(l) => l.operands.iter().any(of),
-            Step::Loop { keep, body, .. } => keep.as_ref().is_some_and(of) || any(body, of),
+            Step::Loop { keep, body, .. } => keep.as_ref().is_some_and(of) || any(body.iter(), of),
         })
     }
-    any(&program.steps, &|o| program.buffers[o.buffer].kind == kind)
+    any(program.all_steps(), &|o| program.buffers[o.buffer].kind == kind)
 }
 
 /// The run-time sizes that the inputs' shapes give.

@@ -60,6 +60,11 @@ impl Recorder {
         record.held += most * self.busy.0.len() as f64;
     }
 
+    /// Those of a launch's entries are done that are done once, before the launch.
+    pub fn entries_done(&self, kernel: usize, seconds: f64) {
+        self.records.borrow_mut().entry(kernel).or_default().seconds += seconds;
+    }
+
     /// A launch is done; it took so long, all entries and the starting of threads included.
     pub fn launch_done(&self, run: &Run, seconds: f64) {
         let mut records = self.records.borrow_mut();
@@ -87,6 +92,7 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::resolve::{Address, Memory};
 
     #[test]
     fn imbalance_is_the_idle_share_of_threads_that_wait_for_the_busiest() {
@@ -100,10 +106,14 @@ mod tests {
         }
         let run = Run {
             kernel: 0,
-            entries: vec![],
+            calls: vec![],
             operands: vec![],
-            workspace: 0,
-            workspace_bytes: 0,
+            workspace: Address {
+                memory: Memory::Temp,
+                byte: 0,
+                layer_bytes: 0,
+                end: 0,
+            },
             flops: 10.0,
             bytes: 4.0,
         };

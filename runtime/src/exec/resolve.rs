@@ -3,8 +3,12 @@
 use super::plan::{Request, layout};
 use super::program::size_value as value;
 use crate::error::Error;
-use ir::artifact::{Artifact, BufferKind, Launch, Operand, Program, Step};
+use ir::artifact::{Artifact, BufferKind, Entry, Launch, Operand, Port, Program, Step};
 use ir::dim::{Dim, Env};
+
+/// Bytes of a page of memory, and of a line of the cache.
+pub const PAGE: usize = 4096;
+const LINE: usize = 64;
 
 /// A place in one of the memories a program works on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,6 +23,8 @@ pub struct Address {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Memory {
     Temp,
+    /// What stays from one run to the next.
+    Kept,
     Params,
     NarrowParams,
     Grads,
@@ -32,15 +38,21 @@ pub enum Memory {
 pub struct Run {
     /// Which of the artifact's kernels.
     pub kernel: usize,
-    /// Functions (byte offsets in the code) with their items.
-    pub entries: Vec<(usize, i64)>,
+    pub calls: Vec<Call>,
     pub operands: Vec<Address>,
-    /// Byte offset of the workspace among the temporaries.
-    pub workspace: usize,
-    pub workspace_bytes: usize,
+    pub workspace: Address,
     /// Floating-point operations, and bytes read and written at least.
     pub flops: f64,
     pub bytes: f64,
+}
+
+/// An entry of a kernel.
+pub struct Call {
+    /// Byte offset in the code.
+    pub code: usize,
+    pub items: i64,
+    /// The slot of a fixed operand, all that the entry reads: what it makes is kept, and no other entry reads the slot.
+    pub kept: Option<usize>,
 }
 
 pub enum Action {
@@ -53,61 +65,113 @@ pub enum Action {
 }
 
 pub struct Resolved {
+    pub prepare: Vec<Action>,
     pub actions: Vec<Action>,
     pub temp_bytes: usize,
+    pub kept: Kept,
     pub scratch_bytes: usize,
+    /// Of `actions`, without `prepare`.
     pub flops: f64,
 }
 
+/// What is kept from one run to the next; nothing where parameters may change.
+#[derive(Default)]
+pub struct Kept {
+    /// First byte and one past the last of the buffers that `prepare` writes.
+    pub buffers: Vec<(usize, usize)>,
+    pub bytes: usize,
+}
+
+impl Kept {
+    /// Room that begins at a page, so that it can be given back by itself.
+    fn room(&mut self, bytes: usize) -> usize {
+        let start = self.bytes;
+        self.bytes = (start + bytes).next_multiple_of(PAGE);
+        start
+    }
+}
+
+/// Whether parameters can have other values in the next run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameters {
+    Change,
+    /// What depends on them alone is done once: `prepare`, and the entries that prepare an operand.
+    Stay,
+}
+
+/// With parameters that may change.
 pub fn resolve(artifact: &Artifact, program: &Program, env: &Env) -> Result<Resolved, Error> {
+    resolve_with(artifact, program, env, Parameters::Change)
+}
+
+pub fn resolve_with(
+    artifact: &Artifact,
+    program: &Program,
+    env: &Env,
+    parameters: Parameters,
+) -> Result<Resolved, Error> {
     let mut env = env.clone();
     env.entry("layer".into()).or_insert(0);
     let mut r = Resolver {
         artifact,
         program,
         env: &env,
+        parameters,
         requests: vec![],
+        kept: Kept::default(),
+        places: vec![Place::Elsewhere; program.buffers.len()],
         workspaces: vec![],
         scratch: 0,
         flops: 0.0,
         step: 0,
         times: 1.0,
     };
-    let mut owners = vec![];
-    for (i, b) in program
-        .buffers
-        .iter()
-        .enumerate()
-        .filter(|(_, b)| b.kind == BufferKind::Temp)
-    {
-        let bytes = r.size(&b.elements)? * b.dtype.bytes();
-        r.requests.push(Request {
-            bytes,
-            first: b.live.0,
-            last: b.live.1,
-        });
-        owners.push(i);
-    }
-    r.measure(&program.steps)?;
-    let placed = layout(&r.requests);
-    let mut offsets = vec![0; program.buffers.len()];
-    for (n, i) in owners.iter().enumerate() {
-        offsets[*i] = placed.offsets[n];
-    }
-    let spaces: Vec<(usize, usize)> = placed.offsets[owners.len()..]
-        .iter()
-        .zip(&r.workspaces)
-        .map(|(offset, bytes)| (*offset, *bytes))
-        .collect();
-    let (scratch_bytes, flops) = (r.scratch, r.flops);
-    let mut next = 0;
-    let actions = actions(artifact, program, &env, &program.steps, &offsets, &spaces, &mut next)?;
+    r.place_buffers()?;
+    r.measure(&program.prepare, None)?;
+    r.flops = 0.0;
+    r.measure(&program.steps, Some(1))?;
+    let planned = layout(&r.requests);
+    let Resolver {
+        kept,
+        places,
+        workspaces,
+        scratch,
+        flops,
+        ..
+    } = r;
+    let mut s = Second {
+        artifact,
+        program,
+        env: &env,
+        offsets: &planned.offsets,
+        places,
+        workspaces: workspaces.into_iter(),
+    };
     Ok(Resolved {
-        actions,
-        temp_bytes: placed.bytes,
-        scratch_bytes,
+        prepare: s.actions(&program.prepare)?,
+        actions: s.actions(&program.steps)?,
+        temp_bytes: planned.bytes,
+        kept,
+        scratch_bytes: scratch,
         flops,
     })
+}
+
+/// Where something lies that the plan finds a place for.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    /// The n-th request to the plan of temporaries.
+    Temp(usize),
+    /// First byte of what is kept.
+    Kept(usize),
+    /// In an arena or a port, which are not planned.
+    Elsewhere,
+}
+
+struct Workspace {
+    place: Place,
+    bytes: usize,
+    layer_bytes: usize,
 }
 
 /// First pass: what needs memory when.
@@ -115,8 +179,13 @@ struct Resolver<'a> {
     artifact: &'a Artifact,
     program: &'a Program,
     env: &'a Env,
+    parameters: Parameters,
     requests: Vec<Request>,
-    workspaces: Vec<usize>,
+    kept: Kept,
+    /// Of the program's buffers.
+    places: Vec<Place>,
+    /// Of the launches, depth-first.
+    workspaces: Vec<Workspace>,
     scratch: usize,
     flops: f64,
     step: usize,
@@ -127,143 +196,195 @@ impl Resolver<'_> {
     fn size(&self, d: &Dim) -> Result<usize, Error> {
         Ok(value(self.program, self.env, d)?.max(0) as usize)
     }
-    fn measure(&mut self, steps: &[Step]) -> Result<(), Error> {
+
+    fn request(&mut self, bytes: usize, (first, last): (usize, usize)) -> Place {
+        self.requests.push(Request { bytes, first, last });
+        Place::Temp(self.requests.len() - 1)
+    }
+
+    fn place_buffers(&mut self) -> Result<(), Error> {
+        for (i, b) in self.program.buffers.iter().enumerate() {
+            if !b.kind.is_planned() {
+                continue;
+            }
+            let bytes = self.size(&b.elements)? * b.dtype.bytes();
+            self.places[i] = if b.kind == BufferKind::Prepared && self.parameters == Parameters::Stay {
+                let start = self.kept.room(bytes);
+                self.kept.buffers.push((start, start + bytes));
+                Place::Kept(start)
+            } else {
+                self.request(bytes, b.live)
+            };
+        }
+        Ok(())
+    }
+
+    /// `layers` of the loop around can be kept; `None` where nothing can.
+    fn measure(&mut self, steps: &[Step], layers: Option<i64>) -> Result<(), Error> {
         for step in steps {
             let number = self.step;
             self.step += 1;
             match step {
                 Step::Launch(l) => {
                     let info = &self.artifact.kernels[l.kernel];
-                    let bytes = self.size(&info.workspace)?;
-                    self.workspaces.push(bytes);
-                    self.requests.push(Request {
-                        bytes,
-                        first: number,
-                        last: number,
-                    });
+                    let workspace = self.workspace(l, number, layers)?;
+                    self.workspaces.push(workspace);
                     self.scratch = self.scratch.max(self.size(&info.scratch)?);
                     self.flops += self.times * self.size(&info.flops)? as f64;
                 }
                 Step::Loop { count, body, .. } => {
                     self.times *= *count as f64;
-                    self.measure(body)?;
+                    // A loop within a loop would need a place for every pair of layers.
+                    self.measure(body, layers.filter(|n| *n == 1).map(|_| *count))?;
                     self.times /= *count as f64;
                 }
             }
         }
         Ok(())
     }
+
+    fn workspace(&mut self, l: &Launch, number: usize, layers: Option<i64>) -> Result<Workspace, Error> {
+        let info = &self.artifact.kernels[l.kernel];
+        let bytes = self.size(&info.workspace)?;
+        let can_stay = self.parameters == Parameters::Stay && info.workspace.as_const().is_some();
+        let slots = info.entries.iter().filter_map(|e| e.prepares);
+        let fixed: Vec<usize> = slots.filter(|s| can_stay && is_fixed(self.program, l, *s)).collect();
+        let Some(layers) = layers.filter(|_| !fixed.is_empty()) else {
+            let place = self.request(bytes, (number, number));
+            return Ok(Workspace {
+                place,
+                bytes,
+                layer_bytes: 0,
+            });
+        };
+        let (layers, layer_bytes) = match fixed.iter().all(|s| l.operands[*s].layer_stride.is_zero()) {
+            true => (1, 0),
+            false => (layers.max(0) as usize, bytes.next_multiple_of(LINE)),
+        };
+        let bytes = bytes.next_multiple_of(LINE) * layers;
+        Ok(Workspace {
+            place: Place::Kept(self.kept.room(bytes)),
+            bytes,
+            layer_bytes,
+        })
+    }
+}
+
+/// Whether an operand stays what it is as long as the parameters do.
+fn is_fixed(program: &Program, l: &Launch, slot: usize) -> bool {
+    let kind = program.buffers[l.operands[slot].buffer].kind;
+    matches!(kind, BufferKind::Params | BufferKind::Prepared)
 }
 
 /// Second pass: numbers for everything.
-fn actions(
-    artifact: &Artifact,
-    program: &Program,
-    env: &Env,
-    steps: &[Step],
-    offsets: &[usize],
-    workspaces: &[(usize, usize)],
-    next: &mut usize,
-) -> Result<Vec<Action>, Error> {
-    let mut out = vec![];
-    for step in steps {
-        out.push(match step {
-            Step::Launch(l) => {
-                let workspace = workspaces[*next];
-                *next += 1;
-                Action::Run(run(artifact, program, env, l, offsets, workspace)?)
-            }
-            Step::Loop {
-                count,
-                reverse,
-                keep,
-                body,
-            } => {
-                let layers = if *reverse {
-                    (0..*count).rev().collect()
-                } else {
-                    (0..*count).collect()
-                };
-                let keep = keep
-                    .as_ref()
-                    .map(|o| address(artifact, program, env, o, offsets))
-                    .transpose()?;
-                let body = actions(artifact, program, env, body, offsets, workspaces, next)?;
-                Action::Loop { layers, keep, body }
-            }
-        });
-    }
-    Ok(out)
+struct Second<'a> {
+    artifact: &'a Artifact,
+    program: &'a Program,
+    env: &'a Env,
+    /// Of the requests.
+    offsets: &'a [usize],
+    places: Vec<Place>,
+    workspaces: std::vec::IntoIter<Workspace>,
 }
 
-fn run(
-    artifact: &Artifact,
-    program: &Program,
-    env: &Env,
-    l: &Launch,
-    offsets: &[usize],
-    workspace: (usize, usize),
-) -> Result<Run, Error> {
-    let info = &artifact.kernels[l.kernel];
-    let entries = info
-        .entries
-        .iter()
-        .map(|e| Ok((e.code, value(program, env, &e.items)?)))
-        .collect::<Result<_, Error>>()?;
-    let operands = l
-        .operands
-        .iter()
-        .map(|o| address(artifact, program, env, o, offsets))
-        .collect::<Result<_, Error>>()?;
-    Ok(Run {
-        kernel: l.kernel,
-        entries,
-        operands,
-        workspace: workspace.0,
-        workspace_bytes: workspace.1,
-        flops: value(program, env, &info.flops)?.max(0) as f64,
-        bytes: value(program, env, &info.bytes)?.max(0) as f64,
-    })
-}
-
-fn address(
-    artifact: &Artifact,
-    program: &Program,
-    env: &Env,
-    o: &Operand,
-    offsets: &[usize],
-) -> Result<Address, Error> {
-    let buffer = &program.buffers[o.buffer];
-    let width = buffer.dtype.bytes() as i64;
-    let port = |ports: &[ir::artifact::Port]| ports.iter().position(|p| p.buffer == o.buffer);
-    let missing = || Error::program(&program.name, "a buffer has no port; compile the program again");
-    let memory = match buffer.kind {
-        BufferKind::Temp => Memory::Temp,
-        BufferKind::Params => Memory::Params,
-        BufferKind::NarrowParams => Memory::NarrowParams,
-        BufferKind::Grads => Memory::Grads,
-        BufferKind::Moment1 => Memory::Moment1,
-        BufferKind::Moment2 => Memory::Moment2,
-        BufferKind::Input => Memory::Input(port(&program.inputs).ok_or_else(missing)?),
-        BufferKind::Output => Memory::Output(port(&program.outputs).ok_or_else(missing)?),
-    };
-    let start = offsets[o.buffer] as i64;
-    let elements = match memory {
-        // These are one buffer, whatever part of it a program names.
-        Memory::Params | Memory::NarrowParams | Memory::Grads | Memory::Moment1 | Memory::Moment2 => {
-            artifact.param_elements as i64
+impl Second<'_> {
+    fn actions(&mut self, steps: &[Step]) -> Result<Vec<Action>, Error> {
+        let mut out = vec![];
+        for step in steps {
+            out.push(match step {
+                Step::Launch(l) => Action::Run(self.run(l)?),
+                Step::Loop {
+                    count,
+                    reverse,
+                    keep,
+                    body,
+                } => {
+                    let layers = if *reverse {
+                        (0..*count).rev().collect()
+                    } else {
+                        (0..*count).collect()
+                    };
+                    let keep = keep.as_ref().map(|o| self.address(o)).transpose()?;
+                    let body = self.actions(body)?;
+                    Action::Loop { layers, keep, body }
+                }
+            });
         }
-        Memory::Temp | Memory::Input(_) | Memory::Output(_) => value(program, env, &buffer.elements)?.max(0),
-    };
-    Ok(Address {
-        memory,
-        byte: value(program, env, &o.offset)? * width + start,
-        layer_bytes: value(program, env, &o.layer_stride)? * width,
-        end: start + elements * width,
-    })
+        Ok(out)
+    }
+
+    fn value(&self, d: &Dim) -> Result<i64, Error> {
+        value(self.program, self.env, d)
+    }
+
+    fn run(&mut self, l: &Launch) -> Result<Run, Error> {
+        let info = &self.artifact.kernels[l.kernel];
+        let own = self.workspaces.next().expect("the first pass met the same launches");
+        let (memory, start) = self.start(own.place);
+        let is_kept = |slot: &usize| memory == Memory::Kept && is_fixed(self.program, l, *slot);
+        let call = |e: &Entry| {
+            Ok(Call {
+                code: e.code,
+                items: self.value(&e.items)?,
+                kept: e.prepares.filter(is_kept),
+            })
+        };
+        Ok(Run {
+            kernel: l.kernel,
+            calls: info.entries.iter().map(call).collect::<Result<_, Error>>()?,
+            operands: l.operands.iter().map(|o| self.address(o)).collect::<Result<_, _>>()?,
+            workspace: Address {
+                memory,
+                byte: start,
+                layer_bytes: own.layer_bytes as i64,
+                end: start + own.bytes as i64,
+            },
+            flops: self.value(&info.flops)?.max(0) as f64,
+            bytes: self.value(&info.bytes)?.max(0) as f64,
+        })
+    }
+
+    fn start(&self, place: Place) -> (Memory, i64) {
+        match place {
+            Place::Temp(request) => (Memory::Temp, self.offsets[request] as i64),
+            Place::Kept(byte) => (Memory::Kept, byte as i64),
+            Place::Elsewhere => (Memory::Temp, 0),
+        }
+    }
+
+    fn address(&self, o: &Operand) -> Result<Address, Error> {
+        let (program, buffer) = (self.program, &self.program.buffers[o.buffer]);
+        let width = buffer.dtype.bytes() as i64;
+        let port = |ports: &[Port]| ports.iter().position(|p| p.buffer == o.buffer);
+        let missing = || Error::program(&program.name, "a buffer has no port; compile the program again");
+        let (planned, start) = self.start(self.places[o.buffer]);
+        let memory = match buffer.kind {
+            BufferKind::Temp | BufferKind::Prepared => planned,
+            BufferKind::Params => Memory::Params,
+            BufferKind::NarrowParams => Memory::NarrowParams,
+            BufferKind::Grads => Memory::Grads,
+            BufferKind::Moment1 => Memory::Moment1,
+            BufferKind::Moment2 => Memory::Moment2,
+            BufferKind::Input => Memory::Input(port(&program.inputs).ok_or_else(missing)?),
+            BufferKind::Output => Memory::Output(port(&program.outputs).ok_or_else(missing)?),
+        };
+        let elements = match memory {
+            // These are one buffer, whatever part of it a program names.
+            Memory::Params | Memory::NarrowParams | Memory::Grads | Memory::Moment1 | Memory::Moment2 => {
+                self.artifact.param_elements as i64
+            }
+            Memory::Temp | Memory::Kept | Memory::Input(_) | Memory::Output(_) => self.value(&buffer.elements)?.max(0),
+        };
+        Ok(Address {
+            memory,
+            byte: self.value(&o.offset)? * width + start,
+            layer_bytes: self.value(&o.layer_stride)? * width,
+            end: start + elements * width,
+        })
+    }
 }
 
-/// Bytes of temporaries a program needs at these sizes.
+/// Bytes of temporaries a program needs at these sizes while parameters may change.
 ///
 /// # Errors
 /// Where a size has no value.

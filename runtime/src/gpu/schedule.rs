@@ -60,6 +60,7 @@ pub fn schedule(
         keep: vec![],
         out: vec![],
     };
+    s.walk(&resolved.prepare, 0)?;
     s.walk(&resolved.actions, 0)?;
     Ok(s.out)
 }
@@ -142,8 +143,7 @@ impl Scheduler<'_> {
             return Ok(None);
         }
         let mut params: Vec<u64> = run.operands.iter().map(|o| self.address(o, layer)).collect();
-        let workspace = self.bases.temp + run.workspace as u64;
-        params.push(workspace);
+        params.push(self.address(&run.workspace, layer));
         let maps = MapArgument::all(&info.maps, &params, &|d| self.value(d))?;
         for size in &info.sizes {
             params.push(self.value(size)? as u64);
@@ -155,14 +155,8 @@ impl Scheduler<'_> {
         if maps.iter().any(too_large) {
             return Err(self.unfit(run, "has an operand too large for a tensor map".into()));
         }
-        let mut regions: Vec<Region> = run.operands.iter().filter_map(|o| self.region(o, layer)).collect();
-        if run.workspace_bytes > 0 {
-            regions.push(Region {
-                address: workspace,
-                bytes: run.workspace_bytes as u64,
-                write: true,
-            });
-        }
+        let places = run.operands.iter().chain([&run.workspace]);
+        let regions = places.filter_map(|o| self.region(o, layer)).collect();
         Ok(Some(Launch {
             kernel: run.kernel,
             grid,
@@ -190,6 +184,9 @@ impl Scheduler<'_> {
     fn base(&self, memory: Memory) -> u64 {
         match memory {
             Memory::Temp => self.bases.temp,
+            Memory::Kept => {
+                unreachable!("a device keeps nothing: its programs are resolved with parameters that change")
+            }
             Memory::Params => self.bases.params,
             Memory::NarrowParams => self.bases.narrow,
             Memory::Grads => self.bases.grads,

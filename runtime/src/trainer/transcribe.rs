@@ -45,6 +45,7 @@ struct Window {
 }
 
 impl<'a> Transcriber<'a> {
+    /// Loads weights; the session is for transcribing from there on.
     pub fn new(session: &'a mut dyn Session, weights: &Path, set: &[String]) -> Result<Transcriber<'a>, Error> {
         let artifact = session.artifact().clone();
         let mut settings = Settings::new(&artifact, "transcribe")?;
@@ -57,9 +58,12 @@ impl<'a> Transcriber<'a> {
         let vocab = folder.vocab()?.unwrap_or_default();
         check_classes(&artifact, &vocab)?;
         let program = artifact.programs.iter().find(|p| p.name == "transcribe").cloned();
+        let program = program.ok_or_else(|| Error::program("transcribe", "this model was compiled without it"))?;
+        let geometry = Geometry::new(&artifact)?;
+        session.freeze(&program.name)?;
         Ok(Transcriber {
-            program: program.ok_or_else(|| Error::program("transcribe", "this model was compiled without it"))?,
-            geometry: Geometry::new(&artifact)?,
+            program,
+            geometry,
             normalize: settings.flag("normalize")?,
             settings,
             vocab,
@@ -130,7 +134,7 @@ impl<'a> Transcriber<'a> {
     }
 }
 
-/// Transcribes one file with weights from a folder.
+/// Transcribes one file with weights from a folder; the session does nothing else from there on.
 pub fn transcribe_file(session: &mut dyn Session, weights: &Path, path: &Path) -> Result<Transcript, Error> {
     Transcriber::new(session, weights, &[])?.file(path)
 }

@@ -40,10 +40,16 @@ pub fn compiler(target: &str, to: &Path) -> Command {
 
 /// A command of `w2vc` about a small model.
 pub fn of_small_model(command: &str, target: &str) -> Command {
+    let mut w2vc = of_model(command, target);
+    w2vc.args(SMALL.iter().flat_map(|s| ["--set", s]));
+    w2vc
+}
+
+/// The same about the model as it is.
+pub fn of_model(command: &str, target: &str) -> Command {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny.ron");
     let mut w2vc = Command::new(built("w2vc"));
     w2vc.arg(command).arg(model).args(["--target", target]);
-    w2vc.args(SMALL.iter().flat_map(|s| ["--set", s]));
     w2vc
 }
 

@@ -1,6 +1,6 @@
 //! An executable for the CPU: killed and resumed training, fine-tuning, transcription.
 
-use crate::commands::{assert_ok, compile, compiler, recordings};
+use crate::commands::{assert_ok, compile, compiler, of_model, recordings};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -127,6 +127,40 @@ fn a_missing_instruction_set_is_named() {
         assert_eq!(out.status.code(), Some(8), "{said}");
         assert!(said.contains("avx512f") && said.contains("--cpu x86-64-v3"), "{said}");
     }
+}
+
+/// Weights that are packed and kept are not held beside those they are made from: memory grows with the number of layers by
+/// what their weights take once.
+#[test]
+fn transcribing_holds_weights_once() {
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    let (hidden, ffn, layers) = (512.0, 2048.0, [2, 5]);
+    let held = layers.map(|layers| {
+        let exe = folder.path().join(format!("model{layers}"));
+        let sets = [
+            format!("hidden={hidden}"),
+            format!("ffn={ffn}"),
+            "channels=64".into(),
+            format!("layers={layers}"),
+        ];
+        let mut compiler = of_model("compile", "cpu");
+        compiler
+            .args(sets.iter().flat_map(|s| ["--set", s]))
+            .arg("-o")
+            .arg(&exe);
+        assert_ok(compiler.output().expect("w2vc starts"));
+        let mut bench = Command::new(&exe);
+        bench.args(["bench", "--seconds", "0.3", "--runs", "2", "--threads", "2", "--json"]);
+        let found = assert_ok(bench.output().expect("the executable starts"));
+        let found: serde_json::Value = serde_json::from_str(&found).expect("JSON");
+        found["peak_rss_mib"].as_f64().expect("a number")
+    });
+    let more = (layers[1] - layers[0]) as f64 * (4.0 * hidden * hidden + 2.0 * hidden * ffn) * 4.0 / 1048576.0;
+    let grown = held[1] - held[0];
+    assert!(
+        (0.8..1.25).contains(&(grown / more)),
+        "{held:?} MiB, of which {more} are weights"
+    );
 }
 
 /// The parts of a profile make up the whole, and a training's update has its optimizer in it.

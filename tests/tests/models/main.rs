@@ -2,6 +2,7 @@
 //! the GPU under the emulator.
 
 mod accumulation;
+mod frozen;
 mod gpu;
 mod int8;
 mod padding;

@@ -2,7 +2,7 @@
 
 use crate::small::{FOLDERS, fixtures, native};
 use runtime::step::{Options, step};
-use runtime::trainer::transcribe_file;
+use runtime::trainer::Transcriber;
 use runtime::weights::TensorFile;
 use std::path::Path;
 
@@ -81,9 +81,10 @@ fn transcribing_is_that_of_transformers() {
     for folder in FOLDERS {
         let want = TensorFile::open(&fixtures(folder).join("transcribe_expected.safetensors")).unwrap();
         let mut machine = native(folder).machine(2).unwrap();
+        let mut transcriber = Transcriber::new(&mut machine, &fixtures(folder).join("ctc"), &[]).unwrap();
         for clip in ["a", "b", "c"] {
             let wav = fixtures("clips").join(format!("{clip}.wav"));
-            let heard = transcribe_file(&mut machine, &fixtures(folder).join("ctc"), &wav).unwrap();
+            let heard = transcriber.file(&wav).unwrap();
             let name = format!("logits.{clip}");
             assert_eq!(
                 want.shape(&name),

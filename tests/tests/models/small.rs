@@ -50,7 +50,12 @@ pub fn fixtures(folder: &str) -> PathBuf {
 
 /// A machine with the weights of `pretrain` or `ctc`.
 pub fn loaded(native: &Native, folder: &str, weights: &str) -> Machine {
-    let mut machine = native.machine(2).unwrap();
+    loaded_on(2, native, folder, weights)
+}
+
+/// As [`loaded`], with so many threads.
+pub fn loaded_on(threads: usize, native: &Native, folder: &str, weights: &str) -> Machine {
+    let mut machine = native.machine(threads).unwrap();
     let artifact = machine.artifact().clone();
     let missing = if weights == "pretrain" {
         Missing::Head
@@ -59,7 +64,7 @@ pub fn loaded(native: &Native, folder: &str, weights: &str) -> Machine {
     };
     Folder::open(&fixtures(folder).join(weights))
         .unwrap()
-        .load(&artifact, machine.params(), missing)
+        .load(&artifact, machine.params().unwrap(), missing)
         .unwrap();
     machine
 }

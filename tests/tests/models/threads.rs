@@ -50,7 +50,7 @@ fn train(machine: &mut Machine, folder: &str, program: &str, dropout: bool) -> L
     let norm = machine.grad_norm(program, ADAM.scale).unwrap();
     machine.adam(program, &ADAM).unwrap();
     assert!(norm.is_finite() && norm > 0.0, "{folder} {program}: {norm}");
-    let params = bits(machine.params());
+    let params = bits(machine.params().unwrap());
     let (first, second) = machine.moments();
     Left {
         file: std::fs::read(&options.out).unwrap(),

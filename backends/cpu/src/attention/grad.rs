@@ -27,6 +27,7 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &AttentionGrad) -> R
     e.finish();
     Ok(Emitted {
         entries: vec![(name.into(), items)],
+        prepares: None,
         workspace: Dim::default(),
         scratch,
     })

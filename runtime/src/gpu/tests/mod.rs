@@ -193,6 +193,20 @@ fn too_little_memory_is_told_before_anything_is_allocated() {
     assert!(e.contains("not even one clip"), "{e}");
 }
 
+/// Devices keep nothing: they run `prepare` each time, and what it writes is planned like a temporary.
+#[test]
+fn what_prepares_runs_first() {
+    let mut artifact = artifact();
+    let program = &mut artifact.programs[0];
+    program.prepare.push(program.steps.remove(0));
+    program.buffers[2].kind = ir::artifact::BufferKind::Prepared;
+    let mut s = GpuSession::new(Arc::new(artifact), Box::new(Ram::new(1 << 20)));
+    fill(&mut s);
+    for _ in 0..3 {
+        assert_eq!(train(&mut s, 3, SOME).unwrap(), expected(3, SOME));
+    }
+}
+
 #[test]
 fn flags_of_layers_must_be_an_input() {
     let mut artifact = artifact();

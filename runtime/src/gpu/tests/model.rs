@@ -92,6 +92,7 @@ fn program(name: &str, inputs: Vec<Port>, outputs: Vec<Port>, buffers: Vec<Buffe
         inputs,
         outputs,
         buffers,
+        prepare: vec![],
         steps,
         trains: vec![],
     }
