@@ -27,6 +27,9 @@ pub enum Error {
     Runtime(#[from] runtime::Error),
 }
 
+/// The program that runs again and again with the same parameters, in 8 bits if asked for.
+const TRANSCRIBE: &str = "transcribe";
+
 /// A compiled model with what `--emit` and `explain` show of it.
 pub struct Output {
     pub artifact: Artifact,
@@ -50,10 +53,7 @@ pub struct Output {
 pub fn compile(model: &Model, target: &Target, int8: bool, asm: bool) -> Result<Output, Error> {
     let mut lowered = lower(model)?;
     let levels = int8.then(|| target.levels());
-    for (p, program) in model.programs.iter().zip(&mut lowered.programs) {
-        if p.loss.is_some() {
-            continue;
-        }
+    for program in lowered.programs.iter_mut().filter(|p| p.name == TRANSCRIBE) {
         prepare::prepare(program, &lowered.kernels);
         if let Some(levels) = levels {
             quantise(program, &mut lowered.kernels, levels);

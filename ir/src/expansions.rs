@@ -25,20 +25,20 @@ pub const LOG: [f64; 9] = [
 /// erf(x) = x P(x^2) / Q(x^2) for |x| <= [`ERF_BOUND`], these being P and Q: the rational function of this degree whose largest
 /// relative error is least, 2e-8 (fitted by Lawson's iteration in 40 digits). Its evaluation in f32 rounds by more.
 pub const ERF_NUMERATOR: [f64; 6] = [
-    2.050067362509896e-6,
-    2.8487878467125281e-4,
-    3.7655520679662507e-3,
-    5.2748538768430653e-2,
-    1.9040528162045463e-1,
-    1.1283791461976341,
+    2.05006736251e-6,
+    2.84878784671e-4,
+    3.76555206797e-3,
+    5.27485387684e-2,
+    1.90405281620e-1,
+    1.12837914620,
 ];
 /// See [`ERF_NUMERATOR`].
 pub const ERF_DENOMINATOR: [f64; 6] = [
-    3.8091295376141063e-5,
-    1.1625146389471203e-3,
-    1.4969097635628061e-2,
-    1.141085940296982e-1,
-    5.0207502949966935e-1,
+    3.80912953761e-5,
+    1.16251463895e-3,
+    1.49690976356e-2,
+    1.14108594030e-1,
+    5.02075029500e-1,
     1.0,
 ];
 /// From here on erf is 1 in f32, give or take half a unit.

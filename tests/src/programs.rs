@@ -21,10 +21,12 @@ pub struct Programs {
 
 /// Every launch of a program once, those of loops included.
 pub fn launches(steps: &[Step]) -> Vec<&Launch> {
-    let of = |step| match step {
-        Step::Launch(launch) => vec![launch],
-        Step::Loop { body, .. } => launches(body),
-    };
+    fn of(step: &Step) -> Vec<&Launch> {
+        match step {
+            Step::Launch(launch) => vec![launch],
+            Step::Loop { body, .. } => launches(body),
+        }
+    }
     steps.iter().flat_map(of).collect()
 }
 

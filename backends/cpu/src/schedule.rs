@@ -41,14 +41,14 @@ const TABLE: [(u32, Schedule); 2] = [
     ),
 ];
 
-/// As above, of products of bytes. Their depth is that of the blocks of levels.
+/// As above, of products of bytes. Their depth is brought to whole blocks of levels.
 const BYTES: [(u32, Schedule); 2] = [
     (
         256,
         Schedule {
             rows: 3,
             vectors: 2,
-            depth: 256,
+            depth: 768,
             block_rows: 32,
             block_columns: 1024,
         },
@@ -58,7 +58,7 @@ const BYTES: [(u32, Schedule); 2] = [
         Schedule {
             rows: 8,
             vectors: 2,
-            depth: 256,
+            depth: 768,
             block_rows: 12,
             block_columns: 1024,
         },

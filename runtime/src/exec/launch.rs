@@ -46,28 +46,17 @@ pub enum Part {
     Rest,
 }
 
-/// What is done before a launch at a layer, also where that layer is skipped.
-pub type Before<'a> = dyn FnMut(&Run, i64, &mut Sizes) + 'a;
-
-/// Does everything in order.
-pub fn walk(actions: &[Action], bases: &Bases, sizes: &mut Sizes, before: &mut Before) {
-    walk_layer(actions, bases, sizes, before, (0, true));
-}
-
-fn walk_layer(actions: &[Action], bases: &Bases, sizes: &mut Sizes, before: &mut Before, (layer, wanted): (i64, bool)) {
+pub fn walk(actions: &[Action], bases: &Bases, sizes: &mut Sizes, layer: i64) {
     for action in actions {
         match action {
-            Action::Run(run) => {
-                before(run, layer, sizes);
-                if wanted {
-                    launch(run, Part::Rest, bases, &sizes.values, layer);
-                }
-            }
+            Action::Run(run) => launch(run, Part::Rest, bases, &sizes.values, layer),
             Action::Loop { layers, keep, body } => {
                 for layer in layers {
-                    let wanted = wanted && keep.is_none_or(|k| flag(k, bases, *layer) != 0.0);
+                    if keep.is_some_and(|k| flag(k, bases, *layer) == 0.0) {
+                        continue;
+                    }
                     sizes.at_layer(*layer);
-                    walk_layer(body, bases, sizes, before, (*layer, wanted));
+                    walk(body, bases, sizes, *layer);
                 }
                 sizes.at_layer(0);
             }

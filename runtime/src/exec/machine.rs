@@ -4,10 +4,10 @@ use super::arena::Arena;
 use super::bundle::Bundle;
 use super::image::Image;
 use super::launch::{Bases, Sizes, walk};
-use super::once::{Preparation, Progress};
+use super::once::Preparation;
 use super::program::{ADAM, GRAD_NORM, adam_scalars, find, input, output, range_sizes, ranges, sizes, touches};
 use super::recorder::Recorder;
-use super::resolve::{Parameters, Resolved, Run, resolve, resolve_with};
+use super::resolve::{Parameters, Resolved, resolve, resolve_with};
 use super::{bandwidth, peak, processor};
 use crate::cli::Runner;
 use crate::error::Error;
@@ -222,23 +222,16 @@ impl Machine {
             values: artifact.symbols.iter().map(value).collect(),
             layer: artifact.symbols.iter().position(|s| &**s == "layer"),
         };
-        let nothing = &mut |_: &Run, _, _: &mut Sizes| ();
         match &mut self.frozen {
-            Some(frozen) if frozen.ready => walk(&r.actions, &bases, &mut sizes, nothing),
+            None => walk(&r.prepare, &bases, &mut sizes, 0),
+            Some(frozen) if frozen.ready => {}
             Some(frozen) => {
-                let preparation = Preparation::new(&artifact, &r);
-                let mut progress = Progress::new(&preparation, &mut self.params, &mut frozen.kept);
-                progress.begin(&bases, &mut sizes);
-                let mut before = |run: &Run, layer, sizes: &mut Sizes| progress.before(run, layer, &bases, sizes);
-                walk(&r.actions, &bases, &mut sizes, &mut before);
+                Preparation::new(&artifact, &r).run(&bases, &mut sizes, &mut self.params, &mut frozen.kept);
                 self.params.stay_small();
                 frozen.ready = true;
             }
-            None => {
-                walk(&r.prepare, &bases, &mut sizes, nothing);
-                walk(&r.actions, &bases, &mut sizes, nothing);
-            }
         }
+        walk(&r.actions, &bases, &mut sizes, 0);
         Ok(outputs)
     }
 }

@@ -91,6 +91,31 @@ impl<'a> Preparation<'a> {
         }
     }
 
+    /// Does all of it, and gives the pages of what was needed for nothing else back to the system.
+    pub fn run(&self, bases: &Bases, sizes: &mut Sizes, params: &mut Arena, kept: &mut Arena) {
+        let mut gone = vec![false; self.pieces.count()];
+        let mut give_back = |pieces: &[usize]| {
+            for i in pieces {
+                gone[*i] = true;
+                let (from, to) = self.pieces.pages(*i, &gone);
+                let arena = if self.pieces.is_kept(*i) {
+                    &mut *kept
+                } else {
+                    &mut *params
+                };
+                arena.give_back(from, to);
+            }
+        };
+        give_back(&self.unread);
+        for (task, last) in self.tasks.iter().zip(&self.last) {
+            let layer = task.layer.unwrap_or(0);
+            sizes.at_layer(layer);
+            launch(task.run, task.part, bases, &sizes.values, layer);
+            give_back(last);
+        }
+        sizes.at_layer(0);
+    }
+
     /// What this does to memory, in bytes; parameters that the program does not read are not counted, they may never have
     /// been in memory.
     pub fn account(&self) -> Account {
@@ -118,70 +143,6 @@ impl<'a> Preparation<'a> {
             }
         }
         a
-    }
-}
-
-/// A preparation under way. Every weight is packed right before its product reads it, while it is in the caches.
-pub struct Progress<'p, 'a> {
-    of: &'p Preparation<'a>,
-    /// The task that is next.
-    next: usize,
-    /// The pieces that nothing reads any more.
-    gone: Vec<bool>,
-    params: &'p mut Arena,
-    kept: &'p mut Arena,
-}
-
-impl<'p, 'a> Progress<'p, 'a> {
-    pub fn new(of: &'p Preparation<'a>, params: &'p mut Arena, kept: &'p mut Arena) -> Progress<'p, 'a> {
-        let gone = vec![false; of.pieces.count()];
-        let mut progress = Progress {
-            of,
-            next: 0,
-            gone,
-            params,
-            kept,
-        };
-        progress.give_back(&of.unread);
-        progress
-    }
-
-    /// Does what comes before all launches.
-    pub fn begin(&mut self, bases: &Bases, sizes: &mut Sizes) {
-        while self.of.tasks.get(self.next).is_some_and(|t| t.part == Part::Rest) {
-            self.step(bases, sizes);
-        }
-        sizes.at_layer(0);
-    }
-
-    /// Does what comes before a launch, which may itself be skipped. `layer` is that of `sizes`.
-    pub fn before(&mut self, run: &Run, layer: i64, bases: &Bases, sizes: &mut Sizes) {
-        let due = |t: &Task| std::ptr::eq(t.run, run) && t.layer.unwrap_or(0) == layer;
-        if self.of.tasks.get(self.next).is_some_and(due) {
-            self.step(bases, sizes);
-        }
-    }
-
-    /// Does the next task, and gives the pages of what was needed for nothing else back to the system.
-    fn step(&mut self, bases: &Bases, sizes: &mut Sizes) {
-        let task = &self.of.tasks[self.next];
-        let layer = task.layer.unwrap_or(0);
-        sizes.at_layer(layer);
-        launch(task.run, task.part, bases, &sizes.values, layer);
-        self.give_back(&self.of.last[self.next]);
-        self.next += 1;
-    }
-
-    fn give_back(&mut self, pieces: &[usize]) {
-        for i in pieces {
-            self.gone[*i] = true;
-            let (from, to) = self.of.pieces.pages(*i, &self.gone);
-            let arena = match self.of.pieces.is_kept(*i) {
-                true => &mut *self.kept,
-                false => &mut *self.params,
-            };
-            arena.give_back(from, to);
-        }
     }
 }
 

@@ -79,14 +79,11 @@ impl Pieces {
 
     /// Pages of a piece, as bytes from and to, that hold nothing but pieces that are `gone`, this one among them.
     pub fn pages(&self, i: usize, gone: &[bool]) -> (usize, usize) {
-        let (piece, memory) = (
-            &self.all[i],
-            if self.is_kept(i) {
-                self.params..self.all.len()
-            } else {
-                0..self.params
-            },
-        );
+        let piece = &self.all[i];
+        let memory = match self.is_kept(i) {
+            true => self.params..self.all.len(),
+            false => 0..self.params,
+        };
         let (from, to) = (piece.start / PAGE * PAGE, piece.end.next_multiple_of(PAGE));
         let mut before = (memory.start..i).rev().take_while(|j| self.all[*j].end > from);
         let mut after = (i + 1..memory.end).take_while(|j| self.all[*j].start < to);
@@ -153,6 +150,60 @@ fn each_operand(actions: &[Action], f: &mut dyn FnMut(&Address)) {
         match action {
             Action::Run(run) => run.operands.iter().for_each(&mut *f),
             Action::Loop { body, .. } => each_operand(body, f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Pieces of these many bytes side by side, some of them parameters, the others of what is kept.
+    fn pieces(sizes: &[usize], params: usize) -> Pieces {
+        let mut all: Vec<Piece> = vec![];
+        for (i, size) in sizes.iter().enumerate() {
+            let start = if i == params {
+                0
+            } else {
+                all.last().map_or(0, |p| p.end)
+            };
+            all.push(Piece {
+                start,
+                end: start + size,
+                stride: *size,
+                group_end: i + 1,
+            });
+        }
+        Pieces { all, params }
+    }
+
+    proptest! {
+        /// A page is given back once, and not before all that lies on it is gone.
+        #[test]
+        fn pages_go_with_the_last_piece_on_them(
+            sizes in prop::collection::vec(prop_oneof![1usize..300, 3000usize..20_000, Just(PAGE)], 1..20),
+            params in 0usize..20,
+            order in Just((0..20).collect::<Vec<usize>>()).prop_shuffle(),
+        ) {
+            let params = params.min(sizes.len());
+            let pieces = pieces(&sizes, params);
+            let mut gone = vec![false; sizes.len()];
+            let mut given = std::collections::BTreeSet::new();
+            for i in order.into_iter().filter(|i| *i < sizes.len()) {
+                gone[i] = true;
+                let (from, to) = pieces.pages(i, &gone);
+                for page in (from..to).step_by(PAGE) {
+                    prop_assert!(given.insert((pieces.is_kept(i), page)), "page {page} twice");
+                    let on = |j: &usize| {
+                        let p = &pieces.all[*j];
+                        pieces.is_kept(*j) == pieces.is_kept(i) && p.start < page + PAGE && page < p.end
+                    };
+                    prop_assert!((0..sizes.len()).filter(on).all(|j| gone[j]), "page {page} with piece {i}");
+                }
+            }
+            let pages = |range: Range<usize>| pieces.all[range].last().map_or(0, |p| p.end.div_ceil(PAGE));
+            prop_assert_eq!(given.len(), pages(0..params) + pages(params..sizes.len()));
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Parameters that do not change any more: what depends on them alone is done once, and changes no bit.
 
 use crate::clips::{SAMPLES, batch, clip};
-use crate::small::{FOLDERS, compiled, fixtures, loaded_on, native, output, run};
+use crate::small::{FOLDERS, fixtures, loaded_on, native, output, run, small};
+use frontend::Model;
 use runtime::Error;
 use runtime::exec::{Machine, Native};
 use runtime::session::{Session, Tensor};
 use runtime::trainer::transcribe_file;
 use runtime::weights::initialize;
 use std::collections::BTreeMap;
+use tests::native::{compile, compile_int8};
 
 fn logits(machine: &mut Machine, inputs: &[(String, Tensor)]) -> Vec<u32> {
     let outputs = run(machine, "transcribe", inputs);
@@ -43,22 +45,28 @@ fn frozen_transcription_gives_the_same_bits() {
 }
 
 /// Matrices of many pages, which are given back as soon as they are packed, beside vectors that stay.
-fn paged() -> Native {
-    compiled(
-        "base_like",
-        &[("hidden", "128"), ("ffn", "256"), ("channels", "64"), ("layers", "4")],
-    )
+fn paged() -> Model {
+    let sizes = [("hidden", "128"), ("ffn", "256"), ("channels", "64"), ("layers", "4")];
+    small("base_like", &sizes)
+}
+
+fn with_any_weights(native: &Native, threads: usize) -> Machine {
+    let mut machine = native.machine(threads).unwrap();
+    let artifact = machine.artifact().clone();
+    initialize(&artifact, machine.params().unwrap(), 5, &|_| true);
+    machine
+}
+
+#[test]
+fn weights_in_levels_are_kept_too() {
+    let native = compile_int8(&paged());
+    gives_the_same_bits("int8", &|threads| with_any_weights(&native, threads));
 }
 
 #[test]
 fn given_back_parameters_are_not_missed() {
-    let native = paged();
-    let machine = |threads| {
-        let mut machine = native.machine(threads).unwrap();
-        let artifact = machine.artifact().clone();
-        initialize(&artifact, machine.params().unwrap(), 5, &|_| true);
-        machine
-    };
+    let native = compile(&paged());
+    let machine = |threads| with_any_weights(&native, threads);
     gives_the_same_bits("paged", &machine);
 
     // What is made takes the place of what it is made from: the plan has no room for both.

@@ -21,27 +21,28 @@ use ir::rounding::Levels;
 /// Where this processor multiplies fewer levels.
 pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract, levels: Levels) -> Result<Emitted, Error> {
     let target = unit.target;
-    let schedule = Schedule {
-        depth: levels.block as i64,
-        ..target.schedule_of_bytes()
-    };
+    let schedule = target.schedule_of_bytes();
     let tile = Tile {
         lanes: target.lanes(),
         rows: schedule.rows,
         vectors: schedule.vectors,
     };
-    let Some(bytes) = Bytes::new(target, tile, levels) else {
+    let Some(bytes) = Bytes::new(target, tile, levels, schedule.depth) else {
         return unsupported(
             name,
             format!("a product of {levels}, more than this processor adds up exactly,"),
         );
+    };
+    let schedule = Schedule {
+        depth: bytes.pass,
+        ..schedule
     };
     let mut plan = Plan::new(tile, schedule, canonical::with_long_steps(body.clone()));
     // Rows are brought into this order on the way.
     plan.layout = Layout::Rows;
     plan.panel_bytes = super::ceil_div(&plan.depth, bytes.block()) * Dim::from(bytes.block_bytes());
     let product = Quantised { plan, bytes };
-    let scratch = product.scales_at() + product.plan.rows * ROW_SCALES;
+    let scratch = product.scales_at() + product.scales_bytes() * (bytes.pass / bytes.block());
     product.plan.finish(
         (unit, name, &kernel.slots),
         scratch,
@@ -68,6 +69,11 @@ impl Quantised {
 
     fn scales_at(&self) -> i64 {
         self.levels_at() + self.plan.rows * self.bytes.row_bytes()
+    }
+
+    /// Bytes of the scales of one block of levels.
+    fn scales_bytes(&self) -> i64 {
+        self.plan.rows * ROW_SCALES
     }
 
     /// Whether the rows of a block are not contiguous in memory.
@@ -97,10 +103,12 @@ impl Quantised {
                     plan.call_pack(&e, &code, (&run, from, columns), (to, code.int(0)));
                 });
                 let panel = plan.panel(&e, &batch, code.div_rem(column, code.int(width)).0);
-                code.call(
-                    divide,
-                    &[e.scratch.into(), count.into(), self.part(&code, panel, first).into()],
-                );
+                code.each(code.int(0), count, bytes.block(), |k| {
+                    let from = code.at(e.scratch, code.scale(k, plan.tile.step_bytes()));
+                    let steps = code.min(code.sub(count, k), code.int(bytes.block()));
+                    let to = self.part(&code, panel, code.add(first, k));
+                    code.call(divide, &[from.into(), steps.into(), to.into()]);
+                });
             });
         });
         e.finish();
@@ -120,11 +128,36 @@ impl Quantised {
         });
     }
 
+    /// Divides `count` steps of rows into levels, block by block.
+    fn divide_rows<'c>(
+        &self,
+        code: &Code<'_, 'c>,
+        (from, row_bytes, rows): (PointerValue<'c>, IntValue<'c>, IntValue<'c>),
+        count: IntValue<'c>,
+        (levels, scales): (PointerValue<'c>, PointerValue<'c>),
+    ) {
+        let divide = bytes::quantise_rows(code.unit, self.bytes);
+        let block = self.bytes.block();
+        code.each(code.int(0), count, block, |k| {
+            let number = code.div_rem(k, code.int(block)).0;
+            let from = code.at(from, code.scale(k, 4));
+            let steps = code.min(code.sub(count, k), code.int(block));
+            let (levels, scales) = (
+                code.at(levels, k),
+                code.at(scales, code.scale(number, self.scales_bytes())),
+            );
+            let (from, row_bytes, rows) = (from.into(), row_bytes.into(), rows.into());
+            code.call(
+                divide,
+                &[from, row_bytes, rows, steps.into(), levels.into(), scales.into()],
+            );
+        });
+    }
+
     fn write_product(&self, e: Entry) {
         let code = Code::of(&e);
         let plan = &self.plan;
         let multiply = bytes::multiply_bytes(e.unit, self.bytes);
-        let divide = bytes::quantise_rows(e.unit, self.bytes);
         let [copies, levels, scales] =
             [self.copies_at(), self.levels_at(), self.scales_at()].map(|at| code.at_const(e.scratch, at));
         let depth = e.dim(&plan.depth);
@@ -142,29 +175,19 @@ impl Quantised {
                         super::bytes(&e, &plan.body.a.free),
                     )
                 };
-                let (rows, count_of) = (block.rows.into(), count.into());
-                code.call(
-                    divide,
-                    &[
-                        from.into(),
-                        row_bytes.into(),
-                        rows,
-                        count_of,
-                        levels.into(),
-                        scales.into(),
-                    ],
-                );
+                self.divide_rows(&code, (from, row_bytes, block.rows), count, (levels, scales));
                 let later = code.select(code.less(code.int(0), first), code.int(1), code.int(0));
                 code.call(
                     multiply,
                     &[
                         levels.into(),
                         scales.into(),
-                        rows,
+                        code.int(self.scales_bytes()).into(),
+                        block.rows.into(),
                         self.part(&code, block.panels, first).into(),
                         plan.panel_bytes(&e).into(),
                         code.ceil_div(block.columns, plan.tile.columns()).into(),
-                        count_of,
+                        count.into(),
                         e.scratch.into(),
                         code.int(4 * plan.c_stride()).into(),
                         later.into(),

@@ -34,15 +34,24 @@ enum Dot {
 pub(crate) struct Bytes {
     pub(crate) tile: Tile,
     pub(crate) levels: Levels,
+    /// Steps of the summed axis per pass: whole blocks.
+    pub(crate) pass: i64,
     dot: Dot,
 }
 
 impl Bytes {
-    /// `None` where this processor has no instructions that multiply so many levels exactly.
-    pub(crate) fn new(target: &Target, tile: Tile, levels: Levels) -> Option<Bytes> {
+    /// With passes of about `depth` steps. `None` where this processor has no instructions that multiply so many levels
+    /// exactly.
+    pub(crate) fn new(target: &Target, tile: Tile, levels: Levels, depth: i64) -> Option<Bytes> {
         let dot = if target.vnni { Dot::Fours } else { Dot::Pairs };
         let fits = dot == Dot::Fours || 4 * levels.a as i32 * levels.b as i32 <= i16::MAX as i32;
-        (fits && levels.is_valid()).then_some(Bytes { tile, levels, dot })
+        let block = levels.block as i64;
+        (fits && levels.is_valid()).then_some(Bytes {
+            tile,
+            levels,
+            pass: block * (depth / block).max(1),
+            dot,
+        })
     }
 
     /// Steps of the summed axis in a block.
@@ -57,12 +66,12 @@ impl Bytes {
 
     /// Bytes between rows of the left operand: off a power of two, with room for a vector more.
     pub(crate) fn row_bytes(self) -> i64 {
-        self.block() + 64
+        self.pass + 64
     }
 
     fn name(self, what: &str) -> String {
         let Levels { a, b, block } = self.levels;
-        format!("bytes_{what}_{a}x{b}x{block}")
+        format!("bytes_{what}_{a}x{b}x{block}_{}", self.pass)
     }
 }
 
@@ -316,26 +325,36 @@ fn micro<'c>(unit: &Unit<'c>, bytes: Bytes, rows: u32) -> FunctionValue<'c> {
     })
 }
 
-/// `block(a, scales, rows, panels, panel_bytes, panel_count, count, c, c_stride, accumulate)`: the product of one block of
-/// rows of levels with the same block of every panel.
+/// `pass(a, scales, scales_bytes, rows, panels, panel_bytes, panel_count, count, c, c_stride, accumulate)`: the product of
+/// `count` steps of rows of levels, at most those of a pass, with the same of every panel. The scales of one block's rows are
+/// `scales_bytes` after those of the block before.
 pub(crate) fn multiply_bytes<'c>(unit: &Unit<'c>, bytes: Bytes) -> FunctionValue<'c> {
-    internal(unit, &bytes.name("block"), "ppipiiipii", |code, params| {
-        let [a, scales, panels, c] = [0, 1, 3, 7].map(|i| pointer(params, i));
-        let [rows, panel_bytes, panel_count, count, c_stride, accumulate] = [2, 4, 5, 6, 8, 9].map(|i| int(params, i));
+    internal(unit, &bytes.name("pass"), "ppiipiiipii", |code, params| {
+        let [a, scales, panels, c] = [0, 1, 4, 8].map(|i| pointer(params, i));
+        let [scales_bytes, rows, panel_bytes, panel_count] = [2, 3, 5, 6].map(|i| int(params, i));
+        let [count, c_stride, accumulate] = [7, 9, 10].map(|i| int(params, i));
         let tile = bytes.tile;
         let height = tile.rows as i64;
         let (whole, rest) = code.div_rem(rows, code.int(height));
         code.each(code.int(0), panel_count, 1, |j| {
-            let block = code.at(panels, code.mul(j, panel_bytes));
+            let panel = code.at(panels, code.mul(j, panel_bytes));
             let c = code.at(c, code.scale(j, tile.step_bytes()));
             let call = |i: IntValue<'c>, rows: u32| {
                 let first = code.scale(i, height);
                 let a = code.at(a, code.scale(first, bytes.row_bytes()));
                 let scales = code.at(scales, code.scale(first, ROW_SCALES));
                 let c = code.at(c, code.mul(first, c_stride));
-                let (a, scales, block, count) = (a.into(), scales.into(), block.into(), count.into());
-                let args = [a, scales, block, count, c.into(), c_stride.into(), accumulate.into()];
-                code.call(micro(unit, bytes, rows), &args);
+                // The block of the result stays in L1 from one block of levels to the next.
+                code.each(code.int(0), count, bytes.block(), |k| {
+                    let number = code.div_rem(k, code.int(bytes.block())).0;
+                    let scales = code.at(scales, code.mul(number, scales_bytes));
+                    let block = code.at(panel, code.scale(number, bytes.block_bytes()));
+                    let steps = code.min(code.sub(count, k), code.int(bytes.block()));
+                    let more = code.select(code.less(code.int(0), k), code.int(1), accumulate);
+                    let (a, scales, c) = (code.at(a, k).into(), scales.into(), c.into());
+                    let args = [a, scales, block.into(), steps.into(), c, c_stride.into(), more.into()];
+                    code.call(micro(unit, bytes, rows), &args);
+                });
             };
             code.each(code.int(0), whole, 1, |i| call(i, tile.rows));
             for rows in 1..tile.rows {
