@@ -54,6 +54,12 @@ def logits(executable, case, workers, work):
     }
 
 
+def between(executable, other, case, work):
+    """The distance of the other executable's logits from those of the first."""
+    reference = our_logits(executable, case, work)
+    return distance(our_logits(other, case, work), reference)
+
+
 def our_logits(executable, case, work):
     """f32 [B, T, V], every clip transcribed alone from a file."""
     paths = []

@@ -135,10 +135,10 @@ class Peer:
 class Ours:
     """Our executable: one process per round, which warms up by one run and times the next."""
 
-    name = "w2vc"
     prepared_s = 0.0
 
-    def __init__(self, executable, case):
+    def __init__(self, executable, case, name="w2vc"):
+        self.name = name
         self.command = [
             str(executable), "bench", "--json", "--runs", "1", "--program", case.program, "--batch", str(case.batch),
             "--seconds", f"{case.seconds:g}", "--threads", str(case.threads),

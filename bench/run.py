@@ -41,6 +41,7 @@ def options():
     parser.add_argument("--peers", help="only these, with commas; torch is always there, for it is the reference")
     parser.add_argument("--w2vc", type=Path, default=HERE.parent / "target/release/w2vc", help="the compiler")
     parser.add_argument("--executable", type=Path, help="the compiled base model; by default it is compiled now")
+    parser.add_argument("--int8", type=Path, help="the same in int8; by default it is compiled now")
     parser.add_argument("--work", type=Path, default=HERE / "work", help="folder for weights, ONNX and logs")
     parser.add_argument("--name", default=results.cpu_name(), help="of the results' files; default: the processor's")
     parser.add_argument(
@@ -78,7 +79,7 @@ def start(names, case, work, cores):
     return found
 
 
-def compare(case, executable, given, cores, keep):
+def compare(case, executable, int8, given, cores, keep):
     """Checks, then times in turns; after every round, `keep` gets what was found so far."""
     names = ["torch", "torch-compile"] if given.compile else ["torch"]
     if case.program == "transcribe":
@@ -86,15 +87,19 @@ def compare(case, executable, given, cores, keep):
     if given.peers:
         names = [n for n in names if n == "torch" or n in given.peers.split(",")]
     peers = start(names, case, given.work, cores)
+    more = {}
     try:
         with cores.shared():
             if case.program == "transcribe":
                 agreement = agree.logits(executable, case, peers, given.work)
+                more["int8_distance"] = agree.between(executable, int8, case, given.work)
             else:
                 agreement = agree.training_in_process(executable, case, given.work)
         say(f"{case.name}: all agree: " + ", ".join(f"{k} {v:.1e}" for k, v in agreement.items()))
         digest = hashlib.sha256(executable.read_bytes()).hexdigest()[:12]
         everybody = [Ours(executable, case), *peers]
+        if case.program == "transcribe":
+            everybody.insert(1, Ours(int8, case, "w2vc-int8"))
         rounds = []
         for number in range(given.rounds):
             # Everybody has every place in the order.
@@ -108,6 +113,7 @@ def compare(case, executable, given, cores, keep):
                     "threads": case.threads,
                     "executable": digest,
                     "agreement": agreement,
+                    **more,
                     "rounds": rounds,
                     "peak_rss_mib": {who.name: who.peak_rss_mib for who in everybody},
                     "prepared_s": {who.name: who.prepared_s for who in peers},
@@ -122,6 +128,18 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
+def ours(executable, given, precision):
+    """The executable, which is compiled if it is not given."""
+    if executable is None:
+        executable = given.work / f"base-{precision}"
+        command = [given.w2vc, "compile", HERE.parent / "models/base.ron", "--target", "cpu"]
+        subprocess.run(list(map(str, [*command, "--precision", precision, "-o", executable])), check=True)
+    executable = executable.resolve()
+    # Now, and not after minutes of preparing peers, it should turn out that it does not run here.
+    subprocess.run([str(executable), "info"], check=True, stdout=subprocess.DEVNULL)
+    return executable
+
+
 def main():
     given = options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that peers are ended too
@@ -132,19 +150,13 @@ def main():
     with cores.shared():
         folders = base.folders(given.work)
         base.export(folders["ctc"], given.work / "ctc.onnx")
-    executable = given.executable
-    if executable is None:
-        executable = given.work / "base"
-        command = [given.w2vc, "compile", HERE.parent / "models/base.ron", "--target", "cpu", "-o", executable]
-        subprocess.run(list(map(str, command)), check=True)
-    executable = executable.resolve()
-    # Now, and not after minutes of preparing peers, it should turn out that it does not run here.
-    subprocess.run([str(executable), "info"], check=True, stdout=subprocess.DEVNULL)
+    executable = ours(given.executable, given, "fp32")
+    int8 = ours(given.int8, given, "int8")
     kept = results.Results(HERE / "results", given.name)
     failed = False
     for case in wanted:
         try:
-            compare(case, executable, given, cores, lambda found: kept.put(case.name, found))
+            compare(case, executable, int8, given, cores, lambda found: kept.put(case.name, found))
         except (agree.Disagreement, RuntimeError, subprocess.CalledProcessError) as e:
             failed = True
             traceback.print_exc()

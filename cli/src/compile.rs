@@ -6,8 +6,10 @@ use cpu::Target;
 use frontend::Model;
 use ir::artifact::{Artifact, KernelInfo, Precision, Program, PtxImage};
 use ir::codegen::Generated;
+use ir::dim::Dim;
 use ir::graph::Graph;
 use ir::kernel::Kernel;
+use ir::kernel_describe::describe;
 use passes::lower::Kernels;
 use passes::pipeline::{CompileError, Source, Stages, to_kernels, to_primitive};
 use passes::quantise::quantise;
@@ -51,6 +53,7 @@ pub struct Output {
 /// # Errors
 /// Where a program cannot be differentiated, lowered or compiled.
 pub fn compile(model: &Model, target: &Target, int8: bool, asm: bool) -> Result<Output, Error> {
+    let target = if int8 { target.clone() } else { target.without_bytes() };
     let mut lowered = lower(model)?;
     let levels = int8.then(|| target.levels());
     for program in lowered.programs.iter_mut().filter(|p| p.name == TRANSCRIBE) {
@@ -60,7 +63,7 @@ pub fn compile(model: &Model, target: &Target, int8: bool, asm: bool) -> Result<
         }
     }
     let symbols = symbols(model);
-    let compiled = cpu::compile_with(&lowered.kernels.list, &symbols, target, asm)?;
+    let compiled = cpu::compile_with(&lowered.kernels.list, &symbols, &target, asm)?;
     Ok(Output {
         schedule: Some(match levels {
             Some(levels) => format!("{}; of {levels}: {}", target.schedule(), target.schedule_of_bytes()),
@@ -72,13 +75,14 @@ pub fn compile(model: &Model, target: &Target, int8: bool, asm: bool) -> Result<
         mlir: vec![],
         ptx: vec![],
         artifact: Artifact {
-            cpu_features: if int8 {
-                target.required_for_bytes()
-            } else {
-                target.required.clone()
-            },
+            cpu_features: target.required,
             int8: levels,
-            ..artifact(model, lowered.layout, compiled.kernels, lowered.programs)
+            ..artifact(
+                model,
+                lowered.layout,
+                described(compiled.kernels, model),
+                lowered.programs,
+            )
         },
         kernels: lowered.kernels,
         stages: lowered.stages,
@@ -96,7 +100,8 @@ pub fn compile_cuda(model: &Model, precision: Precision, progress: &dyn Fn(usize
         lowered.programs.push(optimizer::narrow(&mut lowered.kernels));
     }
     let artifact = artifact(model, lowered.layout, vec![], lowered.programs);
-    let (artifact, code, generated) = link_cuda(artifact, &lowered.kernels.list, precision, progress)?;
+    let (mut artifact, code, generated) = link_cuda(artifact, &lowered.kernels.list, precision, progress)?;
+    artifact.kernels = described(artifact.kernels, model);
     Ok(Output {
         schedule: None,
         ptx: images(&generated),
@@ -131,6 +136,7 @@ pub fn link_cuda(
         let cost = ir::kernel_cost::estimate(kernel);
         KernelInfo {
             name: name.clone(),
+            what: describe(kernel),
             entries: vec![],
             workspace: archs[0].ptx.workspace.clone(),
             scratch: 0.into(),
@@ -152,6 +158,20 @@ fn images(generated: &[Vec<Generated>]) -> Vec<PtxImage> {
         kernels: generated.iter().map(|archs| archs[i].ptx.clone()).collect(),
     };
     ARCHS.iter().enumerate().map(image).collect()
+}
+
+/// Kernels with what they do told in the sizes that the model names.
+fn described(mut kernels: Vec<KernelInfo>, model: &Model) -> Vec<KernelInfo> {
+    for kernel in &mut kernels {
+        kernel.what = named_sizes(&model.sizes, &kernel.what);
+    }
+    kernels
+}
+
+/// Sizes by the names that the model gives them.
+pub(crate) fn named_sizes(dims: &[(String, Dim)], text: &str) -> String {
+    let known = dims.iter();
+    known.fold(text.to_string(), |text, (name, d)| text.replace(&d.to_string(), name))
 }
 
 /// What all targets share: programs over kernels.

@@ -1,6 +1,6 @@
 //! What the compiler did, for people: kernels with their work, and the memory plan, at example sizes.
 
-use crate::compile::Output;
+use crate::compile::{Output, named_sizes};
 use ir::artifact::{BufferKind, Grid, Program, PtxImage, PtxKernel, Step};
 use ir::dim::Env;
 use passes::pipeline::Stages;
@@ -91,7 +91,7 @@ fn table(o: &Output, steps: &[Step], env: &Env, title: &str, text: &mut String) 
         let (f, b) = (value(&k.flops), value(&k.bytes));
         flops += f * times as f64;
         bytes += b * times as f64;
-        let what = named_sizes(o, &ir::kernel_describe::describe(&o.kernels.list[first.kernel].1));
+        let what = &k.what;
         let _ = writeln!(
             text,
             "  {:<18} {:>6} {:>12.3} {:>12.3}  {what}",
@@ -132,14 +132,6 @@ fn functions(k: &PtxKernel, env: &Env) -> Vec<String> {
     k.grids.iter().map(line).collect()
 }
 
-/// Sizes by the names that the model gives them.
-fn named_sizes(o: &Output, text: &str) -> String {
-    o.artifact
-        .dims
-        .iter()
-        .fold(text.to_string(), |t, (name, d)| t.replace(&d.to_string(), name))
-}
-
 /// The plan, with the largest buffers and when they matter.
 fn memory(o: &Output, p: &Program, env: &Env, text: &mut String) {
     let planned = match runtime::exec::temporaries(&o.artifact, p, env) {
@@ -160,7 +152,7 @@ fn memory(o: &Output, p: &Program, env: &Env, text: &mut String) {
     );
     temps.sort_by(|a, b| size(b).total_cmp(&size(a)));
     for b in temps.iter().take(8) {
-        let (elements, (first, last)) = (named_sizes(o, &b.elements.to_string()), b.live);
+        let (elements, (first, last)) = (named_sizes(&o.artifact.dims, &b.elements.to_string()), b.live);
         let prepared = if b.kind == BufferKind::Prepared {
             ", prepared"
         } else {

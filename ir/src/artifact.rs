@@ -92,6 +92,8 @@ pub enum Init {
 pub struct KernelInfo {
     /// For messages and profiles, e.g. `contract_12`.
     pub name: String,
+    /// What it does, in a line.
+    pub what: String,
     /// CPU code: run one after the other, each over its own items in parallel. Empty in a program for the GPU.
     pub entries: Vec<Entry>,
     /// Bytes shared by all threads of one launch. On the GPU, that of the code which is chosen takes its place.

@@ -103,6 +103,7 @@ impl Profile {
         Row {
             time: KernelTime {
                 kernel: name,
+                what: String::new(),
                 launches: rows.iter().map(|r| r.time.launches).sum(),
                 seconds,
                 flops: of(&|r| r.time.flops),
@@ -144,7 +145,7 @@ fn line(text: &mut String, r: &Row) {
     };
     let _ = writeln!(
         text,
-        "{:12.4} {:5.1} % {:>8} {:9.1} {:8.1} {bound:>7} {:>7} {:>6}  {}",
+        "{:12.4} {:5.1} % {:>8} {:9.1} {:8.1} {bound:>7} {:>7} {:>6}  {:<16} {}",
         1e3 * r.time.seconds,
         100.0 * r.share,
         r.time.launches,
@@ -152,7 +153,8 @@ fn line(text: &mut String, r: &Row) {
         r.gbs,
         percent(r.of_ceiling),
         percent(r.time.imbalance),
-        r.time.kernel
+        r.time.kernel,
+        r.time.what
     );
 }
 
@@ -163,6 +165,7 @@ mod tests {
     fn time(kernel: &str, seconds: f64, flops: f64, bytes: f64) -> KernelTime {
         KernelTime {
             kernel: kernel.into(),
+            what: String::new(),
             launches: 2,
             seconds,
             flops,

@@ -71,6 +71,8 @@ pub struct AdamStep {
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct KernelTime {
     pub kernel: String,
+    /// What it does, in a line.
+    pub what: String,
     pub launches: usize,
     pub seconds: f64,
     /// Floating-point operations, and bytes read and written at least, of all its launches.

@@ -54,6 +54,7 @@ fn artifact(gpu: Option<Precision>) -> Artifact {
         dims: vec![("T".into(), dim("N"))],
         kernels: vec![KernelInfo {
             name: "copy".into(),
+            what: String::new(),
             entries: vec![],
             workspace: Dim::from(0),
             scratch: Dim::from(0),

@@ -8,6 +8,7 @@ use inkwell::targets::{FileType, TargetMachine};
 use ir::artifact::{Entry, KernelInfo};
 use ir::kernel::{Body, Kernel};
 use ir::kernel_cost;
+use ir::kernel_describe::describe;
 use ir::scalar::DType;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -78,6 +79,7 @@ pub fn compile_with(
         let cost = kernel_cost::estimate(kernel);
         infos[*index] = Some(KernelInfo {
             name: name.clone(),
+            what: describe(kernel),
             entries: entries.collect::<Result<_, Error>>()?,
             workspace: emitted.workspace.clone(),
             scratch: emitted.scratch.clone(),

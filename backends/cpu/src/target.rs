@@ -14,7 +14,7 @@ pub struct Target {
     pub features: String,
     /// Width of the vectors that loops are made of: 256 or 512.
     pub vector_bits: u32,
-    /// Instruction sets the code needs, as `is_x86_feature_detected!` spells them; see also [`Target::required_for_bytes`].
+    /// Instruction sets the code needs, as `is_x86_feature_detected!` spells them.
     pub required: Vec<String>,
     /// Whether it adds up products of bytes in 32 bits (AVX-512 VNNI).
     pub vnni: bool,
@@ -74,7 +74,7 @@ impl Target {
             "x86-64-v4-vnni" => Ok(Target {
                 features: format!("+{VNNI}"),
                 vnni: true,
-                ..Target::parse("x86-64-v4")?
+                ..level("x86-64-v4", 512, V3.into_iter().chain(V4).chain([VNNI]).collect())
             }),
             _ => Err(Error::UnknownTarget(name.into())),
         }
@@ -105,10 +105,15 @@ impl Target {
         if self.vnni { Levels::BYTES } else { Levels::PAIRS }
     }
 
-    /// As [`Target::required`], for programs with products of bytes.
-    pub fn required_for_bytes(&self) -> Vec<String> {
-        let vnni = self.vnni.then(|| VNNI.to_string());
-        self.required.iter().cloned().chain(vnni).collect()
+    /// For programs without products of bytes: they shall not need what only these use.
+    pub fn without_bytes(&self) -> Target {
+        let needed = self.required.iter().filter(|f| *f != VNNI);
+        Target {
+            features: String::new(),
+            required: needed.cloned().collect(),
+            vnni: false,
+            ..self.clone()
+        }
     }
 
     /// How products of bytes are cut.

@@ -139,6 +139,7 @@ fn code(kernel: &MicroKernel) -> PtxKernel {
 fn info(kernel: &MicroKernel) -> KernelInfo {
     KernelInfo {
         name: kernel.name.into(),
+        what: String::new(),
         entries: vec![],
         workspace: 0.into(),
         scratch: 0.into(),

@@ -298,8 +298,11 @@ impl Session for Machine {
         self.recorder = Some(Recorder::new(self.scratch.len()));
     }
     fn take_profile(&mut self) -> Option<Vec<KernelTime>> {
-        let name = |kernel: usize| self.artifact.kernels[kernel].name.clone();
-        Some(self.recorder.take()?.times(name))
+        let about = |kernel: usize| {
+            let info = &self.artifact.kernels[kernel];
+            (info.name.clone(), info.what.clone())
+        };
+        Some(self.recorder.take()?.times(about))
     }
     fn grad_norm(&mut self, program: &str, scale: f32) -> Result<f64, Error> {
         let mut total = 0.0;

@@ -75,15 +75,19 @@ impl Recorder {
         record.bytes += run.bytes;
     }
 
-    /// The sums, under the names of the kernels.
-    pub fn times(self, name: impl Fn(usize) -> String) -> Vec<KernelTime> {
-        let time = |(kernel, r): (usize, Record)| KernelTime {
-            kernel: name(kernel),
-            launches: r.launches,
-            seconds: r.seconds,
-            flops: r.flops,
-            bytes: r.bytes,
-            imbalance: Some(if r.held > 0.0 { 1.0 - r.worked / r.held } else { 0.0 }),
+    /// The sums, under the kernels' names and what they do.
+    pub fn times(self, about: impl Fn(usize) -> (String, String)) -> Vec<KernelTime> {
+        let time = |(kernel, r): (usize, Record)| {
+            let (kernel, what) = about(kernel);
+            KernelTime {
+                kernel,
+                what,
+                launches: r.launches,
+                seconds: r.seconds,
+                flops: r.flops,
+                bytes: r.bytes,
+                imbalance: Some(if r.held > 0.0 { 1.0 - r.worked / r.held } else { 0.0 }),
+            }
         };
         self.records.into_inner().into_iter().map(time).collect()
     }
@@ -119,7 +123,7 @@ mod tests {
         };
         recorder.launch_done(&run, 0.006);
         recorder.launch_done(&run, 0.001);
-        let times = recorder.times(|kernel| format!("row_{kernel}"));
+        let times = recorder.times(|kernel| (format!("row_{kernel}"), "rows".into()));
         let [t] = &times[..] else { panic!("{times:?}") };
         assert_eq!(
             (t.kernel.as_str(), t.launches, t.flops, t.bytes),

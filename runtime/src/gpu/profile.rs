@@ -24,6 +24,7 @@ pub fn add(
         let info = &artifact.kernels[timed.kernel];
         let sum = sums.entry(timed.kernel).or_insert_with(|| KernelTime {
             kernel: info.name.clone(),
+            what: info.what.clone(),
             launches: 0,
             seconds: 0.0,
             flops: 0.0,

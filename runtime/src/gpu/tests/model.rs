@@ -29,6 +29,7 @@ const KERNELS: [(&str, &str); 7] = [
 fn kernel((name, size): (&str, &str)) -> KernelInfo {
     KernelInfo {
         name: format!("{name}_kernel"),
+        what: String::new(),
         entries: vec![],
         workspace: Dim::from(0),
         scratch: Dim::from(0),
