@@ -39,7 +39,7 @@ impl Levels {
     pub const PAIRS: Levels = Levels {
         a: 127,
         b: 64,
-        block: 128,
+        block: 256,
     };
     /// All that a byte holds.
     pub const BYTES: Levels = Levels {

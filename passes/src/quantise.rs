@@ -4,25 +4,38 @@
 //! operand's rows are divided into them block by block. What stays in f32:
 //!
 //! - **Products of two activations**: attention has kernels of its own, and few others are left.
+//! - **Small products**: those with less than one in [`FEW`] of the multiplications with weights. They are the last
+//!   convolutions, the projection to the Transformer's width and the last product: there is next to no time to be won, and a
+//!   third of the error of all to be lost (docs/performance.md).
 //! - **Short sums**: of less than [`SHORT`] products each, scales would cost as much as they save.
-//! - **The last product**: what a program gives out is written by it directly, it is small, and nothing after it evens out
-//!   its error.
 
 use crate::lower::Kernels;
+use crate::rewrite::cost::example;
 use ir::artifact::{BufferKind, Launch, Program, Step};
-use ir::kernel::{Access, Body, Kernel};
+use ir::kernel::{Body, Contract, Kernel};
 use ir::kernel_verify::verify;
 use ir::rounding::{Levels, Rounding};
 
+/// Of the multiplications of a program, at typical sizes.
+const FEW: f64 = 30.0;
 /// Steps of the summed axis.
 const SHORT: i64 = 64;
 
 /// Rewrites a program without gradients; its new kernels are added to the list.
 pub fn quantise(program: &mut Program, kernels: &mut Kernels, levels: Levels) {
+    let mut all = 0.0;
+    each_launch(&mut program.steps.clone(), 1.0, &mut |launch, times| {
+        let kernel = &kernels.list[launch.kernel].1;
+        all += product_of_weight(program, launch, kernel).map_or(0.0, |c| times * multiplications(c));
+    });
     let mut steps = std::mem::take(&mut program.steps);
-    each_launch(&mut steps, &mut |launch| {
+    each_launch(&mut steps, 1.0, &mut |launch, times| {
         let (name, kernel) = &kernels.list[launch.kernel];
-        if !is_of_weights(program, launch, kernel) {
+        let Some(c) = product_of_weight(program, launch, kernel) else {
+            return;
+        };
+        let depth = (c.k_outer.clone() * c.k.clone()).as_const();
+        if depth.is_none_or(|depth| depth < SHORT) || times * multiplications(c) * FEW < all {
             return;
         }
         let base = name.rsplit_once('_').map_or(&name[..], |(base, _)| base).to_string();
@@ -38,22 +51,24 @@ pub fn quantise(program: &mut Program, kernels: &mut Kernels, levels: Levels) {
     program.steps = steps;
 }
 
-fn is_of_weights(program: &Program, launch: &Launch, kernel: &Kernel) -> bool {
-    let Body::Contract(c) = &kernel.body else { return false };
-    let kind = |slot: usize| program.buffers[launch.operands[slot].buffer].kind;
-    let weight = matches!(kind(c.b.slot), BufferKind::Params | BufferKind::Prepared);
-    let depth = (c.k_outer.clone() * c.k.clone()).as_const();
-    let writes = (0..kernel.slots.len()).filter(|slot| kernel.slots[*slot].access != Access::Read);
-    weight
-        && depth.is_some_and(|depth| depth >= SHORT)
-        && writes.into_iter().all(|slot| kind(slot) != BufferKind::Output)
+/// The product that a launch is, where its right operand is made of parameters alone.
+fn product_of_weight<'a>(program: &Program, launch: &Launch, kernel: &'a Kernel) -> Option<&'a Contract> {
+    let Body::Contract(c) = &kernel.body else { return None };
+    let kind = program.buffers[launch.operands[c.b.slot].buffer].kind;
+    matches!(kind, BufferKind::Params | BufferKind::Prepared).then_some(c)
 }
 
-fn each_launch(steps: &mut [Step], f: &mut dyn FnMut(&mut Launch)) {
+fn multiplications(c: &Contract) -> f64 {
+    let sizes = c.batch.iter().chain([&c.m, &c.n, &c.k_outer, &c.k]);
+    sizes.map(example).product()
+}
+
+/// Every launch, with how often it runs.
+fn each_launch(steps: &mut [Step], times: f64, f: &mut dyn FnMut(&mut Launch, f64)) {
     for step in steps {
         match step {
-            Step::Launch(launch) => f(launch),
-            Step::Loop { body, .. } => each_launch(body, f),
+            Step::Launch(launch) => f(launch, times),
+            Step::Loop { count, body, .. } => each_launch(body, times * *count as f64, f),
         }
     }
 }

@@ -54,7 +54,7 @@ impl Work {
 }
 
 /// A size where symbols stand for typical runs: a few clips of ten seconds.
-fn example(d: &Dim) -> f64 {
+pub fn example(d: &Dim) -> f64 {
     let symbol = |s: &str| match s {
         "B" => 4.0,
         "N" => 160_000.0,
