@@ -15,6 +15,9 @@ use ir::dim::Dim;
 use ir::kernel::{Contract, Kernel};
 use ir::rounding::Levels;
 
+/// Columns of a product whose passes are of one block of levels.
+const NARROW: i64 = 64;
+
 /// Writes the entries.
 ///
 /// # Errors
@@ -27,7 +30,10 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract, levels: L
         rows: schedule.rows,
         vectors: schedule.vectors,
     };
-    let Some(bytes) = Bytes::new(target, tile, levels, schedule.depth) else {
+    // Few columns do not pay for reading rows from L2 again: a pass of them shall fit L1.
+    let narrow = body.n.as_const().is_some_and(|n| n <= NARROW);
+    let depth = if narrow { 0 } else { schedule.depth };
+    let Some(bytes) = Bytes::new(target, tile, levels, depth) else {
         return unsupported(
             name,
             format!("a product of {levels}, more than this processor adds up exactly,"),

@@ -16,7 +16,7 @@ const FOUR: i64 = 4;
 /// Steps that the micro-kernel takes at a time.
 const STEPS: i64 = 2 * FOUR;
 /// Rounds of its loop that are written out.
-const UNROLL: i64 = 2;
+const UNROLL: i64 = 4;
 /// Vectors of a row that are divided into levels at a time.
 const VECTORS: usize = 4;
 
