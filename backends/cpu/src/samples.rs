@@ -137,3 +137,27 @@ fn every_target_compiles() {
         assert_eq!(compiled.kernels.len(), kernels.len());
     }
 }
+
+/// The packing entry of a product of bytes brings a panel of f32 into a thread's memory, with longer vectors than this
+/// processor may have too.
+#[test]
+fn panels_fit_the_memory_of_a_thread() {
+    let target = crate::Target::parse("x86-64-v4").unwrap_or_else(|e| panic!("{e}"));
+    let levels = ir::rounding::Levels::PAIRS;
+    for seed in 0..24 {
+        let Sample { mut kernel, sizes, .. } = kernel_sample::contract_bytes(seed);
+        if let ir::kernel::Body::Contract(contract) = &mut kernel.body {
+            contract.round = ir::rounding::Rounding::Int8(levels);
+        }
+        let symbols: Vec<_> = sizes.keys().cloned().collect();
+        let compiled = crate::compile(&[("product".into(), kernel)], &symbols, &target);
+        let compiled = compiled.unwrap_or_else(|e| panic!("{e}"));
+        let has = compiled.kernels[0].scratch.eval(&sizes).unwrap_or(0);
+        let columns = (target.lanes() * target.schedule_of_bytes().vectors) as i64;
+        let needs = 4 * columns * levels.block as i64;
+        assert!(
+            has >= needs,
+            "sample {seed}: {has} bytes, a block of a panel has {needs}"
+        );
+    }
+}

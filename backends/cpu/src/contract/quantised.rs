@@ -1,7 +1,7 @@
 //! Contractions of operands that are divided into levels.
 //!
-//! As other contractions, with one pass per block of levels: the packing entry brings the right operand into panels of f32
-//! and divides these, the product entry divides rows of the left operand as it copies them.
+//! As other contractions, with passes of whole blocks of levels: the packing entry brings the right operand into panels of
+//! f32 and divides these, the product entry divides rows of the left operand as it copies them.
 
 use super::{PackItem, Plan, canonical};
 use crate::Error;
@@ -48,7 +48,9 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract, levels: L
     plan.layout = Layout::Rows;
     plan.panel_bytes = super::ceil_div(&plan.depth, bytes.block()) * Dim::from(bytes.block_bytes());
     let product = Quantised { plan, bytes };
-    let scratch = product.scales_at() + product.scales_bytes() * (bytes.pass / bytes.block());
+    let of_product = product.scales_at() + product.scales_bytes() * (bytes.pass / bytes.block());
+    // Packing has a panel of f32 there.
+    let scratch = of_product.max(bytes.pass * tile.step_bytes());
     product.plan.finish(
         (unit, name, &kernel.slots),
         scratch,
