@@ -24,6 +24,10 @@ use crate::session::Tensor;
 use crate::settings::Settings;
 use ir::artifact::{Artifact, Port, Program};
 use ir::scalar::DType;
+use rayon::prelude::*;
+
+/// Numbers of noise that are drawn one after the other.
+const NOISE_CHUNK: usize = 1 << 13;
 
 /// Inputs by name.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -170,10 +174,17 @@ impl Layout<'_> {
             return Err(Error::Setting(what));
         }
         let most = self.most_masked();
-        let mut stream = self.occasion.stream(Purpose::Negatives);
-        let mut all = Vec::with_capacity(self.masked_rows.len() * most * count);
-        for (row, masked) in self.masked_rows.iter().enumerate() {
-            all.extend(draw_negatives(row, masked.len(), count, &mut stream)?);
+        let stream = self.occasion.stream(Purpose::Negatives);
+        // One number of the stream for each negative: a row begins where those before it end.
+        let starts = self.masked_rows.iter().scan(0, |next, masked| {
+            Some(std::mem::replace(next, *next + masked.len() * count))
+        });
+        let rows: Vec<(usize, usize, usize)> = (0..).zip(self.masked_rows).zip(starts).map(|((row, m), s)| (row, m.len(), s)).collect();
+        let draw = |(row, masked, start): (usize, usize, usize)| draw_negatives(row, masked, count, &mut stream.after(start));
+        let drawn: Vec<Vec<i32>> = rows.into_par_iter().map(draw).collect::<Result<_, _>>()?;
+        let mut all = Vec::with_capacity(drawn.len() * most * count);
+        for (row, own) in drawn.into_iter().enumerate() {
+            all.extend(own);
             all.resize((row + 1) * most * count, -1);
         }
         Ok(Tensor::i32(&[self.masked_rows.len(), most, count], all))
@@ -183,12 +194,15 @@ impl Layout<'_> {
         let (groups, codes) = (constant(self.program, port, 2)?, constant(self.program, port, 3)?);
         let shape = [self.masked_rows.len(), self.most_masked(), groups, codes];
         let n = shape.iter().product();
-        let mut stream = self.occasion.stream(Purpose::Gumbel);
-        let noise = if self.occasion.noise {
-            (0..n).map(|_| stream.gumbel()).collect()
-        } else {
-            vec![0.0; n]
-        };
+        let stream = self.occasion.stream(Purpose::Gumbel);
+        let mut noise = vec![0.0; n];
+        if self.occasion.noise {
+            // Millions of logarithms, while the device waits for them.
+            noise.par_chunks_mut(NOISE_CHUNK).enumerate().for_each(|(chunk, part)| {
+                let mut stream = stream.after(chunk * NOISE_CHUNK);
+                part.fill_with(|| stream.gumbel());
+            });
+        }
         Ok(Tensor::f32(&shape, noise))
     }
 

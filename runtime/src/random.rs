@@ -44,6 +44,14 @@ impl Stream {
         self.keys.map(|k| k as i32)
     }
 
+    /// The stream after `count` numbers of 32 bits have been drawn from it, so that parts of it are drawn side by side.
+    pub fn after(&self, count: usize) -> Stream {
+        Stream {
+            counter: self.counter.wrapping_add(count as u32),
+            ..self.clone()
+        }
+    }
+
     pub fn bits(&mut self) -> u32 {
         let b = rng::bits(self.keys, self.counter);
         self.counter = self.counter.wrapping_add(1);

@@ -23,6 +23,8 @@ const THREADS: u32 = 256;
 const SIDE: i64 = 32;
 /// Loads of a thread that are under way at a time.
 const LOADS: i64 = 8;
+/// Partial results that a thread loads at a time.
+const PIECES: i64 = 16;
 /// Blocks that keep a GPU busy.
 const BLOCKS: i64 = 528;
 /// Most chunks, and least positions of a chunk where their number is known.
@@ -308,21 +310,26 @@ impl<'a> Division<'a> {
         f.finish([blocks_of(&total, THREADS as i64), Dim::from(1), Dim::from(1)])
     }
 
-    /// Results over all chunks.
+    /// Results over all chunks, merged in order; several are loaded at a time, for each load takes long.
     fn chunks<'c>(&self, f: &Function<'_, 'c>, outer: V<'c>, column: V<'c>) -> Vec<V<'c>> {
         let start: Vec<V> = self.accumulators.iter().map(|a| a.start(f)[0]).collect();
-        let all = f.for_carried((f.i64(0), f.i64(self.chunks), f.i64(1)), &start, |chunk, all| {
-            let each = states(&self.accumulators, all)
-                .into_iter()
-                .zip(&self.accumulators)
-                .enumerate();
-            each.map(|(n, (state, a))| {
-                let ty = a.types()[0];
-                let part = f.load(ty, self.place(f, n, ty, chunk, outer, column), ty.bytes());
-                a.merge(f, state, &[part])[0]
+        let some = |first: V<'c>, count: i64, all: &[V<'c>]| {
+            let loaded: Vec<Vec<V>> = (0..count)
+                .map(|i| {
+                    let chunk = f.add(first, f.i64(i));
+                    let types = self.accumulators.iter().map(|a| a.types()[0]).enumerate();
+                    let load = |(n, ty): (usize, Ty)| f.load(ty, self.place(f, n, ty, chunk, outer, column), ty.bytes());
+                    types.map(load).collect()
+                })
+                .collect();
+            loaded.iter().fold(all.to_vec(), |all, parts| {
+                let each = states(&self.accumulators, &all).into_iter().zip(&self.accumulators).zip(parts);
+                each.map(|((state, a), part)| a.merge(f, state, &[*part])[0]).collect()
             })
-            .collect()
-        });
+        };
+        let whole = self.chunks / PIECES * PIECES;
+        let all = f.for_carried((f.i64(0), f.i64(whole), f.i64(PIECES)), &start, |chunk, all| some(chunk, PIECES, all));
+        let all = some(f.i64(whole), self.chunks - whole, &all);
         self.accumulators
             .iter()
             .zip(all)

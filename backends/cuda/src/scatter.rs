@@ -1,5 +1,6 @@
-//! Scatter kernels, turned round: a block has one target row and looks through the indices for those that name it. What they
-//! name is added in registers, in order, so that nothing is zeroed first and no thread waits for another's sum.
+//! Scatter kernels, turned round: whoever has a target row looks through the indices for those that name it. What they name
+//! is added in registers, in order, so that nothing is zeroed first and no thread waits for another's sum. A block has one
+//! target row, or where rows are narrow an element of the targets per thread.
 
 use crate::Error;
 use crate::arith::Cmp;
@@ -14,8 +15,13 @@ use melior::Context;
 
 /// Threads of a block.
 const THREADS: u32 = 128;
+/// Elements of a row up to which a thread has one of them alone.
+const NARROW: i64 = 16;
 
 pub fn emit<'c>(context: &'c Context, unit: &Unit, k: &Scatter) -> Result<Emitted<'c>, Error> {
+    if k.width.as_const().is_some_and(|width| width <= NARROW) {
+        return emit_narrow(context, unit, k);
+    }
     let f = Function::new(context, unit, 0, THREADS);
     f.scheduled("a block per row of the result");
     let aligned = |lanes: i64| {
@@ -39,6 +45,51 @@ pub fn emit<'c>(context: &'c Context, unit: &Unit, k: &Scatter) -> Result<Emitte
     let column = f.add(f.mul(at[2], f.i64(THREADS as i64)), f.widen(f.thread(), Ty::I64));
     target.emit(at[0], at[1], f.mul(column, f.i64(lanes)));
     let blocks = k.rows.clone() * k.into.clone() * pieces;
+    Ok(Emitted {
+        functions: vec![f.finish([blocks, Dim::from(1), Dim::from(1)])?],
+        workspace: Dim::from(0),
+    })
+}
+
+fn emit_narrow<'c>(context: &'c Context, unit: &Unit, k: &Scatter) -> Result<Emitted<'c>, Error> {
+    let f = Function::new(context, unit, 0, THREADS);
+    f.scheduled("a thread per element of the result");
+    let elements = k.into.clone() * k.width.clone();
+    let pieces = blocks_of(&elements, THREADS as i64);
+    let at = f.unravel(f.widen(f.block(0), Ty::I64), &[k.rows.clone(), pieces.clone()]);
+    let thread = f.widen(f.thread(), Ty::I64);
+    let element = f.add(f.mul(at[1], f.i64(THREADS as i64)), thread);
+    let (count, width) = (f.dim(&k.count), f.dim(&k.width));
+    let inside = f.cmp(Cmp::Lt, element, f.dim(&elements));
+    let (target, column) = (f.resize(f.udiv(element, width), Ty::I32), f.urem(element, width));
+    // No index is that of a target which is not there.
+    let target = f.select(inside, target, f.i32(i32::MIN));
+    let first = f.mul(at[0], count);
+    let indices = f.shared(4 * THREADS, 4);
+    let zero = [f.of(f.slots[k.out].dtype, 0.0)];
+    let sum = f.for_carried((f.i64(0), count, f.i64(THREADS as i64)), &zero, |stretch, sum| {
+        let own = f.add(stretch, thread);
+        f.when(f.cmp(Cmp::Lt, own, count), || {
+            let index = f.load_element(k.index, f.add(first, own));
+            f.store(f.offset(indices, Ty::I32, thread), index, 4);
+        });
+        f.barrier();
+        let held = f.least(f.sub(count, stretch), f.i64(THREADS as i64));
+        let sum = f.for_carried((f.i64(0), held, f.i64(1)), sum, |i, sum| {
+            let hit = f.cmp(Cmp::Eq, f.load(Ty::I32, f.offset(indices, Ty::I32, i), 4), target);
+            let add = || {
+                let from = f.add(f.add(first, stretch), i);
+                vec![f.add(sum[0], f.load_element(k.from, f.add(f.mul(from, width), column)))]
+            };
+            f.if_else(hit, add, || sum.to_vec())
+        });
+        f.barrier();
+        sum
+    });
+    f.when(inside, || {
+        f.store_element(k.out, f.add(f.mul(at[0], f.dim(&elements)), element), sum[0]);
+    });
+    let blocks = k.rows.clone() * pieces;
     Ok(Emitted {
         functions: vec![f.finish([blocks, Dim::from(1), Dim::from(1)])?],
         workspace: Dim::from(0),

@@ -37,6 +37,14 @@ pub fn decide(g: &Graph) -> Vec<bool> {
             Lower::Reshape if !reshape::is_affine(g.shape(node.args[0]), g.shape(ValueId(i))) => {
                 force(g, &mut keep, node.args[0]);
             }
+            Lower::Element(_) => {
+                for a in &node.args {
+                    // Selecting among parts is not done over for every row that reads the result.
+                    if is_repeated(g.shape(*a), g.shape(ValueId(i))) && selects(g, &keep, *a) {
+                        force(g, &mut keep, *a);
+                    }
+                }
+            }
             _ => {}
         }
     }
@@ -51,6 +59,34 @@ pub fn decide(g: &Graph) -> Vec<bool> {
         }
     }
     keep
+}
+
+/// Whether a result has elements of an operand several times, along axes that the operand lacks or has one position of.
+fn is_repeated(operand: &[Dim], result: &[Dim]) -> bool {
+    let Some(more) = result.len().checked_sub(operand.len()) else {
+        return false;
+    };
+    let pairs = || operand.iter().zip(&result[more..]);
+    let differs = more > 0 || pairs().any(|(o, r)| o != r);
+    differs && pairs().all(|(o, r)| o == r || o.is_one())
+}
+
+/// Whether an element is loaded from one of several places.
+fn selects(g: &Graph, keep: &[bool], v: ValueId) -> bool {
+    if keep[root(g, v).0] {
+        return false;
+    }
+    let loads = pulled(g, keep, v);
+    let guarded = |v: &&Value| matches!(v, Value::Load { guard: Some(_), .. });
+    loads.list.iter().filter(guarded).count() > 1
+}
+
+/// What computes an element, operands that are not kept included.
+fn pulled(g: &Graph, keep: &[bool], v: ValueId) -> Values {
+    let mut values = Values::default();
+    let at: Vec<Index> = (0..g.shape(v).len()).map(Index::axis).collect();
+    element(g, &mut values, &mut Trace { g, keep, of: None }, v, &at, None);
+    values
 }
 
 fn force(g: &Graph, keep: &mut [bool], v: ValueId) {
@@ -136,9 +172,6 @@ impl Resolve for Trace<'_> {
 
 /// Scalar operations per element, those of operands that are not kept included.
 fn cost(g: &Graph, keep: &[bool], v: ValueId) -> usize {
-    let mut values = Values::default();
-    let at: Vec<Index> = (0..g.shape(v).len()).map(Index::axis).collect();
-    element(g, &mut values, &mut Trace { g, keep, of: None }, v, &at, None);
     let one = |v: &Value| match v {
         Value::Const { .. } | Value::Axis(_) | Value::Size(_) | Value::Reduced(_) | Value::Acc => 0,
         Value::Load { .. } => 4,
@@ -148,5 +181,5 @@ fn cost(g: &Graph, keep: &[bool], v: ValueId) -> usize {
         _ => 1,
     };
     debug_assert!(!is_leaf(g, v));
-    values.list.iter().map(one).sum()
+    pulled(g, keep, v).list.iter().map(one).sum()
 }

@@ -47,6 +47,8 @@ pub(crate) fn internal<'c>(
     let parameters: Vec<_> = signature.chars().map(parameter).collect();
     let kind = ctx.void_type().fn_type(&parameters, false);
     let function = unit.module.add_function(name, kind, Some(Linkage::Internal));
+    // So that a loop stands to cache lines as it did when it was measured, whatever else is in the program.
+    function.as_global_value().set_alignment(64);
     let width = unit.target.vector_bits.to_string();
     for (key, value) in [
         ("target-cpu", unit.target.cpu.as_str()),
@@ -168,6 +170,14 @@ impl<'u, 'c> Code<'u, 'c> {
 
     pub(crate) fn load_lanes(&self, p: PointerValue<'c>, lanes: u32) -> VectorValue<'c> {
         self.load_as(self.ctx.f32_type().vec_type(lanes), p).into_vector_value()
+    }
+
+    /// Asks for the cache line at `p` to come to L2; any address will do.
+    pub(crate) fn prefetch(&self, p: PointerValue<'c>) {
+        let word = |v| self.ctx.i32_type().const_int(v, false).into();
+        // For reading, of medium locality, data.
+        let args = [p.into(), word(0), word(2), word(1)];
+        self.call_intrinsic("llvm.prefetch", &[p.get_type().into()], &args);
     }
 
     /// One f32, in every lane.

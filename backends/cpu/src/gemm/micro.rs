@@ -7,6 +7,10 @@ use inkwell::values::{BasicValueEnum, FunctionValue, IntValue, PointerValue, Vec
 
 /// Steps of the summed axis written out in the loop body.
 const UNROLL: i64 = 4;
+/// Steps after which more of the next panel is asked for.
+const AHEAD: i64 = 32;
+/// Bytes of a cache line.
+const LINE: i64 = 64;
 /// Rows of the left operand that share one address register: offsets of 0 to 3 strides need only two more.
 const GROUP: usize = 4;
 
@@ -46,12 +50,13 @@ fn pointers<'c, const N: usize>(params: &[BasicValueEnum<'c>], at: [usize; N]) -
     at.map(|i| params[i].into_pointer_value())
 }
 
-/// `micro(a, a_stride, panel, depth, c, c_stride, accumulate)`: c[rows, columns] (+)= a[rows, depth] panel[depth, columns]
-/// as straight-line vector code over steps of the summed axis.
+/// `micro(a, a_stride, panel, depth, c, c_stride, accumulate, next)`: c[rows, columns] (+)= a[rows, depth] panel[depth, columns]
+/// as straight-line vector code over steps of the summed axis. Meanwhile a cache line from `next` on is brought to L2 every
+/// `UNROLL` steps.
 fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, rows: u32) -> FunctionValue<'c> {
     let name = format!("gemm_micro_{}_{rows}x{}", layout.name(), tile.columns());
-    internal(unit, &name, "pipipii", |code, params| {
-        let [a, panel, c] = pointers(params, [0, 2, 4]);
+    internal(unit, &name, "pipipiip", |code, params| {
+        let [a, panel, c, next] = pointers(params, [0, 2, 4, 7]);
         let [stride, depth, c_stride, accumulate] = ints(params, [1, 3, 5, 6]);
         let rows = rows as i64;
         let vector_bytes = 4 * tile.lanes as i64;
@@ -103,7 +108,18 @@ fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, rows: u32) -> Function
         };
         let whole = code.sub(depth, code.div_rem(depth, code.int(UNROLL)).1);
         let start: Vec<_> = groups.iter().copied().chain(start).collect();
-        let carried = run((code.int(0), whole, UNROLL), &start, UNROLL);
+        let carried = if layout == Layout::Rows {
+            // Prefetches stand outside of the straight-line code, in which they would have accumulators leave their registers.
+            code.fold((code.int(0), whole, AHEAD), &start, |k, carried| {
+                let lines = code.at(next, code.scale(k, LINE / UNROLL));
+                (0..AHEAD / UNROLL).for_each(|line| code.prefetch(code.at_const(lines, line * LINE)));
+                let end = code.min(code.add(k, code.int(AHEAD)), whole);
+                run((k, end, UNROLL), carried, UNROLL)
+            })
+        } else {
+            // Panels beside a transposed operand are activations: they were packed just now.
+            run((code.int(0), whole, UNROLL), &start, UNROLL)
+        };
         let acc = run((whole, depth, 1), &carried, 1).split_off(groups.len());
         for (p, v) in c_tiles.iter().zip(acc) {
             code.store(*p, v.into_vector_value());
@@ -122,14 +138,23 @@ pub(crate) fn multiply_block<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout) ->
         let [count, depth, c_stride, accumulate] = ints(params, [6, 7, 9, 10]);
         let height = tile.rows as i64;
         let (whole, rest) = code.div_rem(rows, code.int(height));
+        // Bytes of a panel that are brought nearer while one group of rows is multiplied.
+        let slice = code.scale(depth, LINE / UNROLL);
+        let steps = code.scale(depth, tile.step_bytes());
         code.each(code.int(0), count, 1, |j| {
             let panel = code.at(panels, code.mul(j, panel_bytes));
+            // After the last panel come the next steps of the first.
+            let later = code.add(j, code.int(1));
+            let next = code.select(code.less(later, count), code.mul(later, panel_bytes), steps);
+            let next = code.at(panels, next.into_int_value());
             let c = code.at(c, code.scale(j, tile.step_bytes()));
             let call = |i: IntValue<'c>, rows: u32| {
                 let a = code.at(a, code.mul(i, group));
                 let c = code.at(c, code.mul(i, code.scale(c_stride, height)));
                 let (a, stride, panel, depth) = (a.into(), stride.into(), panel.into(), depth.into());
-                let args = [a, stride, panel, depth, c.into(), c_stride.into(), accumulate.into()];
+                let (c, c_stride, accumulate) = (c.into(), c_stride.into(), accumulate.into());
+                let next = code.at(next, code.min(code.mul(i, slice), code.sub(steps, slice)));
+                let args = [a, stride, panel, depth, c, c_stride, accumulate, next.into()];
                 code.call(micro(unit, tile, layout, rows), &args);
             };
             code.each(code.int(0), whole, 1, |i| call(i, tile.rows));

@@ -2,6 +2,10 @@
 
 use super::driver::{self, CUstream, Event, Pinned};
 use crate::error::Error;
+use rayon::prelude::*;
+
+/// Bytes that one thread copies at a time.
+const PIECE: usize = 1 << 20;
 
 pub struct Staging {
     pinned: Option<Pinned>,
@@ -35,7 +39,9 @@ impl Staging {
         let mut rest = self.pinned.as_mut().map(Pinned::bytes).unwrap_or_default();
         for (to, part) in parts.iter().filter(|(_, part)| !part.is_empty()) {
             let (own, after) = rest.split_at_mut(part.len());
-            own.copy_from_slice(part);
+            // One thread alone copies slower than the bus.
+            let pieces = own.par_chunks_mut(PIECE).zip(part.par_chunks(PIECE));
+            pieces.for_each(|(own, part)| own.copy_from_slice(part));
             driver::copy_to_device(*to, own, copies)?;
             rest = after;
         }
