@@ -2,7 +2,7 @@
 //!
 //! A first entry packs all of the right operand into the workspace, once for all batches that share it; every thread then
 //! has it in the micro-kernels' order. The second entry makes one block of the result per item: for each chunk of the
-//! summed axis it copies the rows' part of the left operand into its scratch and multiplies, summing up in a block that
+//! summed axis it copies the rows' part of the left operand into its scratch, unless rows overlap much, and multiplies, summing up in a block that
 //! stays in L2; after the last chunk the epilogue passes over the block, vector by vector.
 //!
 //! The summed axis is treated as one axis of `k_outer * k` steps; only address computations see its two parts.
@@ -22,8 +22,14 @@ use ir::kernel::{Contract, Kernel, SlotDecl, Strided};
 use ir::rounding::Rounding;
 use ir::scalar::DType;
 
-/// Columns that one item of the packing entry packs.
+/// Columns that one item of the packing entry packs, about.
 const PACK_COLUMNS: i64 = 128;
+/// Blocks of a product that divide well among threads.
+const FEW: i64 = 20;
+/// Micro-kernels along the rows of a block, which share what is read of the right operand.
+const LEAST_BLOCK_ROWS: i64 = 4;
+/// Rows that overlap so many times are read where they are: copies of them would be as many times larger.
+const OVERLAP: i64 = 4;
 /// Elements between the rows of a copy: off a power of two, so that rows do not compete for the same cache sets.
 const ROW_PADDING: i64 = 16;
 
@@ -44,11 +50,12 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract) -> Result
         Rounding::Bf16 => return unsupported(name, "a product of rounded operands"),
         Rounding::Int8(levels) => return quantised::emit(unit, name, kernel, body, levels),
     }
-    let plan = Plan::new(
-        Tile::of(unit.target),
-        unit.target.schedule(),
-        canonical::form(body.clone()),
-    );
+    let body = canonical::form(body.clone());
+    let schedule = match body.n.as_const() {
+        Some(columns) => unit.target.schedule_for(columns),
+        None => unit.target.schedule(),
+    };
+    let plan = Plan::new(Tile::of(unit.target, schedule), schedule, body);
     let scratch = 4 * (plan.c_elements() + plan.a_elements());
     plan.finish(
         (unit, name, slots),
@@ -76,8 +83,12 @@ struct Plan {
     rows: i64,
     columns: i64,
     layout: Layout,
+    /// Whether rows of the left operand are read where they are.
+    in_place: bool,
     /// Bytes of one panel of the right operand.
     panel_bytes: Dim,
+    /// Columns that one item of the packing entry packs: whole panels.
+    pack_columns: i64,
     /// Extents: batch axes of the right operand, chunks of the summed axis, groups of columns.
     pack_items: Vec<Dim>,
     /// Extents: batch axes, blocks of rows, blocks of columns: neighbours share the left operand, which is not packed yet.
@@ -90,7 +101,6 @@ impl Plan {
         let shared_batch: Vec<_> = (0..body.batch.len())
             .filter(|axis| !body.b.batch[*axis].is_zero())
             .collect();
-        let rows = tile.rows as i64 * schedule.block_rows;
         let widest = schedule.block_columns;
         let columns = body.n.as_const().map_or(widest, |n| {
             let blocks = (n + widest - 1) / widest;
@@ -98,14 +108,18 @@ impl Plan {
             (even + tile.columns() - 1) / tile.columns() * tile.columns()
         });
         let columns = columns.max(tile.columns());
+        let rows = tile.rows as i64 * Plan::block_rows(&body, &schedule, columns);
         let layout = if body.a.k.is_one() || !body.a.free.is_one() {
             Layout::Rows
         } else {
             Layout::Columns
         };
+        let overlaps = |free: i64| free * OVERLAP <= schedule.depth;
+        let in_place = body.a.k.is_one() && body.k_outer.is_one() && body.a.free.as_const().is_some_and(overlaps);
+        let pack_columns = PACK_COLUMNS / tile.columns() * tile.columns();
         let pack_batch = shared_batch.iter().map(|axis| body.batch[*axis].clone());
         let pack_items = pack_batch
-            .chain([ceil_div(&depth, schedule.depth), ceil_div(&body.n, PACK_COLUMNS)])
+            .chain([ceil_div(&depth, schedule.depth), ceil_div(&body.n, pack_columns)])
             .collect();
         let blocks = [ceil_div(&body.m, rows), ceil_div(&body.n, columns)];
         let items = body.batch.iter().cloned().chain(blocks).collect();
@@ -119,9 +133,24 @@ impl Plan {
             rows,
             columns,
             layout,
+            in_place,
+            pack_columns,
             pack_items,
             items,
         }
+    }
+
+    /// Micro-kernels along the rows of a block: fewer where there would be so few blocks that threads wait for the last one.
+    fn block_rows(body: &Contract, schedule: &Schedule, columns: i64) -> i64 {
+        let blocks = |rows: i64| {
+            let batch = body.batch.iter().cloned().product::<Dim>();
+            let all = batch * ceil_div(&body.m, schedule.rows as i64 * rows) * ceil_div(&body.n, columns);
+            all.as_const()
+        };
+        let halved = std::iter::successors(Some(schedule.block_rows), |rows| Some(rows / 2));
+        let enough = |rows: &i64| blocks(*rows).is_none_or(|n| n >= FEW);
+        let possible = halved.take_while(|rows| *rows >= LEAST_BLOCK_ROWS);
+        possible.clone().find(enough).or(possible.last()).unwrap_or(schedule.block_rows)
     }
 
     /// Elements between rows of the block of the result.
@@ -153,6 +182,9 @@ impl Plan {
     }
 
     fn a_elements(&self) -> i64 {
+        if self.in_place {
+            return 0;
+        }
         self.a_group() * self.rows / self.tile.rows as i64
     }
 
@@ -225,13 +257,13 @@ impl Plan {
         let mut at = e.unravel(item, &self.pack_items);
         let (first, column) = (at[at.len() - 2], at[at.len() - 1]);
         at.truncate(self.shared_batch.len());
-        let (first, column) = (code.scale(first, self.pass), code.scale(column, PACK_COLUMNS));
+        let (first, column) = (code.scale(first, self.pass), code.scale(column, self.pack_columns));
         PackItem {
             batch: at,
             first,
             count: code.min(code.sub(e.dim(&self.depth), first), code.int(self.pass)),
             column,
-            columns: code.min(code.sub(e.dim(&self.body.n), column), code.int(PACK_COLUMNS)),
+            columns: code.min(code.sub(e.dim(&self.body.n), column), code.int(self.pack_columns)),
         }
     }
 
@@ -290,14 +322,21 @@ impl Plan {
             // A depth of 0 still takes one round, which writes the zeros.
             code.each(code.int(0), code.max(depth, code.int(1)), self.pass, |first| {
                 let count = code.min(code.sub(depth, first), code.int(self.pass));
-                self.copy_rows(&e, &code, (block.from, block.rows), (first, count), a);
+                let (a, stride, group) = if self.in_place {
+                    let stride = bytes(&e, &self.body.a.free);
+                    let group = code.scale(stride, self.tile.rows as i64);
+                    (code.at(block.from, code.scale(first, 4)), stride, group)
+                } else {
+                    self.copy_rows(&e, &code, (block.from, block.rows), (first, count), a);
+                    (a, code.int(4 * self.a_stride()), code.int(4 * self.a_group()))
+                };
                 let later = code.select(code.less(code.int(0), first), code.int(1), code.int(0));
                 code.call(
                     multiply,
                     &[
                         a.into(),
-                        code.int(4 * self.a_stride()).into(),
-                        code.int(4 * self.a_group()).into(),
+                        stride.into(),
+                        group.into(),
                         block.rows.into(),
                         code.at(block.panels, code.scale(first, self.tile.step_bytes())).into(),
                         self.panel_bytes(&e).into(),

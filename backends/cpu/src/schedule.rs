@@ -16,8 +16,7 @@ pub struct Schedule {
     pub block_columns: i64,
 }
 
-/// By bits of a vector. That of AVX2 was chosen by measurement (docs/performance.md), that of AVX-512 by the same sizes in
-/// caches: no such processor was at hand.
+/// By bits of a vector, chosen by measurement (docs/performance.md).
 const TABLE: [(u32, Schedule); 2] = [
     (
         256,
@@ -34,12 +33,24 @@ const TABLE: [(u32, Schedule); 2] = [
         Schedule {
             rows: 14,
             vectors: 2,
-            depth: 256,
-            block_rows: 8,
+            depth: 512,
+            block_rows: 10,
             block_columns: 512,
         },
     ),
 ];
+
+/// As above, where columns fill these panels and not those of the table.
+const NARROW: [(u32, Schedule); 1] = [(
+    512,
+    Schedule {
+        rows: 8,
+        vectors: 3,
+        depth: 512,
+        block_rows: 16,
+        block_columns: 528,
+    },
+)];
 
 /// As above, of products of bytes. Their depth is brought to whole blocks of levels.
 const BYTES: [(u32, Schedule); 2] = [
@@ -68,8 +79,18 @@ const BYTES: [(u32, Schedule); 2] = [
 impl Schedule {
     /// That of the widest vectors that are not wider.
     pub fn for_vectors(bits: u32) -> Schedule {
-        if let Ok(s) = std::env::var("W2VC_TRY") { return s.parse().unwrap(); }
         Schedule::among(&TABLE, bits)
+    }
+
+    /// Of products with so many columns: that which computes the fewest beyond the last one.
+    pub fn for_columns(bits: u32, columns: i64) -> Schedule {
+        let computed = |s: &Schedule| {
+            let panel = (bits / 32 * s.vectors) as i64;
+            (columns + panel - 1) / panel * panel
+        };
+        let usual = Schedule::for_vectors(bits);
+        let narrow = NARROW.iter().find(|(known, _)| *known == bits).map(|(_, s)| *s);
+        narrow.filter(|s| computed(s) < computed(&usual)).unwrap_or(usual)
     }
 
     /// Of products of bytes.

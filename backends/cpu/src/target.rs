@@ -100,6 +100,12 @@ impl Target {
         self.tried.unwrap_or_else(|| Schedule::for_vectors(self.vector_bits))
     }
 
+    /// How products of so many columns are cut.
+    pub fn schedule_for(&self, columns: i64) -> Schedule {
+        self.tried
+            .unwrap_or_else(|| Schedule::for_columns(self.vector_bits, columns))
+    }
+
     /// What products of bytes divide their operands into.
     pub fn levels(&self) -> Levels {
         if self.vnni { Levels::BYTES } else { Levels::PAIRS }

@@ -85,10 +85,12 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     std::fs::write(path, bytes).map_err(Error::io("write", path))
 }
 
-/// The kernel driver's first line about itself, as Linux has it.
+/// The version in the kernel driver's first line about itself, as Linux has it.
 fn driver() -> String {
-    let version = std::fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default();
-    version.lines().next().unwrap_or("unknown").to_string()
+    let text = std::fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default();
+    let is_version = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
+    let first = text.lines().next().unwrap_or_default();
+    first.split_whitespace().find(is_version).unwrap_or("unknown").to_string()
 }
 
 /// A device that has the micro-kernels, by their index in the list.

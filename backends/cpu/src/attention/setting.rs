@@ -62,7 +62,7 @@ pub(super) struct Product<'c> {
 
 impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
     pub(super) fn new(e: &'e Entry<'u, 'c>, a: &'e Attention) -> Self {
-        let tile = Tile::of(e.unit.target);
+        let tile = Tile::of(e.unit.target, e.unit.target.schedule());
         Setting {
             e,
             code: Code::of(e),

@@ -131,7 +131,7 @@ fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, rows: u32) -> Function
 /// most `Schedule::depth` steps over all panels. Groups of `Tile::rows` rows of a are `a_group` apart. Strides are in
 /// bytes; c has room for `panel_count` whole panels in each row.
 pub(crate) fn multiply_block<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout) -> FunctionValue<'c> {
-    let name = format!("gemm_block_{}", layout.name());
+    let name = format!("gemm_block_{}_{}", layout.name(), tile.name());
     internal(unit, &name, "piiipiiipii", |code, params| {
         let [a, panels, c] = pointers(params, [0, 4, 8]);
         let [stride, group, rows, panel_bytes] = ints(params, [1, 2, 3, 5]);
@@ -168,7 +168,7 @@ pub(crate) fn multiply_block<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout) ->
 /// `product(a, a_stride, rows, panels, panel_bytes, panel_count, depth, c, c_stride, accumulate)`: like `multiply_block`
 /// for any depth, with an `a` that stays where it is.
 pub(crate) fn product<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout) -> FunctionValue<'c> {
-    let name = format!("gemm_product_{}", layout.name());
+    let name = format!("gemm_product_{}_{}", layout.name(), tile.name());
     internal(unit, &name, "piipiiipii", |code, params| {
         let [a, panels, c] = pointers(params, [0, 3, 7]);
         let [stride, rows, panel_bytes, count, depth, c_stride, accumulate] = ints(params, [1, 2, 4, 5, 6, 8, 9]);

@@ -32,13 +32,17 @@ pub(crate) struct Tile {
 }
 
 impl Tile {
-    pub(crate) fn of(target: &Target) -> Tile {
-        let Schedule { rows, vectors, .. } = target.schedule();
+    pub(crate) fn of(target: &Target, schedule: Schedule) -> Tile {
         Tile {
             lanes: target.lanes(),
-            rows,
-            vectors,
+            rows: schedule.rows,
+            vectors: schedule.vectors,
         }
+    }
+
+    /// For names of functions.
+    fn name(self) -> String {
+        format!("{}x{}", self.rows, self.columns())
     }
 
     pub(crate) fn columns(self) -> i64 {

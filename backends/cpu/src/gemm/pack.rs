@@ -194,7 +194,7 @@ pub(crate) fn copy_strided<'c>(unit: &Unit<'c>) -> FunctionValue<'c> {
 pub(crate) fn copy_along_rows<'c>(unit: &Unit<'c>, tile: Tile) -> FunctionValue<'c> {
     // One vector holds a group's rows; the lanes it has too many are overwritten by the next step's.
     assert!(tile.rows <= tile.lanes, "a group of rows fits a vector");
-    internal(unit, "gemm_copy_along_rows", "piiiipi", |code, params| {
+    internal(unit, &format!("gemm_copy_along_rows_{}", tile.name()), "piiiipi", |code, params| {
         let (from, to) = (pointer(params, 0), pointer(params, 5));
         let [depth_bytes, rows, depth, to_group_bytes] = [2, 3, 4, 6].map(|i| int(params, i));
         let height = tile.rows as i64;

@@ -11,7 +11,7 @@ fn signed16(x: u32) -> i32 {
     i32::from(x as i16)
 }
 
-/// Division by zero gives all ones, as the hardware's sequence does.
+/// Division by zero gives all ones, and so does its remainder, as recorded on a GPU.
 fn divide_u32(a: u32, b: u32) -> u32 {
     a.checked_div(b).unwrap_or(u32::MAX)
 }
@@ -25,12 +25,12 @@ fn divide_s32(a: u32, b: u32) -> u32 {
 }
 
 fn remainder_u32(a: u32, b: u32) -> u32 {
-    a.checked_rem(b).unwrap_or(a)
+    a.checked_rem(b).unwrap_or(u32::MAX)
 }
 
 fn remainder_s32(a: u32, b: u32) -> u32 {
     if b == 0 {
-        a
+        u32::MAX
     } else {
         (a as i32).wrapping_rem(b as i32) as u32
     }

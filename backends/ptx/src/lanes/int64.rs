@@ -64,8 +64,8 @@ table! {
         "mul.hi.s64" => MultiplyHigh multiply_high_signed;
         "div.u64" => DivideUnsigned |a: u64, b| a.checked_div(b).unwrap_or(u64::MAX);
         "div.s64" => Divide |a: u64, b: u64| if b == 0 { u64::MAX } else { (a as i64).wrapping_div(b as i64) as u64 };
-        "rem.u64" => RemainderUnsigned |a: u64, b| a.checked_rem(b).unwrap_or(a);
-        "rem.s64" => Remainder |a: u64, b: u64| if b == 0 { a } else { (a as i64).wrapping_rem(b as i64) as u64 };
+        "rem.u64" => RemainderUnsigned |a: u64, b| a.checked_rem(b).unwrap_or(u64::MAX);
+        "rem.s64" => Remainder |a: u64, b: u64| if b == 0 { u64::MAX } else { (a as i64).wrapping_rem(b as i64) as u64 };
         "min.u64" => MinUnsigned |a: u64, b| a.min(b);
         "min.s64" => Min |a: u64, b: u64| (a as i64).min(b as i64) as u64;
         "max.u64" => MaxUnsigned |a: u64, b| a.max(b);

@@ -113,8 +113,8 @@ pub const KERNELS: &[MicroKernel] = kernels! {
         Made { words: 10, make: fragments::mma_layout, magnitudes: &[] };
     "mma_rounding", 16 x 32, 4, Sums { roundings: 26 },
         Made { words: 10, make: fragments::mma_rounding, magnitudes: &MMA_MAGNITUDES };
-    "mma_special", 16 x 32, 4, Singles,
-        Made { words: 10, make: fragments::mma_special, magnitudes: &[] };
+    "mma_special", 16 x 32, 4, Sums { roundings: 26 },
+        Made { words: 10, make: fragments::mma_special, magnitudes: &MMA_MAGNITUDES };
     "wgmma_layout", 4 x 128, 32, Bits,
         Made { words: 20, make: fragments::whole_halves::<20>, magnitudes: &[] };
     "wgmma_rounding", 4 x 128, 8, Sums { roundings: 26 },

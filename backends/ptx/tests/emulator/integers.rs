@@ -59,10 +59,10 @@ fn integers_of_32_bits() {
                 (a as i32).wrapping_div(b as i32) as u32
             }
         }),
-        ("rem.u32 %d, %a, %b;", |a, b, _| if b == 0 { a } else { a % b }),
+        ("rem.u32 %d, %a, %b;", |a, b, _| if b == 0 { u32::MAX } else { a % b }),
         ("rem.s32 %d, %a, %b;", |a, b, _| {
             if b == 0 {
-                a
+                u32::MAX
             } else {
                 (a as i32).wrapping_rem(b as i32) as u32
             }
@@ -138,7 +138,7 @@ fn integers_of_64_bits() {
                 (a as i64).wrapping_div(b as i64) as u64
             }
         }),
-        ("rem.u64 %d, %a, %b;", |a, b, _| if b == 0 { a } else { a % b }),
+        ("rem.u64 %d, %a, %b;", |a, b, _| if b == 0 { u64::MAX } else { a % b }),
         ("cvt.u32.u64 %r1, %b; shl.b64 %d, %a, %r1;", |a, b, _| {
             a.checked_shl(b as u32).unwrap_or(0)
         }),
