@@ -166,7 +166,9 @@ fn micro_kernels_run_and_give_the_same_on_any_number_of_threads() {
         assert_eq!(once, run(kernel, &kernel.inputs(), 3), "{}", kernel.name);
         assert_eq!(mismatch(kernel, &once, &once), None, "{}", kernel.name);
         let distinct: std::collections::BTreeSet<u32> = once.iter().copied().collect();
-        assert!(distinct.len() > 2, "{}: results that show nothing", kernel.name);
+        // All bits are set in whatever is divided by zero.
+        let constant = kernel.name.ends_with("divide_by_zero");
+        assert!(constant || distinct.len() > 2, "{}: results that show nothing", kernel.name);
     }
 }
 
