@@ -179,8 +179,13 @@ impl Layout<'_> {
         let starts = self.masked_rows.iter().scan(0, |next, masked| {
             Some(std::mem::replace(next, *next + masked.len() * count))
         });
-        let rows: Vec<(usize, usize, usize)> = (0..).zip(self.masked_rows).zip(starts).map(|((row, m), s)| (row, m.len(), s)).collect();
-        let draw = |(row, masked, start): (usize, usize, usize)| draw_negatives(row, masked, count, &mut stream.after(start));
+        let rows: Vec<(usize, usize, usize)> = (0..)
+            .zip(self.masked_rows)
+            .zip(starts)
+            .map(|((row, m), s)| (row, m.len(), s))
+            .collect();
+        let draw =
+            |(row, masked, start): (usize, usize, usize)| draw_negatives(row, masked, count, &mut stream.after(start));
         let drawn: Vec<Vec<i32>> = rows.into_par_iter().map(draw).collect::<Result<_, _>>()?;
         let mut all = Vec::with_capacity(drawn.len() * most * count);
         for (row, own) in drawn.into_iter().enumerate() {

@@ -150,7 +150,11 @@ impl Plan {
         let halved = std::iter::successors(Some(schedule.block_rows), |rows| Some(rows / 2));
         let enough = |rows: &i64| blocks(*rows).is_none_or(|n| n >= FEW);
         let possible = halved.take_while(|rows| *rows >= LEAST_BLOCK_ROWS);
-        possible.clone().find(enough).or(possible.last()).unwrap_or(schedule.block_rows)
+        possible
+            .clone()
+            .find(enough)
+            .or(possible.last())
+            .unwrap_or(schedule.block_rows)
     }
 
     /// Elements between rows of the block of the result.

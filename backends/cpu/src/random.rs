@@ -35,8 +35,8 @@ impl<'c> Entry<'_, 'c> {
 
     /// f32 uniforms in [0, 1) for i32 counters.
     pub fn uniform(&self, keys: [IntValue<'c>; 2], counter: V<'c>) -> V<'c> {
-        let inner = self.mix(self.xor(counter, keys[0].into()));
-        let bits = self.mix(self.add(inner, keys[1].into()));
+        let odd = self.or(keys[1].into(), self.i32(1));
+        let bits = self.mix(self.mul(self.xor(counter, keys[0].into()), odd));
         // 24 bits: the signed conversion is exact.
         let top = self.cast(self.lshr(bits, 8), DType::F32);
         self.fmul(top, self.f32(1.0 / 16_777_216.0))

@@ -318,17 +318,23 @@ impl<'a> Division<'a> {
                 .map(|i| {
                     let chunk = f.add(first, f.i64(i));
                     let types = self.accumulators.iter().map(|a| a.types()[0]).enumerate();
-                    let load = |(n, ty): (usize, Ty)| f.load(ty, self.place(f, n, ty, chunk, outer, column), ty.bytes());
+                    let load =
+                        |(n, ty): (usize, Ty)| f.load(ty, self.place(f, n, ty, chunk, outer, column), ty.bytes());
                     types.map(load).collect()
                 })
                 .collect();
             loaded.iter().fold(all.to_vec(), |all, parts| {
-                let each = states(&self.accumulators, &all).into_iter().zip(&self.accumulators).zip(parts);
+                let each = states(&self.accumulators, &all)
+                    .into_iter()
+                    .zip(&self.accumulators)
+                    .zip(parts);
                 each.map(|((state, a), part)| a.merge(f, state, &[*part])[0]).collect()
             })
         };
         let whole = self.chunks / PIECES * PIECES;
-        let all = f.for_carried((f.i64(0), f.i64(whole), f.i64(PIECES)), &start, |chunk, all| some(chunk, PIECES, all));
+        let all = f.for_carried((f.i64(0), f.i64(whole), f.i64(PIECES)), &start, |chunk, all| {
+            some(chunk, PIECES, all)
+        });
         let all = some(f.i64(whole), self.chunks - whole, &all);
         self.accumulators
             .iter()

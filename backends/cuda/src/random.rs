@@ -1,5 +1,6 @@
 //! Counter-based random numbers, bit for bit those of `ir::rng`.
 
+use crate::arith::Cmp;
 use crate::builder::{Builder, Ty, V};
 use crate::function::Function;
 use ir::dim::Dim;
@@ -15,13 +16,26 @@ impl<'c> Builder<'c> {
         self.xor(x, self.lshr(x, 16))
     }
 
+    /// The number of 24 bits (i32) that a uniform is made of, for an i32 counter.
+    pub fn ticket(&self, keys: [V<'c>; 2], counter: V<'c>) -> V<'c> {
+        let odd = self.or(keys[1], self.i32(1));
+        self.lshr(self.mix(self.mul(self.xor(counter, keys[0]), odd)), 8)
+    }
+
     /// An f32 uniform in [0, 1) for an i32 counter.
     pub fn uniform(&self, keys: [V<'c>; 2], counter: V<'c>) -> V<'c> {
-        let inner = self.mix(self.xor(counter, keys[0]));
-        let bits = self.mix(self.add(inner, keys[1]));
         // 24 bits: the signed conversion is exact.
-        let top = self.op("arith.sitofp", &[self.lshr(bits, 8)], Ty::F32);
-        self.mul(top, self.f32(1.0 / 16_777_216.0))
+        let top = self.op("arith.sitofp", &[self.ticket(keys, counter)], Ty::F32);
+        self.mul(top, self.f32(1.0 / ir::rng::TICKETS))
+    }
+
+    /// How many tickets are those of uniforms below `rate` (an f32 from 0 to 1): i32.
+    pub fn tickets_below(&self, rate: V<'c>) -> V<'c> {
+        // Exact: the number of all tickets is a power of two.
+        let all = self.mul(rate, self.f32(ir::rng::TICKETS));
+        let whole = self.op("arith.fptosi", &[all], Ty::I32);
+        let short = self.cmp(Cmp::Lt, self.op("arith.sitofp", &[whole], Ty::F32), all);
+        self.add(whole, self.select(short, self.i32(1), self.i32(0)))
     }
 }
 

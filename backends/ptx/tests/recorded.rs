@@ -168,7 +168,11 @@ fn micro_kernels_run_and_give_the_same_on_any_number_of_threads() {
         let distinct: std::collections::BTreeSet<u32> = once.iter().copied().collect();
         // All bits are set in whatever is divided by zero.
         let constant = kernel.name.ends_with("divide_by_zero");
-        assert!(constant || distinct.len() > 2, "{}: results that show nothing", kernel.name);
+        assert!(
+            constant || distinct.len() > 2,
+            "{}: results that show nothing",
+            kernel.name
+        );
     }
 }
 

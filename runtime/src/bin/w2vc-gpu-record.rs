@@ -90,7 +90,11 @@ fn driver() -> String {
     let text = std::fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default();
     let is_version = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
     let first = text.lines().next().unwrap_or_default();
-    first.split_whitespace().find(is_version).unwrap_or("unknown").to_string()
+    first
+        .split_whitespace()
+        .find(is_version)
+        .unwrap_or("unknown")
+        .to_string()
 }
 
 /// A device that has the micro-kernels, by their index in the list.

@@ -85,11 +85,22 @@ impl Loader {
                 "check the data and min_samples",
             )
         })?;
+        Ok(self.taken(loaded))
+    }
+
+    /// The next batch if it is decoded already.
+    pub fn ready_batch(&mut self) -> Option<Loaded> {
+        let (receive, _) = &self.workers[self.turn];
+        let loaded = receive.try_recv().ok()?;
+        Some(self.taken(loaded))
+    }
+
+    fn taken(&mut self, loaded: Loaded) -> Loaded {
         // The parts of one batch come from the same thread.
         if loaded.next.part == 0 {
             self.turn = (self.turn + 1) % self.workers.len();
         }
-        Ok(loaded)
+        loaded
     }
 }
 

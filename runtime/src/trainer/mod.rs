@@ -1,5 +1,6 @@
 //! Training: updates, checkpoints, validation and reports, the same for every objective.
 
+mod ahead;
 mod finetune;
 mod objective;
 mod prepare;
@@ -14,9 +15,9 @@ pub use prepare::Options;
 pub use pretrain::pretrain;
 pub use transcribe::{Transcriber, Transcript, transcribe_file};
 
-use crate::batch::{Clips, Occasion, build};
+use crate::batch::Occasion;
 use crate::checkpoint::{Run, State};
-use crate::data::{Batcher, Clip, Corpus, Limits, Loader, Position, Skipped, Task};
+use crate::data::{Batcher, Clip, Corpus, Limits, Loaded, Loader, Position, Skipped, Task};
 use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::log::Log;
@@ -24,6 +25,7 @@ use crate::memory::Guard;
 use crate::session::{AdamStep, Session};
 use crate::settings::Settings;
 use crate::weights::export_model;
+use ahead::{Gathered, Ready};
 use ir::artifact::{Artifact, Program};
 use objective::{Objective, Totals};
 use std::collections::BTreeSet;
@@ -51,6 +53,10 @@ struct Trainer<'a> {
     guard: Guard,
     /// Clips that could not be used, each told once.
     skipped: BTreeSet<PathBuf>,
+    /// The first of the batches since the last usable clip.
+    barren_since: Option<Position>,
+    /// The batch after the last one that was run, if it was ready in time.
+    ahead: Option<Ready>,
 }
 
 /// Sums of the updates since the last report.
@@ -193,6 +199,49 @@ impl Trainer<'_> {
         Ok((kept, labels))
     }
 
+    /// Clips for a micro-batch of an update, from the batches that `next` gives; `None` if it gives none before one is usable.
+    fn gather(
+        &mut self,
+        loader: &mut Loader,
+        (update, micro): (u64, u64),
+        next: &mut dyn FnMut(&mut Loader) -> Result<Option<Loaded>, Error>,
+    ) -> Result<Option<Gathered>, Error> {
+        if update >= self.settings.count("updates", 0)? {
+            return Ok(None);
+        }
+        while let Some(loaded) = next(loader)? {
+            self.skip(loaded.skipped)?;
+            let (clips, labels) = self.usable(loaded.clips)?;
+            if !clips.is_empty() {
+                self.barren_since = None;
+                return Ok(Some(Gathered {
+                    next: loaded.next,
+                    program: self.program(self.objective.program(update))?,
+                    clips,
+                    labels,
+                    occasion: Occasion {
+                        seed: self.task.seed,
+                        major: update,
+                        minor: micro,
+                        masks: true,
+                        noise: true,
+                        temperature: self.objective.temperature(update).unwrap_or(1.0) as f32,
+                    },
+                }));
+            }
+            // A whole epoch without a usable clip would go on for ever.
+            let since = *self.barren_since.get_or_insert(loaded.position);
+            if loaded.position.epoch > since.epoch + 1 {
+                let what = format!(
+                    "no clip of the last epoch could be used ({} skipped)",
+                    self.skipped.len()
+                );
+                return Err(Error::Training { update, what });
+            }
+        }
+        Ok(None)
+    }
+
     /// One update: gradients of `accumulate` micro-batches, then the optimizer.
     fn update(&mut self, loader: &mut Loader) -> Result<Update, Error> {
         let accumulate = self.settings.count("accumulate", 1)?;
@@ -203,49 +252,32 @@ impl Trainer<'_> {
             norm: 0.0,
         };
         self.session.zero_grads()?;
-        let (mut micro, mut barren_since) = (0, None::<Position>);
-        while micro < accumulate {
-            let loaded = loader.next_batch()?;
-            self.state.position = loaded.next;
-            self.skip(loaded.skipped)?;
-            let (clips, labels) = self.usable(loaded.clips)?;
-            if clips.is_empty() {
-                // A whole epoch without a usable clip would go on for ever.
-                let since = *barren_since.get_or_insert(loaded.position);
-                if loaded.position.epoch > since.epoch + 1 {
-                    let what = format!(
-                        "no clip of the last epoch could be used ({} skipped)",
-                        self.skipped.len()
-                    );
-                    return Err(Error::Training {
-                        update: self.state.update,
-                        what,
-                    });
+        for micro in 0..accumulate {
+            let ready = match self.ahead.take() {
+                Some(ready) => ready,
+                None => {
+                    let mut wait = |loader: &mut Loader| loader.next_batch().map(Some);
+                    let gathered = self.gather(loader, (self.state.update, micro), &mut wait)?;
+                    let gathered = gathered.expect("who waits gets a batch");
+                    Ready::new(gathered, &self.geometry, &self.settings)
                 }
-                continue;
-            }
-            barren_since = None;
-            let waves: Vec<&[f32]> = clips.iter().map(|c| c.wave.as_slice()).collect();
-            let occasion = Occasion {
-                seed: self.task.seed,
-                major: self.state.update,
-                minor: micro,
-                masks: true,
-                noise: true,
-                temperature: self.objective.temperature(self.state.update).unwrap_or(1.0) as f32,
             };
-            let clips = Clips {
-                waves: &waves,
-                labels: &labels,
-            };
-            let batch = build(&program, &self.geometry, &self.settings, clips, occasion)?;
+            self.state.position = ready.next;
+            let batch = ready.batch?;
             let inputs = batch.inputs.refs();
             let remedy = "lower it by --set max_tokens=N (with --set accumulate=N for the same update) or max_samples";
             self.guard.check(self.session, &program.name, &inputs, remedy)?;
-            let outputs = self.session.run(&program.name, &inputs)?;
+            let following = match micro + 1 < accumulate {
+                true => (self.state.update, micro + 1),
+                false => (self.state.update + 1, 0),
+            };
+            let gathered = self.gather(loader, following, &mut |loader| Ok(loader.ready_batch()))?;
+            let (session, geometry, settings) = (&mut *self.session, &self.geometry, &self.settings);
+            let outputs = ahead::beside(gathered, (geometry, settings), &mut self.ahead, || {
+                session.run(&program.name, &inputs)
+            })?;
             done.totals.add(&self.objective.read(&batch, &outputs)?);
-            done.samples += waves.iter().map(|w| w.len() as u64).sum::<u64>();
-            micro += 1;
+            done.samples += ready.samples;
         }
         self.apply(&program.name, &mut done)?;
         self.state.update += 1;

@@ -257,6 +257,8 @@ pub(super) fn train(
         task,
         guard: Guard::default(),
         skipped: Default::default(),
+        barren_since: None,
+        ahead: None,
     };
     trainer.skip(corpora.skipped)?;
     trainer.train()

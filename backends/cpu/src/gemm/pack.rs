@@ -194,32 +194,37 @@ pub(crate) fn copy_strided<'c>(unit: &Unit<'c>) -> FunctionValue<'c> {
 pub(crate) fn copy_along_rows<'c>(unit: &Unit<'c>, tile: Tile) -> FunctionValue<'c> {
     // One vector holds a group's rows; the lanes it has too many are overwritten by the next step's.
     assert!(tile.rows <= tile.lanes, "a group of rows fits a vector");
-    internal(unit, &format!("gemm_copy_along_rows_{}", tile.name()), "piiiipi", |code, params| {
-        let (from, to) = (pointer(params, 0), pointer(params, 5));
-        let [depth_bytes, rows, depth, to_group_bytes] = [2, 3, 4, 6].map(|i| int(params, i));
-        let height = tile.rows as i64;
-        let groups = code.ceil_div(rows, height);
-        // Groups of which a whole vector can be read.
-        let free = code.sub(code.add(rows, code.int(height)), code.int(tile.lanes as i64));
-        let whole = code.div_rem(code.max(free, code.int(0)), code.int(height)).0;
-        code.each(code.int(0), depth, 1, |k| {
-            let from = code.at(from, code.mul(k, depth_bytes));
-            let to = code.at(to, code.scale(k, 4 * height));
-            let places = |group| {
-                (
-                    code.at(from, code.scale(group, 4 * height)),
-                    code.at(to, code.mul(group, to_group_bytes)),
-                )
-            };
-            code.each(code.int(0), whole, 1, |group| {
-                let (from, to) = places(group);
-                code.store(to, code.load(from));
+    internal(
+        unit,
+        &format!("gemm_copy_along_rows_{}", tile.name()),
+        "piiiipi",
+        |code, params| {
+            let (from, to) = (pointer(params, 0), pointer(params, 5));
+            let [depth_bytes, rows, depth, to_group_bytes] = [2, 3, 4, 6].map(|i| int(params, i));
+            let height = tile.rows as i64;
+            let groups = code.ceil_div(rows, height);
+            // Groups of which a whole vector can be read.
+            let free = code.sub(code.add(rows, code.int(height)), code.int(tile.lanes as i64));
+            let whole = code.div_rem(code.max(free, code.int(0)), code.int(height)).0;
+            code.each(code.int(0), depth, 1, |k| {
+                let from = code.at(from, code.mul(k, depth_bytes));
+                let to = code.at(to, code.scale(k, 4 * height));
+                let places = |group| {
+                    (
+                        code.at(from, code.scale(group, 4 * height)),
+                        code.at(to, code.mul(group, to_group_bytes)),
+                    )
+                };
+                code.each(code.int(0), whole, 1, |group| {
+                    let (from, to) = places(group);
+                    code.store(to, code.load(from));
+                });
+                code.each(whole, groups, 1, |group| {
+                    let (from, to) = places(group);
+                    let mask = code.mask(code.sub(rows, code.scale(group, height)));
+                    code.store(to, code.load_masked(from, mask));
+                });
             });
-            code.each(whole, groups, 1, |group| {
-                let (from, to) = places(group);
-                let mask = code.mask(code.sub(rows, code.scale(group, height)));
-                code.store(to, code.load_masked(from, mask));
-            });
-        });
-    })
+        },
+    )
 }

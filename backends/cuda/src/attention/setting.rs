@@ -107,7 +107,7 @@ impl<'f, 'k, 'c> Setting<'f, 'k, 'c> {
         Some(Dropout {
             s: self,
             keys: f.random_keys(d.seed, d.site),
-            rate,
+            dropped: f.tickets_below(rate),
             scale,
         })
     }
@@ -117,7 +117,8 @@ impl<'f, 'k, 'c> Setting<'f, 'k, 'c> {
 pub struct Dropout<'s, 'f, 'k, 'c> {
     pub s: &'s Setting<'f, 'k, 'c>,
     keys: [V<'c>; 2],
-    rate: V<'c>,
+    /// Probabilities whose ticket is below this are dropped.
+    dropped: V<'c>,
     /// What the probabilities that are kept are multiplied with.
     pub scale: V<'c>,
 }
@@ -126,7 +127,7 @@ impl<'c> Dropout<'_, '_, '_, 'c> {
     /// Whether anything may be dropped at all.
     fn any(&self) -> V<'c> {
         let f = self.s.f;
-        f.cmp(Cmp::Gt, self.rate, f.f32(0.0))
+        f.cmp(Cmp::Gt, self.dropped, f.i32(0))
     }
 
     /// `lost` of the probabilities that are dropped, the others as they are. Element [r][c] is that of row `rows[r]` and
@@ -152,7 +153,7 @@ impl<'c> Dropout<'_, '_, '_, 'c> {
                 } else {
                     f.add(queries[r], columns[c])
                 };
-                let dropped = f.cmp(Cmp::Lt, f.uniform(self.keys, counter), self.rate);
+                let dropped = f.cmp(Cmp::Lt, f.ticket(self.keys, counter), self.dropped);
                 f.select(dropped, lost(p[r][c]), p[r][c])
             };
             (0..rows.len() * columns.len())
