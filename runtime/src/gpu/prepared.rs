@@ -8,7 +8,7 @@ use ir::dim::Env;
 use std::collections::HashMap;
 
 /// Shapes kept per program; the one not used for longest makes room.
-const SHAPES: usize = 16;
+const SHAPES: usize = 32;
 /// Fewer launches than this are not worth recording.
 const WORTH: usize = 4;
 

@@ -22,6 +22,8 @@ use std::sync::Arc;
 
 /// Shapes whose plan is kept, per program.
 const PLANS: usize = 64;
+/// What part of an area is added to it when it has to grow.
+const ROOM: usize = 16;
 
 type Plans = HashMap<String, HashMap<Env, Arc<Resolved>>>;
 
@@ -143,9 +145,18 @@ impl GpuSession {
         let place = place(program);
         let arenas = self.arenas.and(Arenas::of(program));
         let known = arenas == self.arenas && self.params.held() > 0;
-        if !known || self.areas[place as usize].bytes < bytes || self.areas[place as usize].address.is_none() {
+        let area = &self.areas[place as usize];
+        let (small, grows) = (area.bytes < bytes, area.address.is_some());
+        let mut wanted = bytes;
+        if !known || small || !grows {
             let memory = self.device.memory()?;
-            let claim = self.claim(program, env, bytes);
+            // Batches differ a little in how many frames are masked. With some room the next larger one moves nothing, for
+            // recordings hold only where they were made.
+            let roomy = self.claim(program, env, bytes + bytes / ROOM);
+            if small && grows && roomy.check(memory, "").is_ok() {
+                wanted = roomy.area;
+            }
+            let claim = self.claim(program, env, wanted);
             if place == Area::Model {
                 let state = match (arenas.grads, arenas.moments) {
                     (true, true) => "parameters, gradients and moments",
@@ -165,7 +176,7 @@ impl GpuSession {
             self.arenas = arenas;
             self.allocate_arenas()?;
         }
-        self.areas[place as usize].grow(&mut *self.device, bytes)
+        self.areas[place as usize].grow(&mut *self.device, wanted)
     }
 
     /// Brings every arena in use to the device, with its newest values.

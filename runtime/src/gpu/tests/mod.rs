@@ -193,6 +193,37 @@ fn too_little_memory_is_told_before_anything_is_allocated() {
     assert!(e.contains("not even one clip"), "{e}");
 }
 
+/// The second time that memory is too small there will be some left over, so that batches a little larger move nothing.
+#[test]
+fn memory_grows_with_some_room() {
+    let ram = Ram::new(1 << 20);
+    let log = ram.log.clone();
+    let mut s = session(Box::new(ram));
+    fill(&mut s);
+    let mut allocated = |clips: usize| {
+        assert_eq!(train(&mut s, clips, ALL).unwrap(), expected(clips, ALL));
+        log.borrow().allocated
+    };
+    let first = allocated(800);
+    let grown = allocated(832);
+    assert!(grown > first);
+    assert_eq!([allocated(864), allocated(800)], [grown; 2]);
+    assert!(allocated(1600) > grown);
+
+    // Room that is not there is not taken.
+    let needed = {
+        let mut s = session(Box::new(Ram::new(1 << 20)));
+        fill(&mut s);
+        train(&mut s, 832, ALL).unwrap();
+        s.device_bytes().unwrap()
+    };
+    let mut s = session(Box::new(Ram::new(needed)));
+    fill(&mut s);
+    for clips in [800, 832] {
+        assert_eq!(train(&mut s, clips, ALL).unwrap(), expected(clips, ALL));
+    }
+}
+
 /// Devices keep nothing: they run `prepare` each time, and what it writes is planned like a temporary.
 #[test]
 fn what_prepares_runs_first() {
