@@ -4,6 +4,7 @@ use super::model::{artifact, image};
 use crate::error::Error;
 use crate::gpu::{Area, Code, Device, DeviceMemory, GraphId, Launch};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 #[derive(Default)]
@@ -14,6 +15,7 @@ pub struct Log {
     pub recorded: Vec<Vec<Launch>>,
     pub replays: usize,
     pub forgotten: usize,
+    /// Bytes held.
     pub allocated: usize,
 }
 
@@ -21,6 +23,8 @@ pub struct Log {
 pub struct Ram {
     code: Code,
     memory: Vec<u8>,
+    /// Sizes of what is allocated.
+    blocks: HashMap<u64, usize>,
     pub log: Rc<RefCell<Log>>,
     /// Bytes there are.
     pub total: usize,
@@ -34,6 +38,7 @@ impl Ram {
         Ram {
             code: Code::new(&artifact(), image("sm_80")).expect("they belong together"),
             memory: vec![],
+            blocks: HashMap::new(),
             log: Rc::default(),
             total,
         }
@@ -103,13 +108,16 @@ impl Device for Ram {
         // 0xff: what nobody wrote is not a number.
         self.memory.resize(at + bytes.next_multiple_of(256), 0xff);
         self.log.borrow_mut().allocated += bytes;
+        self.blocks.insert(FIRST + at as u64, bytes);
         assert!(
             self.log.borrow().allocated <= self.total,
             "allocated more than there is"
         );
         Ok(FIRST + at as u64)
     }
-    fn free(&mut self, _: u64) -> Result<(), Error> {
+    fn free(&mut self, address: u64) -> Result<(), Error> {
+        let bytes = self.blocks.remove(&address).expect("only what was allocated is freed");
+        self.log.borrow_mut().allocated -= bytes;
         Ok(())
     }
     fn upload(&mut self, to: u64, from: &[u8]) -> Result<(), Error> {
