@@ -25,7 +25,7 @@ def row(cells):
 
 
 def table(head, rows):
-    return "\n".join([row(head), row("-" for _ in head), *map(row, rows), ""])
+    return "\n".join([row(head), "|" + "-|" * len(head), *map(row, rows), ""])
 
 
 def number(x, form="{:.1f}"):
