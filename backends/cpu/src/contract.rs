@@ -2,8 +2,9 @@
 //!
 //! A first entry packs all of the right operand into the workspace, once for all batches that share it; every thread then
 //! has it in the micro-kernels' order. The second entry makes one block of the result per item: for each chunk of the
-//! summed axis it copies the rows' part of the left operand into its scratch, unless rows overlap much, and multiplies, summing up in a block that
-//! stays in L2; after the last chunk the epilogue passes over the block, vector by vector.
+//! summed axis it copies the rows' part of the left operand into its scratch, unless rows overlap so much that they are
+//! best read where they are, and multiplies, summing up in a block that stays in L2; after the last chunk the epilogue
+//! passes over the block, vector by vector.
 //!
 //! The summed axis is treated as one axis of `k_outer * k` steps; only address computations see its two parts.
 
@@ -25,7 +26,7 @@ use ir::scalar::DType;
 /// Columns that one item of the packing entry packs, about.
 const PACK_COLUMNS: i64 = 128;
 /// Blocks of a product that divide well among threads.
-const FEW: i64 = 20;
+const ENOUGH: i64 = 20;
 /// Micro-kernels along the rows of a block, which share what is read of the right operand.
 const LEAST_BLOCK_ROWS: i64 = 4;
 /// Rows that overlap so many times are read where they are: copies of them would be as many times larger.
@@ -116,7 +117,7 @@ impl Plan {
         };
         let overlaps = |free: i64| free * OVERLAP <= schedule.depth;
         let in_place = body.a.k.is_one() && body.k_outer.is_one() && body.a.free.as_const().is_some_and(overlaps);
-        let pack_columns = PACK_COLUMNS / tile.columns() * tile.columns();
+        let pack_columns = (PACK_COLUMNS / tile.columns()).max(1) * tile.columns();
         let pack_batch = shared_batch.iter().map(|axis| body.batch[*axis].clone());
         let pack_items = pack_batch
             .chain([ceil_div(&depth, schedule.depth), ceil_div(&body.n, pack_columns)])
@@ -148,7 +149,7 @@ impl Plan {
             all.as_const()
         };
         let halved = std::iter::successors(Some(schedule.block_rows), |rows| Some(rows / 2));
-        let enough = |rows: &i64| blocks(*rows).is_none_or(|n| n >= FEW);
+        let enough = |rows: &i64| blocks(*rows).is_none_or(|n| n >= ENOUGH);
         let possible = halved.take_while(|rows| *rows >= LEAST_BLOCK_ROWS);
         possible
             .clone()

@@ -44,8 +44,9 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract, levels: L
         ..schedule
     };
     let mut plan = Plan::new(tile, schedule, canonical::with_long_steps(body.clone()));
-    // Rows are brought into this order on the way.
+    // Rows are brought into this order on the way, and divided into levels.
     plan.layout = Layout::Rows;
+    plan.in_place = false;
     plan.panel_bytes = super::ceil_div(&plan.depth, bytes.block()) * Dim::from(bytes.block_bytes());
     let product = Quantised { plan, bytes };
     let of_product = product.scales_at() + product.scales_bytes() * (bytes.pass / bytes.block());

@@ -319,29 +319,51 @@ fn transposed_results_are_exact_enough() {
     check_kernel(Unit::Depth, Unit::Depth, Epilogue::Transposed);
 }
 
-/// A convolution over time: rows overlap, and the summed axis is contiguous across its outer part.
+/// A convolution over time: rows overlap, and the summed axis is contiguous across its outer part. Rows that overlap much are
+/// read where they are; columns are those of either kind of panel; steps are of one pass and of several.
 #[test]
 fn overlapping_rows_of_constant_sizes_are_exact_enough() {
+    for vector_bits in [256, 512] {
+        for (outer, n, free, known_rows) in [
+            (3, 37, 40, None),
+            (40, 48, 20, None),
+            (3, 37, 700, None),
+            (40, 40, 20, Some(97)),
+        ] {
+            check_overlapping(vector_bits, (outer, n, free), known_rows);
+        }
+    }
+}
+
+fn check_overlapping(vector_bits: u32, (outer, n, free): (i64, i64, i64), known_rows: Option<i64>) {
     let (a, b) = (Unit::Depth, Unit::Depth);
     let mut kernel = kernel(a, b, Epilogue::Rows);
     let Body::Contract(body) = &mut kernel.body else {
         unreachable!("a contraction was made")
     };
-    (body.k_outer, body.k, body.n) = (Dim::from(3), Dim::from(20), Dim::from(37));
-    (body.a.k_outer, body.b.k_outer, body.a.free) = (Dim::from(20), Dim::from(20), Dim::from(40));
-    let program = Program::new(&kernel, &SYMBOLS);
-    for m in [1, 5, 6, 7, 95, 96, 97, 200] {
-        let strides = [9000, 100, 20, 40, 1, 50, 20, 60, 1];
+    (body.k_outer, body.k, body.n) = (Dim::from(outer), Dim::from(20), Dim::from(n));
+    (body.a.k_outer, body.b.k_outer, body.a.free) = (Dim::from(20), Dim::from(20), Dim::from(free));
+    if let Some(rows) = known_rows {
+        (body.m, body.batch) = (Dim::from(rows), vec![Dim::from(1), Dim::from(2)]);
+    }
+    let program = Program::for_vectors(&kernel, &SYMBOLS, Some(vector_bits));
+    let g = if known_rows.is_some() { 1 } else { 2 };
+    let all = [1, 5, 6, 7, 95, 96, 97, 141];
+    let some = all.into_iter().filter(|m| known_rows.is_none_or(|known| known == *m));
+    for m in some {
+        let width = 20 * outer;
+        let strides = [100_000, 100, 20, free, 1, 50, 20, width, 1];
         let case = Case {
-            batch: [2, 2],
+            batch: [g, 2],
             m,
-            n: 37,
-            outer: 3,
+            n,
+            outer,
             k: 20,
             strides,
             base: [3, 5],
         };
-        check(&program, &case, a, b, Epilogue::Rows).unwrap_or_else(|e| panic!("{m} rows: {e}"));
+        let told = format!("{m} rows of {outer} x 20 steps, {n} columns, {vector_bits} bits");
+        check(&program, &case, a, b, Epilogue::Rows).unwrap_or_else(|e| panic!("{told}: {e}"));
     }
 }
 
