@@ -186,7 +186,9 @@ impl Layout<'_> {
             .collect();
         let draw =
             |(row, masked, start): (usize, usize, usize)| draw_negatives(row, masked, count, &mut stream.after(start));
-        let drawn: Vec<Vec<i32>> = rows.into_par_iter().map(draw).collect::<Result<_, _>>()?;
+        // The first row that is wrong is told, whichever is drawn first.
+        let drawn: Vec<Result<_, _>> = rows.into_par_iter().map(draw).collect();
+        let drawn: Vec<Vec<i32>> = drawn.into_iter().collect::<Result<_, _>>()?;
         let mut all = Vec::with_capacity(drawn.len() * most * count);
         for (row, own) in drawn.into_iter().enumerate() {
             all.extend(own);

@@ -10,6 +10,7 @@
 
 mod canonical;
 mod fixed;
+mod parts;
 mod quantised;
 
 use crate::entry::{Emitted, Entry, Unit, unsupported};
@@ -19,9 +20,10 @@ use crate::value::Values;
 use crate::{Error, Schedule};
 use inkwell::values::{FunctionValue, IntValue, PointerValue};
 use ir::dim::Dim;
-use ir::kernel::{Contract, Kernel, SlotDecl, Strided};
+use ir::kernel::{Contract, Kernel, SlotDecl};
 use ir::rounding::Rounding;
 use ir::scalar::DType;
+use parts::{Block, PackItem, Run, bytes, operand};
 
 /// Columns that one item of the packing entry packs, about.
 const PACK_COLUMNS: i64 = 128;
@@ -115,8 +117,11 @@ impl Plan {
         } else {
             Layout::Columns
         };
-        let overlaps = |free: i64| free * OVERLAP <= schedule.depth;
-        let in_place = body.a.k.is_one() && body.k_outer.is_one() && body.a.free.as_const().is_some_and(overlaps);
+        let overlap = match (body.a.free.as_const(), body.k.as_const()) {
+            (Some(from_row_to_row), Some(row)) => row >= OVERLAP * from_row_to_row,
+            _ => false,
+        };
+        let in_place = overlap && body.a.k.is_one() && body.k_outer.is_one();
         let pack_columns = (PACK_COLUMNS / tile.columns()).max(1) * tile.columns();
         let pack_batch = shared_batch.iter().map(|axis| body.batch[*axis].clone());
         let pack_items = pack_batch
@@ -141,7 +146,8 @@ impl Plan {
         }
     }
 
-    /// Micro-kernels along the rows of a block: fewer where there would be so few blocks that threads wait for the last one.
+    /// Micro-kernels along the rows of a block: fewer where there would be so few blocks that threads wait for the last one,
+    /// as far as sizes are known when compiling.
     fn block_rows(body: &Contract, schedule: &Schedule, columns: i64) -> i64 {
         let blocks = |rows: i64| {
             let batch = body.batch.iter().cloned().product::<Dim>();
@@ -453,63 +459,6 @@ impl Plan {
             });
         });
     }
-}
-
-/// A part of the right operand.
-struct PackItem<'c> {
-    /// Position along the shared batch axes.
-    batch: Vec<IntValue<'c>>,
-    first: IntValue<'c>,
-    /// Steps of the summed axis.
-    count: IntValue<'c>,
-    column: IntValue<'c>,
-    columns: IntValue<'c>,
-}
-
-/// A part of the result.
-struct Block<'c> {
-    batch: Vec<IntValue<'c>>,
-    row: IntValue<'c>,
-    rows: IntValue<'c>,
-    column: IntValue<'c>,
-    columns: IntValue<'c>,
-    /// Its first row of the left operand, its first panel of the right one.
-    from: PointerValue<'c>,
-    panels: PointerValue<'c>,
-}
-
-/// Steps of the summed axis with one stride: `count` from (`outer`, `inner`) on, `done` after the first asked for.
-struct Run<'c> {
-    outer: IntValue<'c>,
-    inner: IntValue<'c>,
-    count: IntValue<'c>,
-    done: IntValue<'c>,
-}
-
-impl<'c> Run<'c> {
-    /// Where the run begins in an operand that starts at `from`.
-    fn address(&self, e: &Entry<'_, 'c>, operand: &Strided, from: PointerValue<'c>) -> PointerValue<'c> {
-        let outer = e.imul(self.outer, e.dim(&operand.k_outer));
-        e.at(DType::F32, from, e.iadd(outer, e.imul(self.inner, e.dim(&operand.k))))
-    }
-}
-
-fn bytes<'c>(e: &Entry<'_, 'c>, stride: &Dim) -> IntValue<'c> {
-    e.dim(&(stride.clone() * Dim::from(4)))
-}
-
-/// The address of row (or column) `free` of an operand at a position along its batch axes.
-fn operand<'c>(
-    e: &Entry<'_, 'c>,
-    operand: &Strided,
-    batch: impl Iterator<Item = (usize, IntValue<'c>)>,
-    free: IntValue<'c>,
-) -> PointerValue<'c> {
-    let start = e.iadd(e.dim(&operand.base), e.imul(free, e.dim(&operand.free)));
-    let at = batch.fold(start, |at, (axis, i)| {
-        e.iadd(at, e.imul(i, e.dim(&operand.batch[axis])))
-    });
-    e.at(DType::F32, e.slot(operand.slot), at)
 }
 
 #[cfg(test)]

@@ -173,7 +173,7 @@ impl Runner for Gpu {
         let program = find(&self.artifact, program)?;
         Ok(resolve(&self.artifact, program, &sizes(&self.artifact, program, inputs)?)?.flops)
     }
-    /// Not measured yet.
+    /// Nothing here measures it; `scripts/gpu` takes the peak of a library's product in the same run.
     fn peak_gflops(&self, _threads: usize) -> Option<f64> {
         None
     }

@@ -176,7 +176,12 @@ impl GpuSession {
             self.arenas = arenas;
             self.allocate_arenas()?;
         }
-        self.areas[place as usize].grow(&mut *self.device, wanted)
+        let area = &mut self.areas[place as usize];
+        match area.grow(&mut *self.device, wanted) {
+            // Free memory may lie in pieces.
+            Err(_) if wanted > bytes => area.grow(&mut *self.device, bytes),
+            grown => grown,
+        }
     }
 
     /// Brings every arena in use to the device, with its newest values.

@@ -6,12 +6,15 @@ use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::settings::Settings;
 use ir::artifact::Program;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 
 /// Clips of a batch that is still to be built.
 pub struct Gathered {
     /// Where training goes on after this batch.
     pub next: Position,
-    pub program: Program,
+    pub program: Arc<Program>,
     pub clips: Vec<Clip>,
     pub labels: Vec<Vec<i32>>,
     pub occasion: Occasion,
@@ -39,17 +42,19 @@ impl Ready {
     }
 }
 
-/// Does `run`, and beside it, on a thread of its own, builds what was gathered.
+/// Does `run`, and beside it, on a thread of its own, builds what was gathered. That nothing could be gathered is an error of
+/// the batch after this one.
 pub fn beside<T>(
-    gathered: Option<Gathered>,
+    gathered: Result<Option<Gathered>, Error>,
     (geometry, settings): (&Geometry, &Settings),
-    ready: &mut Option<Ready>,
+    ready: &mut Option<Result<Ready, Error>>,
     run: impl FnOnce() -> T,
 ) -> T {
     std::thread::scope(|scope| {
-        let gathered = gathered.map(|g| scope.spawn(move || Ready::new(g, geometry, settings)));
+        let building = gathered.map(|g| g.map(|g| scope.spawn(move || Ready::new(g, geometry, settings))));
         let result = run();
-        *ready = gathered.map(|building| building.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let wait = |building: ScopedJoinHandle<Ready>| building.join().unwrap_or_else(|panic| resume_unwind(panic));
+        *ready = building.map(|b| b.map(wait)).transpose();
         result
     })
 }

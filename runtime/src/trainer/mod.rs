@@ -40,6 +40,7 @@ const LEAST_FRAMES: usize = 4;
 struct Trainer<'a> {
     session: &'a mut dyn Session,
     artifact: Artifact,
+    programs: Vec<Arc<Program>>,
     settings: Settings,
     geometry: Geometry,
     objective: &'a mut dyn Objective,
@@ -55,8 +56,10 @@ struct Trainer<'a> {
     skipped: BTreeSet<PathBuf>,
     /// The first of the batches since the last usable clip.
     barren_since: Option<Position>,
-    /// The batch after the last one that was run, if it was ready in time.
-    ahead: Option<Ready>,
+    /// The batch after the last one that was run, if it was ready in time, or why there is none.
+    ahead: Option<Result<Ready, Error>>,
+    /// Clips that were left out on the way to it, told when it is run.
+    left_out: Vec<Skipped>,
 }
 
 /// Sums of the updates since the last report.
@@ -88,8 +91,8 @@ struct Update {
 }
 
 impl Trainer<'_> {
-    fn program(&self, name: &str) -> Result<Program, Error> {
-        let found = self.artifact.programs.iter().find(|p| p.name == name).cloned();
+    fn program(&self, name: &str) -> Result<Arc<Program>, Error> {
+        let found = self.programs.iter().find(|p| p.name == name).cloned();
         found.ok_or_else(|| Error::program(name, "this model was compiled without it"))
     }
 
@@ -175,7 +178,7 @@ impl Trainer<'_> {
     }
 
     /// Splits off the clips that this objective cannot use.
-    fn usable(&mut self, clips: Vec<Clip>) -> Result<(Vec<Clip>, Vec<Vec<i32>>), Error> {
+    fn usable(&mut self, clips: Vec<Clip>) -> (Vec<Clip>, Vec<Vec<i32>>) {
         let (mut kept, mut labels, mut bad) = (vec![], vec![], vec![]);
         for clip in clips {
             let frames = self.geometry.frames(clip.wave.len());
@@ -195,8 +198,8 @@ impl Trainer<'_> {
                 }),
             }
         }
-        self.skip(bad)?;
-        Ok((kept, labels))
+        self.left_out.extend(bad);
+        (kept, labels)
     }
 
     /// Clips for a micro-batch of an update, from the batches that `next` gives; `None` if it gives none before one is usable.
@@ -210,8 +213,8 @@ impl Trainer<'_> {
             return Ok(None);
         }
         while let Some(loaded) = next(loader)? {
-            self.skip(loaded.skipped)?;
-            let (clips, labels) = self.usable(loaded.clips)?;
+            self.left_out.extend(loaded.skipped);
+            let (clips, labels) = self.usable(loaded.clips);
             if !clips.is_empty() {
                 self.barren_since = None;
                 return Ok(Some(Gathered {
@@ -232,10 +235,9 @@ impl Trainer<'_> {
             // A whole epoch without a usable clip would go on for ever.
             let since = *self.barren_since.get_or_insert(loaded.position);
             if loaded.position.epoch > since.epoch + 1 {
-                let what = format!(
-                    "no clip of the last epoch could be used ({} skipped)",
-                    self.skipped.len()
-                );
+                let left_out = self.left_out.iter().map(|clip| &clip.path);
+                let skipped = self.skipped.iter().chain(left_out).collect::<BTreeSet<_>>().len();
+                let what = format!("no clip of the last epoch could be used ({skipped} skipped)");
                 return Err(Error::Training { update, what });
             }
         }
@@ -254,7 +256,7 @@ impl Trainer<'_> {
         self.session.zero_grads()?;
         for micro in 0..accumulate {
             let ready = match self.ahead.take() {
-                Some(ready) => ready,
+                Some(ready) => ready?,
                 None => {
                     let mut wait = |loader: &mut Loader| loader.next_batch().map(Some);
                     let gathered = self.gather(loader, (self.state.update, micro), &mut wait)?;
@@ -262,6 +264,8 @@ impl Trainer<'_> {
                     Ready::new(gathered, &self.geometry, &self.settings)
                 }
             };
+            let left_out = std::mem::take(&mut self.left_out);
+            self.skip(left_out)?;
             self.state.position = ready.next;
             let batch = ready.batch?;
             let inputs = batch.inputs.refs();
@@ -271,7 +275,7 @@ impl Trainer<'_> {
                 true => (self.state.update, micro + 1),
                 false => (self.state.update + 1, 0),
             };
-            let gathered = self.gather(loader, following, &mut |loader| Ok(loader.ready_batch()))?;
+            let gathered = self.gather(loader, following, &mut |loader| Ok(loader.ready_batch()));
             let (session, geometry, settings) = (&mut *self.session, &self.geometry, &self.settings);
             let outputs = ahead::beside(gathered, (geometry, settings), &mut self.ahead, || {
                 session.run(&program.name, &inputs)

@@ -245,6 +245,7 @@ pub(super) fn train(
     let mut trainer = Trainer {
         geometry: Geometry::new(&artifact)?,
         session,
+        programs: artifact.programs.iter().cloned().map(Arc::new).collect(),
         artifact,
         settings,
         objective,
@@ -259,6 +260,7 @@ pub(super) fn train(
         skipped: Default::default(),
         barren_since: None,
         ahead: None,
+        left_out: vec![],
     };
     trainer.skip(corpora.skipped)?;
     trainer.train()

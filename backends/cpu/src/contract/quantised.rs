@@ -3,7 +3,8 @@
 //! As other contractions, with passes of whole blocks of levels: the packing entry brings the right operand into panels of
 //! f32 and divides these, the product entry divides rows of the left operand as it copies them.
 
-use super::{PackItem, Plan, canonical};
+use super::parts::PackItem;
+use super::{Plan, canonical};
 use crate::Error;
 use crate::Schedule;
 use crate::entry::{Emitted, Entry, Unit, unsupported};

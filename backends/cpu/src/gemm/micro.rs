@@ -50,9 +50,9 @@ fn pointers<'c, const N: usize>(params: &[BasicValueEnum<'c>], at: [usize; N]) -
     at.map(|i| params[i].into_pointer_value())
 }
 
-/// `micro(a, a_stride, panel, depth, c, c_stride, accumulate, next)`: c[rows, columns] (+)= a[rows, depth] panel[depth, columns]
-/// as straight-line vector code over steps of the summed axis. Meanwhile a cache line from `next` on is brought to L2 every
-/// `UNROLL` steps.
+/// `micro(a, a_stride, panel, depth, c, c_stride, accumulate, next)`: c[rows, columns] (+)= a[rows, depth] panel[depth,
+/// columns] as straight-line vector code over steps of the summed axis. Meanwhile, where rows have unit stride, cache lines
+/// from `next` on are brought to L2: one for `UNROLL` steps, those of `AHEAD` steps together.
 fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, rows: u32) -> FunctionValue<'c> {
     let name = format!("gemm_micro_{}_{rows}x{}", layout.name(), tile.columns());
     internal(unit, &name, "pipipiip", |code, params| {
@@ -109,7 +109,7 @@ fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, rows: u32) -> Function
         let whole = code.sub(depth, code.div_rem(depth, code.int(UNROLL)).1);
         let start: Vec<_> = groups.iter().copied().chain(start).collect();
         let carried = if layout == Layout::Rows {
-            // Prefetches stand outside of the straight-line code, in which they would have accumulators leave their registers.
+            // Prefetches stand outside of the straight-line code: inside, LLVM has accumulators leave their registers.
             code.fold((code.int(0), whole, AHEAD), &start, |k, carried| {
                 let lines = code.at(next, code.scale(k, LINE / UNROLL));
                 (0..AHEAD / UNROLL).for_each(|line| code.prefetch(code.at_const(lines, line * LINE)));
@@ -117,7 +117,7 @@ fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, rows: u32) -> Function
                 run((k, end, UNROLL), carried, UNROLL)
             })
         } else {
-            // Panels beside a transposed operand are activations: they were packed just now.
+            // Panels beside a transposed operand are mostly activations, packed just now.
             run((code.int(0), whole, UNROLL), &start, UNROLL)
         };
         let acc = run((whole, depth, 1), &carried, 1).split_off(groups.len());

@@ -193,7 +193,7 @@ fn halves() {
     );
 }
 
-/// Approximations: within the PTX ISA's bounds of the true value; which bits a GPU gives is unconfirmed.
+/// Approximations: within the PTX ISA's bounds of the true value; recorded vectors say which bits a GPU gives.
 #[test]
 fn approximations_are_near() {
     let cases: &[Case<f32>] = &[

@@ -2,10 +2,10 @@
 
 use super::driver::{self, CUstream, Event, Pinned};
 use crate::error::Error;
-use rayon::prelude::*;
 
-/// Bytes that one thread copies at a time.
-const PIECE: usize = 1 << 20;
+/// Bytes that are worth a thread, and how many threads copy at most.
+const PIECE: usize = 4 << 20;
+const THREADS: usize = 4;
 
 pub struct Staging {
     pinned: Option<Pinned>,
@@ -39,9 +39,7 @@ impl Staging {
         let mut rest = self.pinned.as_mut().map(Pinned::bytes).unwrap_or_default();
         for (to, part) in parts.iter().filter(|(_, part)| !part.is_empty()) {
             let (own, after) = rest.split_at_mut(part.len());
-            // One thread alone copies slower than the bus.
-            let pieces = own.par_chunks_mut(PIECE).zip(part.par_chunks(PIECE));
-            pieces.for_each(|(own, part)| own.copy_from_slice(part));
+            copy(own, part);
             driver::copy_to_device(*to, own, copies)?;
             rest = after;
         }
@@ -51,5 +49,34 @@ impl Staging {
 
     pub fn used(&mut self, work: CUstream) -> Result<(), Error> {
         self.used.record(work)
+    }
+}
+
+/// Several threads copy what is long: one alone is slower than the bus. They are none of the pool's, where the next batch's
+/// noise may be waiting in line.
+fn copy(to: &mut [u8], from: &[u8]) {
+    let piece = from.len().div_ceil(THREADS).max(PIECE);
+    if from.len() <= piece {
+        return to.copy_from_slice(from);
+    }
+    std::thread::scope(|scope| {
+        for (to, from) in to.chunks_mut(piece).zip(from.chunks(piece)) {
+            scope.spawn(|| to.copy_from_slice(from));
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_copied_by_any_number_of_threads() {
+        for bytes in [0, 1, PIECE, PIECE + 1, 3 * PIECE - 1, (THREADS + 2) * PIECE + 5] {
+            let from: Vec<u8> = (0..bytes).map(|i| (i * 7 + i / 251) as u8).collect();
+            let mut to = vec![0; bytes];
+            copy(&mut to, &from);
+            assert!(to == from, "{bytes} bytes");
+        }
     }
 }

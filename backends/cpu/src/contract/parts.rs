@@ -1,0 +1,64 @@
+//! Parts of a contraction's operands and result, and where they begin.
+
+use crate::entry::Entry;
+use inkwell::values::{IntValue, PointerValue};
+use ir::dim::Dim;
+use ir::kernel::Strided;
+use ir::scalar::DType;
+
+/// A part of the right operand.
+pub(super) struct PackItem<'c> {
+    /// Position along the shared batch axes.
+    pub(super) batch: Vec<IntValue<'c>>,
+    pub(super) first: IntValue<'c>,
+    /// Steps of the summed axis.
+    pub(super) count: IntValue<'c>,
+    pub(super) column: IntValue<'c>,
+    pub(super) columns: IntValue<'c>,
+}
+
+/// A part of the result.
+pub(super) struct Block<'c> {
+    pub(super) batch: Vec<IntValue<'c>>,
+    pub(super) row: IntValue<'c>,
+    pub(super) rows: IntValue<'c>,
+    pub(super) column: IntValue<'c>,
+    pub(super) columns: IntValue<'c>,
+    /// Its first row of the left operand, its first panel of the right one.
+    pub(super) from: PointerValue<'c>,
+    pub(super) panels: PointerValue<'c>,
+}
+
+/// Steps of the summed axis with one stride: `count` from (`outer`, `inner`) on, `done` after the first asked for.
+pub(super) struct Run<'c> {
+    pub(super) outer: IntValue<'c>,
+    pub(super) inner: IntValue<'c>,
+    pub(super) count: IntValue<'c>,
+    pub(super) done: IntValue<'c>,
+}
+
+impl<'c> Run<'c> {
+    /// Where the run begins in an operand that starts at `from`.
+    pub(super) fn address(&self, e: &Entry<'_, 'c>, operand: &Strided, from: PointerValue<'c>) -> PointerValue<'c> {
+        let outer = e.imul(self.outer, e.dim(&operand.k_outer));
+        e.at(DType::F32, from, e.iadd(outer, e.imul(self.inner, e.dim(&operand.k))))
+    }
+}
+
+pub(super) fn bytes<'c>(e: &Entry<'_, 'c>, stride: &Dim) -> IntValue<'c> {
+    e.dim(&(stride.clone() * Dim::from(4)))
+}
+
+/// The address of row (or column) `free` of an operand at a position along its batch axes.
+pub(super) fn operand<'c>(
+    e: &Entry<'_, 'c>,
+    operand: &Strided,
+    batch: impl Iterator<Item = (usize, IntValue<'c>)>,
+    free: IntValue<'c>,
+) -> PointerValue<'c> {
+    let start = e.iadd(e.dim(&operand.base), e.imul(free, e.dim(&operand.free)));
+    let at = batch.fold(start, |at, (axis, i)| {
+        e.iadd(at, e.imul(i, e.dim(&operand.batch[axis])))
+    });
+    e.at(DType::F32, e.slot(operand.slot), at)
+}
