@@ -1,7 +1,7 @@
 //! Counter-based random numbers: the same numbers on every backend and any number of threads, recomputed, never stored.
 //!
-//! The mixer is Wellons' `lowbias32` (two multiplications, bias 0.17). The host's streams apply it twice with a key between;
-//! compiled programs, which draw a number for every value that dropout looks at, once.
+//! The mixer is Wellons' `lowbias32` (two multiplications, bias 0.17). The host's streams apply it twice with a key
+//! between; compiled programs, which draw a number for every value that dropout looks at, once.
 
 /// A bijective 32-bit mixer.
 pub fn mix(mut x: u32) -> u32 {
@@ -24,8 +24,8 @@ pub fn bits(keys: [u32; 2], index: u32) -> u32 {
     mix(mix(index ^ keys[0]).wrapping_add(keys[1]))
 }
 
-/// The number of 24 bits that a uniform is made of: inner loops draw it by the hundred million, so there is one mixer. The multiplier
-/// is odd, so every key walks through all numbers, each in an order of its own.
+/// The number of 24 bits that a uniform is made of: inner loops draw it by the hundred million, so there is one mixer. The
+/// multiplier is odd, so every key walks through all numbers, each in an order of its own.
 pub fn ticket(keys: [u32; 2], index: u32) -> u32 {
     mix((index ^ keys[0]).wrapping_mul(keys[1] | 1)) >> 8
 }
