@@ -58,3 +58,60 @@ pub fn beside<T>(
         result
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake;
+
+    fn gathered(program: Arc<Program>) -> Gathered {
+        Gathered {
+            next: Position::default(),
+            program,
+            clips: vec![Clip {
+                path: "a.wav".into(),
+                wave: vec![0.5; 400],
+                text: None,
+            }],
+            labels: vec![vec![]],
+            occasion: Occasion {
+                seed: 1,
+                major: 2,
+                minor: 0,
+                masks: true,
+                noise: true,
+                temperature: 2.0,
+            },
+        }
+    }
+
+    /// What is built beside a run is what would have been built before it; that nothing could be gathered does not end the run.
+    #[test]
+    fn the_next_batch_or_why_there_is_none_is_kept_for_its_turn() {
+        let artifact = fake::artifact();
+        let (geometry, settings) = (
+            Geometry::new(&artifact).unwrap(),
+            Settings::new(&artifact, "pretrain").unwrap(),
+        );
+        let program = artifact.programs.iter().find(|p| p.name == "pretrain").unwrap();
+        let program = Arc::new(program.clone());
+        let given = (&geometry, &settings);
+        let mut ready = None;
+
+        assert_eq!(beside(Ok(Some(gathered(program.clone()))), given, &mut ready, || 1), 1);
+        let built = ready.take().unwrap().unwrap();
+        let directly = Ready::new(gathered(program), &geometry, &settings);
+        assert_eq!((built.samples, directly.samples), (400, 400));
+        assert_eq!(built.batch.unwrap().inputs, directly.batch.unwrap().inputs);
+
+        assert_eq!(beside(Ok(None), given, &mut ready, || 2), 2);
+        assert!(ready.is_none());
+        let nothing = Error::Training {
+            update: 3,
+            what: "no clips".into(),
+        };
+        assert_eq!(beside(Err(nothing), given, &mut ready, || 3), 3);
+        let error = ready.unwrap().err().unwrap().to_string();
+        assert!(error.contains("no clips"), "{error}");
+    }
+}
