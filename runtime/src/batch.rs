@@ -378,6 +378,37 @@ mod tests {
         }
     }
 
+    /// Drawn side by side, they are the numbers of one stream drawn one after the other.
+    #[test]
+    fn noise_and_negatives_are_those_of_one_stream() {
+        let artifact = fake::artifact();
+        let geometry = Geometry::new(&artifact).unwrap();
+        let settings = Settings::new(&artifact, "pretrain").unwrap();
+        let program = artifact.programs.iter().find(|p| p.name == "pretrain").unwrap();
+        let waves = [vec![0.5f32; 60_000], vec![0.5; 50_000]];
+        let waves: Vec<&[f32]> = waves.iter().map(Vec::as_slice).collect();
+        let clips = Clips {
+            waves: &waves,
+            labels: &[],
+        };
+        let batch = build(program, &geometry, &settings, clips, occasion(3)).unwrap();
+        let get = |name: &str| batch.inputs.get(name).unwrap();
+
+        let noise = get("gumbel").as_f32().unwrap();
+        assert!(noise.len() > 2 * NOISE_CHUNK, "{}", noise.len());
+        let mut stream = occasion(3).stream(Purpose::Gumbel);
+        assert!(noise.iter().all(|v| *v == stream.gumbel()));
+
+        let (most, count) = (get("negatives").shape[1], get("negatives").shape[2]);
+        let mut stream = occasion(3).stream(Purpose::Negatives);
+        for (row, own) in get("negatives").as_i32().unwrap().chunks(most * count).enumerate() {
+            let hidden = &get("masked_index").as_i32().unwrap()[row * most..][..most];
+            let masked = hidden.iter().filter(|t| **t >= 0).count();
+            let drawn = draw_negatives(row, masked, count, &mut stream).unwrap();
+            assert_eq!(&own[..drawn.len()], drawn, "row {row}");
+        }
+    }
+
     #[test]
     fn an_input_without_a_source_is_named() {
         let mut artifact = fake::artifact();

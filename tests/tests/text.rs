@@ -91,7 +91,7 @@ fn steps(l: &Lowered, list: &[Step], indent: &str, out: &mut String) {
 /// `UPDATE_GOLDEN=1` writes what is found instead.
 #[test]
 fn cases_lower_to_the_committed_kernels() {
-    for name in ["linear_gelu", "layer_norm", "repeat", "prepare"] {
+    for name in ["joined_bias", "linear_gelu", "layer_norm", "repeat", "prepare"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases").join(name);
         let text = std::fs::read_to_string(path.with_extension("ir")).unwrap();
         let g = parse(&text).unwrap_or_else(|e| panic!("{name}.ir: {e}"));

@@ -142,3 +142,19 @@ impl fmt::Display for Schedule {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_choose_the_panels_that_they_fill() {
+        let columns = |bits, n| {
+            let chosen = Schedule::for_columns(bits, n);
+            bits / 32 * chosen.vectors
+        };
+        assert_eq!([33, 48, 96].map(|n| columns(512, n)), [48, 48, 32]);
+        assert_eq!([1, 32, 64, 768, 3072].map(|n| columns(512, n)), [32; 5]);
+        assert_eq!([16, 48, 768].map(|n| columns(256, n)), [16; 3]);
+    }
+}

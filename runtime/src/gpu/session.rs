@@ -146,14 +146,14 @@ impl GpuSession {
         let arenas = self.arenas.and(Arenas::of(program));
         let known = arenas == self.arenas && self.params.held() > 0;
         let area = &self.areas[place as usize];
-        let (small, grows) = (area.bytes < bytes, area.address.is_some());
+        let (small, exists) = (area.bytes < bytes, area.address.is_some());
         let mut wanted = bytes;
-        if !known || small || !grows {
+        if !known || small || !exists {
             let memory = self.device.memory()?;
             // Batches differ a little in how many frames are masked. With some room the next larger one moves nothing, for
             // recordings hold only where they were made.
             let roomy = self.claim(program, env, bytes + bytes / ROOM);
-            if small && grows && roomy.check(memory, "").is_ok() {
+            if small && exists && roomy.check(memory, "").is_ok() {
                 wanted = roomy.area;
             }
             let claim = self.claim(program, env, wanted);

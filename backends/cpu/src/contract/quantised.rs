@@ -26,11 +26,7 @@ const NARROW: i64 = 64;
 pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract, levels: Levels) -> Result<Emitted, Error> {
     let target = unit.target;
     let schedule = target.schedule_of_bytes();
-    let tile = Tile {
-        lanes: target.lanes(),
-        rows: schedule.rows,
-        vectors: schedule.vectors,
-    };
+    let tile = Tile::of(target, schedule);
     // Few columns do not pay for reading rows from L2 again: a pass of them shall fit L1.
     let narrow = body.n.as_const().is_some_and(|n| n <= NARROW);
     let depth = if narrow { 0 } else { schedule.depth };
