@@ -8,6 +8,7 @@
 //!
 //! The summed axis is treated as one axis of `k_outer * k` steps; only address computations see its two parts.
 
+mod bilinear;
 mod canonical;
 mod fixed;
 mod parts;
@@ -15,9 +16,9 @@ mod quantised;
 
 use crate::entry::{Emitted, Entry, Unit, unsupported};
 use crate::gemm::code::Code;
-use crate::gemm::{self, Layout, Tile};
+use crate::gemm::{self, Layout, Sink, Tile};
 use crate::value::Values;
-use crate::{Error, Schedule};
+use crate::{Error, Schedule, bilinear as schemes};
 use inkwell::values::{FunctionValue, IntValue, PointerValue};
 use ir::dim::Dim;
 use ir::kernel::{Contract, Kernel, SlotDecl};
@@ -58,6 +59,9 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract) -> Result
         Some(columns) => unit.target.schedule_for(columns),
         None => unit.target.schedule(),
     };
+    if let Some(scheme) = schemes::scheme(&body) {
+        return Ok(bilinear::emit(unit, name, kernel, (body, scheme, schedule)));
+    }
     let plan = Plan::new(Tile::of(unit.target, schedule), schedule, body);
     let scratch = 4 * (plan.c_elements() + plan.a_elements());
     plan.finish(
@@ -290,7 +294,7 @@ impl Plan {
             } = self.pack_item(&e, &code, item);
             let from = self.right(&e, &batch, column);
             let to = self.panel(&e, &batch, code.div_rem(column, code.int(self.tile.columns())).0);
-            self.each_run(&e, &code, first, count, |run| {
+            self.each_run(&e, &code, (first, count), |run| {
                 let to = code.at(to, code.scale(code.add(first, run.done), self.tile.step_bytes()));
                 self.call_pack(&e, &code, (&run, from, columns), (to, self.panel_bytes(&e)));
             });
@@ -324,7 +328,7 @@ impl Plan {
 
     fn write_product(&self, e: Entry) {
         let code = Code::of(&e);
-        let multiply = gemm::multiply_block(e.unit, self.tile, self.layout);
+        let multiply = gemm::multiply_block(e.unit, self.tile, self.layout, Sink::Block);
         let c = e.scratch;
         let a = code.at_const(c, 4 * self.c_elements());
         let depth = e.dim(&self.depth);
@@ -383,7 +387,7 @@ impl Plan {
                 4 * self.a_group(),
             ),
         };
-        self.each_run(e, code, first, count, |run| {
+        self.each_run(e, code, (first, count), |run| {
             code.call(
                 copy,
                 &[
@@ -430,34 +434,11 @@ impl Plan {
         &self,
         e: &Entry<'_, 'c>,
         code: &Code<'_, 'c>,
-        first: IntValue<'c>,
-        count: IntValue<'c>,
+        (first, count): (IntValue<'c>, IntValue<'c>),
         body: impl FnOnce(Run<'c>),
     ) {
-        if self.body.k_outer.is_one() {
-            return body(Run {
-                outer: code.int(0),
-                inner: first,
-                count,
-                done: code.int(0),
-            });
-        }
-        code.when(code.less(code.int(0), count), || {
-            let k = e.dim(&self.body.k);
-            let end = code.add(first, count);
-            let (from, (last, _)) = (code.div_rem(first, k).0, code.div_rem(code.sub(end, code.int(1)), k));
-            code.each(from, code.add(last, code.int(1)), 1, |outer| {
-                let start = code.mul(outer, k);
-                let begin = code.max(first, start);
-                let count = code.sub(code.min(end, code.add(start, k)), begin);
-                body(Run {
-                    outer,
-                    inner: code.sub(begin, start),
-                    count,
-                    done: code.sub(begin, first),
-                });
-            });
-        });
+        let inner = (!self.body.k_outer.is_one()).then(|| e.dim(&self.body.k));
+        parts::each_run(code, inner, (first, count), body);
     }
 }
 

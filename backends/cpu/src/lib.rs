@@ -26,6 +26,7 @@
 
 mod arith;
 mod attention;
+mod bilinear;
 mod build;
 mod column;
 mod contract;

@@ -1,6 +1,7 @@
 //! Parts of a contraction's operands and result, and where they begin.
 
 use crate::entry::Entry;
+use crate::gemm::code::Code;
 use inkwell::values::{IntValue, PointerValue};
 use ir::dim::Dim;
 use ir::kernel::Strided;
@@ -61,4 +62,37 @@ pub(super) fn operand<'c>(
         e.iadd(at, e.imul(i, e.dim(&operand.batch[axis])))
     });
     e.at(DType::F32, e.slot(operand.slot), at)
+}
+
+/// Divides `count` steps from step `first` on into runs within one outer step, which has `inner` steps; `None` where there is
+/// one outer step alone.
+pub(super) fn each_run<'c>(
+    code: &Code<'_, 'c>,
+    inner: Option<IntValue<'c>>,
+    (first, count): (IntValue<'c>, IntValue<'c>),
+    body: impl FnOnce(Run<'c>),
+) {
+    let Some(k) = inner else {
+        return body(Run {
+            outer: code.int(0),
+            inner: first,
+            count,
+            done: code.int(0),
+        });
+    };
+    code.when(code.less(code.int(0), count), || {
+        let end = code.add(first, count);
+        let (from, (last, _)) = (code.div_rem(first, k).0, code.div_rem(code.sub(end, code.int(1)), k));
+        code.each(from, code.add(last, code.int(1)), 1, |outer| {
+            let start = code.mul(outer, k);
+            let begin = code.max(first, start);
+            let count = code.sub(code.min(end, code.add(start, k)), begin);
+            body(Run {
+                outer,
+                inner: code.sub(begin, start),
+                count,
+                done: code.sub(begin, first),
+            });
+        });
+    });
 }

@@ -104,7 +104,7 @@ impl Quantised {
             code.each(column, end, width, |column| {
                 let columns = code.min(code.sub(end, column), code.int(width));
                 let from = plan.right(&e, &batch, column);
-                plan.each_run(&e, &code, first, count, |run| {
+                plan.each_run(&e, &code, (first, count), |run| {
                     let to = code.at(e.scratch, code.scale(run.done, plan.tile.step_bytes()));
                     plan.call_pack(&e, &code, (&run, from, columns), (to, code.int(0)));
                 });

@@ -194,6 +194,16 @@ impl<'u, 'c> Code<'u, 'c> {
         self.vector_type().const_zero()
     }
 
+    /// The same number in every lane.
+    pub(crate) fn constant(&self, v: f32) -> VectorValue<'c> {
+        let v = self.ctx.f32_type().const_float(v as f64);
+        VectorType::const_vector(&vec![v; self.lanes as usize])
+    }
+
+    pub(crate) fn load_int(&self, p: PointerValue<'c>) -> IntValue<'c> {
+        self.load_as(self.ctx.i64_type(), p).into_int_value()
+    }
+
     /// A scalar in every lane.
     pub(crate) fn splat(&self, v: BasicValueEnum<'c>) -> VectorValue<'c> {
         let kind = match v {

@@ -42,6 +42,37 @@ impl Layout {
     }
 }
 
+/// Where a micro-kernel's sums go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sink {
+    /// Into c, or to what is there.
+    Block,
+    /// Times factors to several places in c.
+    Targets,
+}
+
+/// Bytes of a target: its place in c in bytes (i64) and its factor (f32).
+pub(crate) const TARGET_BYTES: i64 = 16;
+/// Where in a target its factor lies.
+pub(crate) const FACTOR_AT: i64 = 8;
+
+impl Sink {
+    fn name(self) -> &'static str {
+        match self {
+            Sink::Block => "",
+            Sink::Targets => "_targets",
+        }
+    }
+
+    /// The parameters of a function that has `first` of its own.
+    fn signature(self, first: &str) -> String {
+        match self {
+            Sink::Block => first.into(),
+            Sink::Targets => format!("{first}p"),
+        }
+    }
+}
+
 fn ints<'c, const N: usize>(params: &[BasicValueEnum<'c>], at: [usize; N]) -> [IntValue<'c>; N] {
     at.map(|i| params[i].into_int_value())
 }
@@ -53,9 +84,11 @@ fn pointers<'c, const N: usize>(params: &[BasicValueEnum<'c>], at: [usize; N]) -
 /// `micro(a, a_stride, panel, depth, c, c_stride, accumulate, next)`: c[rows, columns] (+)= a[rows, depth] panel[depth,
 /// columns] as straight-line vector code over steps of the summed axis. Meanwhile, where rows have unit stride, cache lines
 /// from `next` on are brought to L2: one for `UNROLL` steps, those of `AHEAD` steps together.
-fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, rows: u32) -> FunctionValue<'c> {
-    let name = format!("gemm_micro_{}_{rows}x{}", layout.name(), tile.columns());
-    internal(unit, &name, "pipipiip", |code, params| {
+///
+/// With [`Sink::Targets`] `(.., c, c_stride, count, next, targets)`: so many targets get the product times their factors.
+fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, sink: Sink, rows: u32) -> FunctionValue<'c> {
+    let name = format!("gemm_micro{}_{}_{rows}x{}", sink.name(), layout.name(), tile.columns());
+    internal(unit, &name, &sink.signature("pipipiip"), |code, params| {
         let [a, panel, c, next] = pointers(params, [0, 2, 4, 7]);
         let [stride, depth, c_stride, accumulate] = ints(params, [1, 3, 5, 6]);
         let rows = rows as i64;
@@ -65,20 +98,22 @@ fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, rows: u32) -> Function
             .step_by(GROUP)
             .map(|i| code.at(a, code.scale(row_bytes, i)).into())
             .collect();
-        let c_rows: Vec<_> = (0..rows).map(|i| code.at(c, code.scale(c_stride, i))).collect();
         let vectors = tile.vectors as i64;
-        let tiles = |row: &PointerValue<'c>| {
-            (0..vectors)
-                .map(|v| code.at_const(*row, v * vector_bytes))
-                .collect::<Vec<_>>()
+        let tiles = |c: PointerValue<'c>| -> Vec<_> {
+            let rows = (0..rows).map(|i| code.at(c, code.scale(c_stride, i)));
+            rows.flat_map(|row| (0..vectors).map(move |v| code.at_const(row, v * vector_bytes)))
+                .collect()
         };
-        let c_tiles: Vec<_> = c_rows.iter().flat_map(tiles).collect();
+        let c_tiles = tiles(c);
         let zeros = vec![code.zero().into(); c_tiles.len()];
-        let start = code.either(
-            code.less(code.int(0), accumulate),
-            || c_tiles.iter().map(|p| code.load(*p).into()).collect(),
-            || zeros,
-        );
+        let start = match sink {
+            Sink::Targets => zeros,
+            Sink::Block => code.either(
+                code.less(code.int(0), accumulate),
+                || c_tiles.iter().map(|p| code.load(*p).into()).collect(),
+                || zeros,
+            ),
+        };
         // One step of the summed axis, `at` bytes after the groups' addresses and at `b` in the panel.
         let step =
             |acc: &mut [BasicValueEnum<'c>], groups: &[BasicValueEnum<'c>], at: IntValue<'c>, b: PointerValue<'c>| {
@@ -121,18 +156,41 @@ fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, rows: u32) -> Function
             run((code.int(0), whole, UNROLL), &start, UNROLL)
         };
         let acc = run((whole, depth, 1), &carried, 1).split_off(groups.len());
-        for (p, v) in c_tiles.iter().zip(acc) {
-            code.store(*p, v.into_vector_value());
+        let acc: Vec<_> = acc.into_iter().map(|v| v.into_vector_value()).collect();
+        match sink {
+            Sink::Block => c_tiles.iter().zip(acc).for_each(|(p, v)| code.store(*p, v)),
+            Sink::Targets => {
+                let targets = (params[8].into_pointer_value(), accumulate);
+                add_to_targets(code, targets, &acc, |offset| tiles(code.at(c, offset)));
+            }
         }
     })
+}
+
+/// Adds sums times factors to `count` targets; `tiles` are their places in a target.
+fn add_to_targets<'c>(
+    code: &Code<'_, 'c>,
+    (targets, count): (PointerValue<'c>, IntValue<'c>),
+    sums: &[VectorValue<'c>],
+    tiles: impl Fn(IntValue<'c>) -> Vec<PointerValue<'c>>,
+) {
+    code.each(code.int(0), count, 1, |t| {
+        let target = code.at(targets, code.scale(t, TARGET_BYTES));
+        let factor = code.broadcast(code.at_const(target, FACTOR_AT));
+        for (p, v) in tiles(code.load_int(target)).into_iter().zip(sums) {
+            code.store(p, code.fma(*v, factor, code.load(p)));
+        }
+    });
 }
 
 /// `block(a, a_stride, a_group, rows, panels, panel_bytes, panel_count, depth, c, c_stride, accumulate)`: one pass of at
 /// most `Schedule::depth` steps over all panels. Groups of `Tile::rows` rows of a are `a_group` apart. Strides are in
 /// bytes; c has room for `panel_count` whole panels in each row.
-pub(crate) fn multiply_block<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout) -> FunctionValue<'c> {
-    let name = format!("gemm_block_{}_{}", layout.name(), tile.name());
-    internal(unit, &name, "piiipiiipii", |code, params| {
+///
+/// With [`Sink::Targets`] `(.., c, c_stride, count, targets)`: so many targets get the product times their factors.
+pub(crate) fn multiply_block<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, sink: Sink) -> FunctionValue<'c> {
+    let name = format!("gemm_block{}_{}_{}", sink.name(), layout.name(), tile.name());
+    internal(unit, &name, &sink.signature("piiipiiipii"), |code, params| {
         let [a, panels, c] = pointers(params, [0, 4, 8]);
         let [stride, group, rows, panel_bytes] = ints(params, [1, 2, 3, 5]);
         let [count, depth, c_stride, accumulate] = ints(params, [6, 7, 9, 10]);
@@ -155,7 +213,9 @@ pub(crate) fn multiply_block<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout) ->
                 let (c, c_stride, accumulate) = (c.into(), c_stride.into(), accumulate.into());
                 let next = code.at(next, code.min(code.mul(i, slice), code.sub(steps, slice)));
                 let args = [a, stride, panel, depth, c, c_stride, accumulate, next.into()];
-                code.call(micro(unit, tile, layout, rows), &args);
+                let targets = params[11..].iter().map(|p| (*p).into());
+                let args: Vec<_> = args.into_iter().chain(targets).collect();
+                code.call(micro(unit, tile, layout, sink, rows), &args);
             };
             code.each(code.int(0), whole, 1, |i| call(i, tile.rows));
             for rows in 1..tile.rows {
@@ -172,7 +232,7 @@ pub(crate) fn product<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout) -> Functi
     internal(unit, &name, "piipiiipii", |code, params| {
         let [a, panels, c] = pointers(params, [0, 3, 7]);
         let [stride, rows, panel_bytes, count, depth, c_stride, accumulate] = ints(params, [1, 2, 4, 5, 6, 8, 9]);
-        let block = multiply_block(unit, tile, layout);
+        let block = multiply_block(unit, tile, layout, Sink::Block);
         let pass = unit.target.schedule().depth;
         // A depth of 0 still takes one pass, which writes the zeros.
         code.each(code.int(0), code.max(depth, code.int(1)), pass, |k| {

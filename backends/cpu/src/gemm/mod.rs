@@ -13,11 +13,13 @@ use crate::{Schedule, Target};
 
 pub(crate) mod bytes;
 pub(crate) mod code;
+mod forms;
 mod integers;
 mod micro;
 mod pack;
 
-pub(crate) use micro::{Layout, multiply_block, product};
+pub(crate) use forms::{form_along_depth, form_along_rows, pack_form};
+pub(crate) use micro::{FACTOR_AT, Layout, Sink, TARGET_BYTES, multiply_block, product};
 pub(crate) use pack::{
     copy_along_depth, copy_along_rows, copy_strided, pack_along_columns, pack_along_depth, pack_strided,
 };
