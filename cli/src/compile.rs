@@ -2,7 +2,7 @@
 
 use crate::generate::{self, ARCHS};
 use crate::layout::{Layout, layer_name, layout};
-use cpu::Target;
+use cpu::{Shape, Target};
 use frontend::Model;
 use ir::artifact::{Artifact, KernelInfo, Precision, Program, PtxImage};
 use ir::codegen::Generated;
@@ -10,6 +10,7 @@ use ir::dim::Dim;
 use ir::graph::Graph;
 use ir::kernel::Kernel;
 use ir::kernel_describe::describe;
+use ir::rounding::Levels;
 use passes::lower::Kernels;
 use passes::pipeline::{CompileError, Source, Stages, to_kernels, to_primitive};
 use passes::quantise::quantise;
@@ -48,6 +49,19 @@ pub struct Output {
     pub schedule: Option<String>,
 }
 
+/// How products are cut on the CPU, a line for each of their shapes.
+fn schedules(target: &Target, levels: Option<Levels>) -> String {
+    let shapes = [
+        ("rows", Shape::Rows),
+        ("transposed rows", Shape::Columns),
+        ("outputs of convolutions, rows of each part", Shape::Outputs),
+        ("taps of convolutions, rows of each part", Shape::Taps),
+    ];
+    let line = |(name, shape)| format!("\n  {name}: {}", target.schedule(shape));
+    let of_levels = levels.map(|levels| format!("\n  {levels}: {}", target.schedule_of_bytes()));
+    shapes.into_iter().map(line).chain(of_levels).collect()
+}
+
 /// For the CPU, with assembly text if `asm`; products of weights in `transcribe` are in 8 bits if `int8`.
 ///
 /// # Errors
@@ -65,10 +79,7 @@ pub fn compile(model: &Model, target: &Target, int8: bool, asm: bool) -> Result<
     let symbols = symbols(model);
     let compiled = cpu::compile_with(&lowered.kernels.list, &symbols, &target, asm)?;
     Ok(Output {
-        schedule: Some(match levels {
-            Some(levels) => format!("{}; of {levels}: {}", target.schedule(), target.schedule_of_bytes()),
-            None => target.schedule().to_string(),
-        }),
+        schedule: Some(schedules(&target, levels)),
         code: compiled.code,
         llvm_ir: compiled.llvm_ir,
         asm: compiled.asm,

@@ -26,7 +26,7 @@ pub fn explain(o: &Output, env: &Env) -> String {
         .collect();
     let _ = writeln!(text, "Figures for {}.", sizes.join(", "));
     if let Some(schedule) = &o.schedule {
-        let _ = writeln!(text, "Products: {schedule}.");
+        let _ = writeln!(text, "Products:{schedule}");
     }
     for p in &o.artifact.programs {
         // The optimizer's programs come from no model; their sizes are those of a range of parameters.

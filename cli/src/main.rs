@@ -80,6 +80,10 @@ enum Command {
         /// Processor to compile for: native (the default), x86-64-v3 (AVX2), x86-64-v4 (AVX-512) or x86-64-v4-vnni.
         #[arg(long)]
         cpu: Option<String>,
+        /// Multiply convolutions out tap by tap. By default those on the CPU whose taps overlap from frame to frame take
+        /// fewer multiplications (Toom-Cook), which is faster and rounds a little more.
+        #[arg(long)]
+        direct_convolutions: bool,
     },
 }
 
@@ -131,7 +135,7 @@ fn run(command: Command) -> Result<()> {
             let model = load(&file, &set)?;
             check_options(target, precision, None)?;
             let out = match target {
-                Backend::Cpu => for_cpu(&model, precision, None, false)?,
+                Backend::Cpu => for_cpu(&model, precision, &cpu_target(None)?, false)?,
                 Backend::Cuda => for_gpu(&model, precision)?,
             };
             print(&explain(&out, &example_sizes(&model, &size)?))
@@ -144,12 +148,22 @@ fn run(command: Command) -> Result<()> {
             emit,
             precision,
             cpu,
+            direct_convolutions,
         } => {
             let model = load(&file, &set)?;
             check_stage(emit, target)?;
             check_options(target, precision, cpu.as_deref())?;
+            if direct_convolutions && target == Backend::Cuda {
+                return Err("error: --direct-convolutions is for --target cpu; the GPU has no other ones".into());
+            }
             let out = match target {
-                Backend::Cpu => for_cpu(&model, precision, cpu.as_deref(), emit == Some(Emit::Asm))?,
+                Backend::Cpu => {
+                    let target = Target {
+                        direct: direct_convolutions,
+                        ..cpu_target(cpu.as_deref())?
+                    };
+                    for_cpu(&model, precision, &target, emit == Some(Emit::Asm))?
+                }
                 Backend::Cuda => for_gpu(&model, precision)?,
             };
             let o = o.unwrap_or_else(|| PathBuf::from(file.file_stem().unwrap_or(file.as_os_str())));
@@ -187,9 +201,12 @@ fn check_options(target: Backend, precision: Option<Numbers>, cpu: Option<&str>)
     }
 }
 
-fn for_cpu(model: &Model, precision: Option<Numbers>, cpu: Option<&str>, asm: bool) -> Result<Output> {
-    let target = Target::parse(cpu.unwrap_or("native")).map_err(error)?;
-    compile(model, &target, precision == Some(Numbers::Int8), asm).map_err(error)
+fn cpu_target(cpu: Option<&str>) -> Result<Target> {
+    Target::parse(cpu.unwrap_or("native")).map_err(error)
+}
+
+fn for_cpu(model: &Model, precision: Option<Numbers>, target: &Target, asm: bool) -> Result<Output> {
+    compile(model, target, precision == Some(Numbers::Int8), asm).map_err(error)
 }
 
 fn for_gpu(model: &Model, precision: Option<Numbers>) -> Result<Output> {

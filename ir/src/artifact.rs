@@ -100,7 +100,7 @@ pub struct KernelInfo {
     pub workspace: Dim,
     /// Bytes each thread has for itself.
     pub scratch: Dim,
-    /// Floating-point operations of one launch (a multiply-add counts 2).
+    /// Floating-point operations that one launch executes (a multiply-add counts 2).
     pub flops: Dim,
     /// Bytes one launch reads and writes at least.
     pub bytes: Dim,

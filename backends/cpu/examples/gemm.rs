@@ -4,7 +4,7 @@
 //! `ROWS,VECTORS,DEPTH,BLOCK_ROWS,BLOCK_COLUMNS` as in `cpu::Schedule`: each is measured, by default that of the table.
 //! `--bytes` measures products of 8-bit levels, without the packing of the right operand, which is done once.
 
-use cpu::{Schedule, Target, compile};
+use cpu::{Schedule, Shape, Target, compile};
 use ir::dim::{Dim, Env};
 use ir::kernel::{Access, Body, Contract, Coord, Index, Kernel, SlotDecl, Store, Strided, Value};
 use ir::rounding::{Levels, Rounding};
@@ -139,7 +139,11 @@ fn measure(target: &Target) -> Result<(), Box<dyn std::error::Error>> {
     if of_bytes() {
         println!("{}", target.schedule_of_bytes());
     } else {
-        println!("{}", target.schedule());
+        println!(
+            "{}; transposed: {}",
+            target.schedule(Shape::Rows),
+            target.schedule(Shape::Columns)
+        );
     }
     let kernels: Vec<_> = ORDERS
         .iter()

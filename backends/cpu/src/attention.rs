@@ -46,6 +46,7 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Attention) -> Resul
         prepares: None,
         workspace,
         scratch,
+        ..Emitted::default()
     })
 }
 

@@ -29,8 +29,16 @@ const TWO_TAPS: Convolution = Convolution {
     stride: 1,
     products: &[
         (&[(0, 1.0), (2, -1.0)], &[(0, 1.0)], &[(0, 1.0)]),
-        (&[(1, 1.0), (2, 1.0)], &[(0, 0.5), (1, 0.5)], &[(0, 1.0), (1, 1.0), (2, 1.0)]),
-        (&[(2, 1.0), (1, -1.0)], &[(0, 0.5), (1, -0.5)], &[(0, 1.0), (1, -1.0), (2, 1.0)]),
+        (
+            &[(1, 1.0), (2, 1.0)],
+            &[(0, 0.5), (1, 0.5)],
+            &[(0, 1.0), (1, 1.0), (2, 1.0)],
+        ),
+        (
+            &[(2, 1.0), (1, -1.0)],
+            &[(0, 0.5), (1, -0.5)],
+            &[(0, 1.0), (1, -1.0), (2, 1.0)],
+        ),
         (&[(1, 1.0), (3, -1.0)], &[(1, 1.0)], &[(2, -1.0)]),
     ],
 };
@@ -43,9 +51,17 @@ const THREE_TAPS_BY_TWO: Convolution = Convolution {
     products: &[
         (&[(0, 1.0), (4, -1.0)], &[(0, 1.0)], &[(0, 1.0)]),
         (&[(1, 1.0)], &[(1, 1.0)], &[(0, 1.0)]),
-        (&[(2, 1.0), (4, 1.0)], &[(0, 0.5), (2, 0.5)], &[(0, 1.0), (1, 1.0), (2, 1.0)]),
+        (
+            &[(2, 1.0), (4, 1.0)],
+            &[(0, 0.5), (2, 0.5)],
+            &[(0, 1.0), (1, 1.0), (2, 1.0)],
+        ),
         (&[(3, 1.0)], &[(1, 1.0)], &[(1, 1.0)]),
-        (&[(4, 1.0), (2, -1.0)], &[(0, 0.5), (2, -0.5)], &[(0, 1.0), (1, -1.0), (2, 1.0)]),
+        (
+            &[(4, 1.0), (2, -1.0)],
+            &[(0, 0.5), (2, -0.5)],
+            &[(0, 1.0), (1, -1.0), (2, 1.0)],
+        ),
         (&[(5, 1.0)], &[(1, 1.0)], &[(2, 1.0)]),
         (&[(2, 1.0), (6, -1.0)], &[(2, 1.0)], &[(2, -1.0)]),
     ],
@@ -84,6 +100,17 @@ pub(crate) struct Scheme {
     pub(crate) left: Vec<Form>,
     pub(crate) right: Vec<Form>,
     pub(crate) products: Vec<Product>,
+}
+
+impl Scheme {
+    /// Floating-point operations that a product is spared, but for what remains where its axes are not whole turns of parts.
+    pub(crate) fn saved(&self, body: &Contract) -> Dim {
+        let (rows, depth) = (self.rows as i64, self.depth as i64);
+        let spared = rows * depth - self.products.len() as i64;
+        let batch = body.batch.iter().cloned().product::<Dim>();
+        let part = body.m.floor_div(rows) * body.n.clone() * body.k_outer.clone() * body.k.floor_div(depth);
+        Dim::from(2 * spared) * batch * part
+    }
 }
 
 impl Convolution {

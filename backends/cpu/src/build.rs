@@ -83,7 +83,7 @@ pub fn compile_with(
             entries: entries.collect::<Result<_, Error>>()?,
             workspace: emitted.workspace.clone(),
             scratch: emitted.scratch.clone(),
-            flops: cost.flops,
+            flops: cost.flops - emitted.saved.clone(),
             bytes: cost.bytes,
         });
     }

@@ -18,7 +18,7 @@ use crate::entry::{Emitted, Entry, Unit, unsupported};
 use crate::gemm::code::Code;
 use crate::gemm::{self, Layout, Sink, Tile};
 use crate::value::Values;
-use crate::{Error, Schedule, bilinear as schemes};
+use crate::{Error, Schedule, Shape, bilinear as schemes};
 use inkwell::values::{FunctionValue, IntValue, PointerValue};
 use ir::dim::Dim;
 use ir::kernel::{Contract, Kernel, SlotDecl};
@@ -55,13 +55,17 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract) -> Result
         Rounding::Int8(levels) => return quantised::emit(unit, name, kernel, body, levels),
     }
     let body = canonical::form(body.clone());
-    let schedule = match body.n.as_const() {
-        Some(columns) => unit.target.schedule_for(columns),
-        None => unit.target.schedule(),
-    };
-    if let Some(scheme) = schemes::scheme(&body) {
-        return Ok(bilinear::emit(unit, name, kernel, (body, scheme, schedule)));
+    if let Some(scheme) = schemes::scheme(&body).filter(|_| !unit.target.direct) {
+        return Ok(bilinear::emit(unit, name, kernel, (body, scheme)));
     }
+    let shape = match layout(&body) {
+        Layout::Rows => Shape::Rows,
+        Layout::Columns => Shape::Columns,
+    };
+    let schedule = match body.n.as_const() {
+        Some(columns) => unit.target.schedule_for(shape, columns),
+        None => unit.target.schedule(shape),
+    };
     let plan = Plan::new(Tile::of(unit.target, schedule), schedule, body);
     let scratch = 4 * (plan.c_elements() + plan.a_elements());
     plan.finish(
@@ -70,6 +74,15 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract) -> Result
         |e| plan.write_pack(e),
         |e| plan.write_product(e),
     )
+}
+
+/// How micro-kernels read the left operand; one that is contiguous along neither axis is copied.
+fn layout(body: &Contract) -> Layout {
+    if body.a.k.is_one() || !body.a.free.is_one() {
+        Layout::Rows
+    } else {
+        Layout::Columns
+    }
 }
 
 fn ceil_div(d: &Dim, by: i64) -> Dim {
@@ -116,11 +129,7 @@ impl Plan {
         });
         let columns = columns.max(tile.columns());
         let rows = tile.rows as i64 * Plan::block_rows(&body, &schedule, columns);
-        let layout = if body.a.k.is_one() || !body.a.free.is_one() {
-            Layout::Rows
-        } else {
-            Layout::Columns
-        };
+        let layout = layout(&body);
         let overlap = match (body.a.free.as_const(), body.k.as_const()) {
             (Some(from_row_to_row), Some(row)) => row >= OVERLAP * from_row_to_row,
             _ => false,
@@ -223,6 +232,7 @@ impl Plan {
             prepares: fixed::packed_slot(&self.body),
             workspace: copies.product::<Dim>() * ceil_div(&self.body.n, self.tile.columns()) * self.panel_bytes.clone(),
             scratch: Dim::from(scratch),
+            saved: Dim::default(),
         })
     }
 

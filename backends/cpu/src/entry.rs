@@ -44,6 +44,8 @@ pub struct Emitted {
     pub workspace: Dim,
     /// Bytes of one thread.
     pub scratch: Dim,
+    /// Floating-point operations that the kernel asks for and the code does without.
+    pub saved: Dim,
 }
 
 /// A function under construction. Sizes and slot addresses are computed in a head block, which dominates everything.

@@ -52,7 +52,7 @@ mod samples;
 mod testing;
 
 pub use build::{Compiled, compile, compile_with};
-pub use schedule::Schedule;
+pub use schedule::{Schedule, Shape};
 pub use target::Target;
 
 /// Why kernels could not be compiled.

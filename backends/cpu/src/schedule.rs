@@ -17,80 +17,67 @@ pub struct Schedule {
     pub block_columns: i64,
 }
 
+/// What a product is like, as far as its best schedule depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Rows of the left operand are contiguous along the summed axis.
+    Rows,
+    /// They lie side by side: a transposed operand, as in gradients of weights.
+    Columns,
+    /// Outputs of a convolution in fewer products of parts. Rows of a block are those of one part.
+    Outputs,
+    /// The gradient of its taps, likewise.
+    Taps,
+}
+
 /// By bits of a vector, chosen by measurement (docs/performance.md).
-const TABLE: [(u32, Schedule); 2] = [
-    (
-        256,
-        Schedule {
-            rows: 6,
-            vectors: 2,
-            depth: 256,
-            block_rows: 16,
-            block_columns: 512,
-        },
-    ),
-    (
-        512,
-        Schedule {
-            rows: 14,
-            vectors: 2,
-            depth: 512,
-            block_rows: 10,
-            block_columns: 512,
-        },
-    ),
+const TABLE: [(u32, Shape, Schedule); 8] = [
+    (256, Shape::Rows, schedule([6, 2, 256, 16, 512])),
+    (256, Shape::Columns, schedule([6, 2, 256, 16, 512])),
+    (256, Shape::Outputs, schedule([6, 2, 256, 8, 512])),
+    (256, Shape::Taps, schedule([6, 2, 256, 30, 256])),
+    (512, Shape::Rows, schedule([14, 2, 768, 8, 512])),
+    (512, Shape::Columns, schedule([14, 2, 1024, 6, 512])),
+    (512, Shape::Outputs, schedule([14, 2, 512, 4, 512])),
+    (512, Shape::Taps, schedule([14, 2, 512, 13, 256])),
 ];
 
-/// As above, where columns fill these panels and not those of the table.
-const NARROW: [(u32, Schedule); 1] = [(
-    512,
+/// Rows, vectors, depth, rows and columns of a block.
+const fn schedule([rows, vectors, depth, block_rows, block_columns]: [i64; 5]) -> Schedule {
     Schedule {
-        rows: 8,
-        vectors: 3,
-        depth: 512,
-        block_rows: 16,
-        block_columns: 528,
-    },
-)];
+        rows: rows as u32,
+        vectors: vectors as u32,
+        depth,
+        block_rows,
+        block_columns,
+    }
+}
 
-/// By bits of a vector, of products of bytes; that of AVX2 was chosen by measurement, that of AVX-512 by the same sizes in
-/// caches. Their depth is brought to whole blocks of levels.
+/// Of rows, where columns fill these panels and not those of the table.
+const NARROW: [(u32, Schedule); 1] = [(512, schedule([8, 3, 512, 16, 528]))];
+
+/// Of products of bytes; that of AVX2 was chosen by measurement, that of AVX-512 by the same sizes in caches. Their depth is
+/// brought to whole blocks of levels.
 const BYTES: [(u32, Schedule); 2] = [
-    (
-        256,
-        Schedule {
-            rows: 3,
-            vectors: 2,
-            depth: 768,
-            block_rows: 16,
-            block_columns: 1024,
-        },
-    ),
-    (
-        512,
-        Schedule {
-            rows: 8,
-            vectors: 2,
-            depth: 768,
-            block_rows: 6,
-            block_columns: 1024,
-        },
-    ),
+    (256, schedule([3, 2, 768, 16, 1024])),
+    (512, schedule([8, 2, 768, 6, 1024])),
 ];
 
 impl Schedule {
     /// That of the widest vectors that are not wider.
-    pub fn for_vectors(bits: u32) -> Schedule {
-        Schedule::among(&TABLE, bits)
+    pub fn for_vectors(bits: u32, shape: Shape) -> Schedule {
+        let table = TABLE.iter().filter(|(_, of, _)| *of == shape);
+        let table: Vec<_> = table.map(|(bits, _, schedule)| (*bits, *schedule)).collect();
+        Schedule::among(&table, bits)
     }
 
     /// Of products with so many columns: that which computes the fewest beyond the last one.
-    pub fn for_columns(bits: u32, columns: i64) -> Schedule {
+    pub fn for_columns(bits: u32, shape: Shape, columns: i64) -> Schedule {
         let computed = |s: &Schedule| {
             let panel = (bits / 32 * s.vectors) as i64;
             (columns + panel - 1) / panel * panel
         };
-        let usual = Schedule::for_vectors(bits);
+        let usual = Schedule::for_vectors(bits, shape);
         let narrow = NARROW.iter().find(|(known, _)| *known == bits).map(|(_, s)| *s);
         narrow.filter(|s| computed(s) < computed(&usual)).unwrap_or(usual)
     }
@@ -150,7 +137,7 @@ mod tests {
     #[test]
     fn columns_choose_the_panels_that_they_fill() {
         let columns = |bits, n| {
-            let chosen = Schedule::for_columns(bits, n);
+            let chosen = Schedule::for_columns(bits, Shape::Rows, n);
             bits / 32 * chosen.vectors
         };
         assert_eq!([33, 48, 96].map(|n| columns(512, n)), [48, 48, 32]);

@@ -1,6 +1,6 @@
 //! What machine code is made for.
 
-use crate::{Error, Schedule};
+use crate::{Error, Schedule, Shape};
 use inkwell::OptimizationLevel;
 use inkwell::targets::{CodeModel, InitializationConfig, RelocMode, TargetMachine, TargetTriple};
 use ir::rounding::Levels;
@@ -18,6 +18,8 @@ pub struct Target {
     pub required: Vec<String>,
     /// Whether it adds up products of bytes in 32 bits (AVX-512 VNNI).
     pub vnni: bool,
+    /// Multiplies convolutions out tap by tap, although there are ways with fewer multiplications.
+    pub direct: bool,
     /// Cuts products otherwise than the table says, to try it.
     pub tried: Option<Schedule>,
 }
@@ -65,6 +67,7 @@ impl Target {
             vector_bits,
             required: required.into_iter().map(String::from).collect(),
             vnni: false,
+            direct: false,
             tried: None,
         };
         match name {
@@ -96,14 +99,15 @@ impl Target {
     }
 
     /// How products are cut.
-    pub fn schedule(&self) -> Schedule {
-        self.tried.unwrap_or_else(|| Schedule::for_vectors(self.vector_bits))
+    pub fn schedule(&self, shape: Shape) -> Schedule {
+        self.tried
+            .unwrap_or_else(|| Schedule::for_vectors(self.vector_bits, shape))
     }
 
     /// How products of so many columns are cut.
-    pub fn schedule_for(&self, columns: i64) -> Schedule {
+    pub fn schedule_for(&self, shape: Shape, columns: i64) -> Schedule {
         self.tried
-            .unwrap_or_else(|| Schedule::for_columns(self.vector_bits, columns))
+            .unwrap_or_else(|| Schedule::for_columns(self.vector_bits, shape, columns))
     }
 
     /// What products of bytes divide their operands into.

@@ -30,6 +30,7 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &AttentionGrad) -> R
         prepares: None,
         workspace: Dim::default(),
         scratch,
+        ..Emitted::default()
     })
 }
 

@@ -62,7 +62,7 @@ pub(super) struct Product<'c> {
 
 impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
     pub(super) fn new(e: &'e Entry<'u, 'c>, a: &'e Attention) -> Self {
-        let tile = Tile::of(e.unit.target, e.unit.target.schedule());
+        let tile = Tile::of(e.unit.target, e.unit.target.schedule(crate::Shape::Rows));
         Setting {
             e,
             code: Code::of(e),

@@ -6,23 +6,22 @@
 
 use super::parts::{Run, bytes, each_run, operand};
 use super::{PACK_COLUMNS, ROW_PADDING, ceil_div, fixed};
-use crate::Schedule;
 use crate::bilinear::{Form, Product, Scheme, Time};
 use crate::entry::{BUILT, Emitted, Entry, Unit};
 use crate::gemm::code::Code;
 use crate::gemm::{self, FACTOR_AT, Layout, Sink, TARGET_BYTES, Tile};
 use crate::value::Values;
+use crate::{Schedule, Shape};
 use inkwell::values::{BasicMetadataValueEnum, IntValue, PointerValue};
 use ir::dim::Dim;
 use ir::kernel::{Contract, Kernel};
 
 /// Writes the entries.
-pub(super) fn emit(
-    unit: &Unit,
-    name: &str,
-    kernel: &Kernel,
-    (body, scheme, schedule): (Contract, Scheme, Schedule),
-) -> Emitted {
+pub(super) fn emit(unit: &Unit, name: &str, kernel: &Kernel, (body, scheme): (Contract, Scheme)) -> Emitted {
+    let schedule = unit.target.schedule(match scheme.time {
+        Time::Rows => Shape::Outputs,
+        Time::Depth => Shape::Taps,
+    });
     let plan = Plan::new(Tile::of(unit.target, schedule), schedule, body, scheme);
     let pack = format!("{name}_pack");
     plan.write_pack(unit.entry(&pack, &kernel.slots));
@@ -37,6 +36,7 @@ pub(super) fn emit(
         prepares: fixed::packed_slot(&plan.body),
         workspace: panels * plan.panel_bytes.clone(),
         scratch: Dim::from(4 * (plan.c_elements() + plan.a_elements())),
+        saved: plan.scheme.saved(&plan.body),
     }
 }
 
@@ -90,8 +90,7 @@ impl Plan {
         let n = body.n.as_const().expect("schemes are of products of known columns");
         let blocks = (n + schedule.block_columns - 1) / schedule.block_columns;
         let columns = ((n + blocks - 1) / blocks + tile.columns() - 1) / tile.columns() * tile.columns();
-        let q = std::env::var("W2VC_Q").ok().and_then(|v| v.parse().ok()).unwrap_or(5);
-        let rows = tile.rows as i64 * q;
+        let rows = tile.rows as i64 * schedule.block_rows;
         let pack_columns = (PACK_COLUMNS / tile.columns()).max(1) * tile.columns();
         let pack_batch = shared_batch.iter().map(|axis| body.batch[*axis].clone());
         let forms = Dim::from(scheme.right.len() as i64);
@@ -310,7 +309,8 @@ impl Plan {
                     let place = code.int(4 * self.c_part() * *row as i64);
                     e.b.build_store(code.at_const(table, at), place).expect(BUILT);
                     let factor = f32t.const_float(*factor as f64);
-                    e.b.build_store(code.at_const(table, at + FACTOR_AT), factor).expect(BUILT);
+                    e.b.build_store(code.at_const(table, at + FACTOR_AT), factor)
+                        .expect(BUILT);
                     at += TARGET_BYTES;
                 }
                 first
@@ -331,9 +331,13 @@ impl Plan {
             let panel = code.div_rem(block.column, code.int(self.tile.columns())).0;
             code.each(code.int(0), depth, self.pass, |first| {
                 let count = code.min(code.sub(depth, first), code.int(self.pass));
-                for (product, targets) in self.scheme.products.iter().zip(&targets) {
-                    self.add_left(&e, &code, &block, (&self.scheme.left[product.left], (first, count), a));
+                let panels = |product: usize| {
+                    let product = &self.scheme.products[product % self.scheme.products.len()];
                     let panels = self.panel(&e, &code, (block.copy, product.right as i64, panel));
+                    code.at(panels, code.scale(first, self.tile.step_bytes()))
+                };
+                for (number, (product, targets)) in self.scheme.products.iter().zip(&targets).enumerate() {
+                    self.add_left(&e, &code, &block, (&self.scheme.left[product.left], (first, count), a));
                     code.call(
                         multiply,
                         &[
@@ -341,7 +345,7 @@ impl Plan {
                             code.int(4 * self.a_stride()).into(),
                             code.int(4 * self.a_group()).into(),
                             block.rows.into(),
-                            code.at(panels, code.scale(first, self.tile.step_bytes())).into(),
+                            panels(number).into(),
                             e.dim(&self.panel_bytes).into(),
                             code.ceil_div(block.columns, self.tile.columns()).into(),
                             count.into(),
@@ -349,6 +353,7 @@ impl Plan {
                             code.int(4 * self.c_stride()).into(),
                             code.int(product.targets.len() as i64).into(),
                             (*targets).into(),
+                            panels(number + 1).into(),
                         ],
                     );
                 }

@@ -2,6 +2,7 @@
 
 use super::Tile;
 use super::code::{Code, internal};
+use crate::Shape;
 use crate::entry::Unit;
 use inkwell::values::{BasicValueEnum, FunctionValue, IntValue, PointerValue, VectorValue};
 
@@ -190,7 +191,9 @@ fn add_to_targets<'c>(
 /// With [`Sink::Targets`] `(.., c, c_stride, count, targets)`: so many targets get the product times their factors.
 pub(crate) fn multiply_block<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, sink: Sink) -> FunctionValue<'c> {
     let name = format!("gemm_block{}_{}_{}", sink.name(), layout.name(), tile.name());
-    internal(unit, &name, &sink.signature("piiipiiipii"), |code, params| {
+    let after = if sink == Sink::Targets { "p" } else { "" };
+    let signature = sink.signature("piiipiiipii") + after;
+    internal(unit, &name, &signature, |code, params| {
         let [a, panels, c] = pointers(params, [0, 4, 8]);
         let [stride, group, rows, panel_bytes] = ints(params, [1, 2, 3, 5]);
         let [count, depth, c_stride, accumulate] = ints(params, [6, 7, 9, 10]);
@@ -201,10 +204,14 @@ pub(crate) fn multiply_block<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, si
         let steps = code.scale(depth, tile.step_bytes());
         code.each(code.int(0), count, 1, |j| {
             let panel = code.at(panels, code.mul(j, panel_bytes));
-            // After the last panel come the next steps of the first.
+            // After the last panel come the next steps of the first, or what the caller says.
             let later = code.add(j, code.int(1));
-            let next = code.select(code.less(later, count), code.mul(later, panel_bytes), steps);
-            let next = code.at(panels, next.into_int_value());
+            let after = match sink {
+                Sink::Block => code.at(panels, steps),
+                Sink::Targets => params[12].into_pointer_value(),
+            };
+            let next = code.at(panels, code.mul(later, panel_bytes));
+            let next = code.select(code.less(later, count), next, after).into_pointer_value();
             let c = code.at(c, code.scale(j, tile.step_bytes()));
             let call = |i: IntValue<'c>, rows: u32| {
                 let a = code.at(a, code.mul(i, group));
@@ -213,7 +220,7 @@ pub(crate) fn multiply_block<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, si
                 let (c, c_stride, accumulate) = (c.into(), c_stride.into(), accumulate.into());
                 let next = code.at(next, code.min(code.mul(i, slice), code.sub(steps, slice)));
                 let args = [a, stride, panel, depth, c, c_stride, accumulate, next.into()];
-                let targets = params[11..].iter().map(|p| (*p).into());
+                let targets = params[11..].iter().take(1).map(|p| (*p).into());
                 let args: Vec<_> = args.into_iter().chain(targets).collect();
                 code.call(micro(unit, tile, layout, sink, rows), &args);
             };
@@ -233,7 +240,7 @@ pub(crate) fn product<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout) -> Functi
         let [a, panels, c] = pointers(params, [0, 3, 7]);
         let [stride, rows, panel_bytes, count, depth, c_stride, accumulate] = ints(params, [1, 2, 4, 5, 6, 8, 9]);
         let block = multiply_block(unit, tile, layout, Sink::Block);
-        let pass = unit.target.schedule().depth;
+        let pass = unit.target.schedule(Shape::Rows).depth;
         // A depth of 0 still takes one pass, which writes the zeros.
         code.each(code.int(0), code.max(depth, code.int(1)), pass, |k| {
             let a = code.at(a, code.mul(k, layout.depth_bytes(code, stride)));

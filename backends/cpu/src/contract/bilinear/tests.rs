@@ -85,7 +85,10 @@ impl Shape {
         let row = batch.len();
         let index = |terms: Vec<(Dim, usize)>| Index {
             base: Dim::default(),
-            terms: terms.into_iter().map(|(stride, axis)| (stride, Coord::Axis(axis))).collect(),
+            terms: terms
+                .into_iter()
+                .map(|(stride, axis)| (stride, Coord::Axis(axis)))
+                .collect(),
         };
         let bias = Value::Load {
             slot: 2,
@@ -98,7 +101,9 @@ impl Shape {
         };
         let double_plus_bias = [Value::Binary(Binary::Add, 0, 0), Value::Binary(Binary::Add, 2, 1)];
         Kernel {
-            slots: [Access::Read, Access::Read, Access::Read, Access::Write].map(slot).to_vec(),
+            slots: [Access::Read, Access::Read, Access::Read, Access::Write]
+                .map(slot)
+                .to_vec(),
             body: Body::Contract(Contract {
                 batch,
                 m,
@@ -130,7 +135,10 @@ fn check(told: &str, steps: i64, out: &[f32], wanted: impl Fn(usize) -> f64) {
     let bound = 2.0 * 7.0 * 3.0 * (steps as f64 + 8.0) * 0.5 * 2f64.powi(-24);
     for (at, out) in out.iter().enumerate() {
         let wanted = wanted(at);
-        assert!((*out as f64 - wanted).abs() <= bound, "{told}: element {at} is {out}, not {wanted}");
+        assert!(
+            (*out as f64 - wanted).abs() <= bound,
+            "{told}: element {at} is {out}, not {wanted}"
+        );
     }
 }
 
@@ -171,12 +179,17 @@ fn outputs_of_convolutions_are_exact_enough() {
             let bias = noise(n, 3);
             let slots = [x.clone(), w.clone(), bias.clone(), vec![f32::NAN; (2 * t * n) as usize]].map(Data::F32);
             let out = run(&program, &slots, [2, t]);
-            check(&format!("{shape:?}, {t} outputs, {vector_bits} bits"), shape.taps * PART, &out, |at| {
-                let (row, j) = (at as i64 / n, at as i64 % n);
-                let from = (row / t * frames + row % t * shape.stride) * PART;
-                let product = |p: i64| x[(from + p) as usize] as f64 * w[(p * n + j) as usize] as f64;
-                2.0 * (0..shape.taps * PART).map(product).sum::<f64>() + bias[j as usize] as f64
-            });
+            check(
+                &format!("{shape:?}, {t} outputs, {vector_bits} bits"),
+                shape.taps * PART,
+                &out,
+                |at| {
+                    let (row, j) = (at as i64 / n, at as i64 % n);
+                    let from = (row / t * frames + row % t * shape.stride) * PART;
+                    let product = |p: i64| x[(from + p) as usize] as f64 * w[(p * n + j) as usize] as f64;
+                    2.0 * (0..shape.taps * PART).map(product).sum::<f64>() + bias[j as usize] as f64
+                },
+            );
         }
     }
 }
@@ -192,15 +205,20 @@ fn gradients_of_taps_are_exact_enough() {
             let nothing = vec![f32::NAN; (shape.taps * PART * n) as usize];
             let slots = [x.clone(), g.clone(), bias.clone(), nothing].map(Data::F32);
             let out = run(&program, &slots, [2, t]);
-            check(&format!("{shape:?}, {t} steps, {vector_bits} bits"), 2 * t, &out, |at| {
-                let (row, j) = (at as i64 / n, at as i64 % n);
-                let product = |p: i64| {
-                    let (b, t) = (p / t, p % t);
-                    let input = (b * frames + shape.stride * t) * PART + row;
-                    x[input as usize] as f64 * g[(p * n + j) as usize] as f64
-                };
-                2.0 * (0..2 * t).map(product).sum::<f64>() + bias[j as usize] as f64
-            });
+            check(
+                &format!("{shape:?}, {t} steps, {vector_bits} bits"),
+                2 * t,
+                &out,
+                |at| {
+                    let (row, j) = (at as i64 / n, at as i64 % n);
+                    let product = |p: i64| {
+                        let (b, t) = (p / t, p % t);
+                        let input = (b * frames + shape.stride * t) * PART + row;
+                        x[input as usize] as f64 * g[(p * n + j) as usize] as f64
+                    };
+                    2.0 * (0..2 * t).map(product).sum::<f64>() + bias[j as usize] as f64
+                },
+            );
         }
     }
 }
@@ -211,9 +229,21 @@ fn clips_do_not_depend_on_each_other() {
     let shape = SHAPES[0];
     let program = Program::new(&shape.outputs(), &SYMBOLS);
     let (t, n) = (44, shape.columns);
-    let (x, w, bias) = (noise(2 * shape.inputs(t) * PART, 1), noise(3 * PART * n, 2), noise(n, 3));
+    let (x, w, bias) = (
+        noise(2 * shape.inputs(t) * PART, 1),
+        noise(3 * PART * n, 2),
+        noise(n, 3),
+    );
     let alone = x[x.len() / 2..].to_vec();
-    let both = run(&program, &[x, w.clone(), bias.clone(), vec![0.0; (2 * t * n) as usize]].map(Data::F32), [2, t]);
-    let alone = run(&program, &[alone, w, bias, vec![0.0; (t * n) as usize]].map(Data::F32), [1, t]);
+    let both = run(
+        &program,
+        &[x, w.clone(), bias.clone(), vec![0.0; (2 * t * n) as usize]].map(Data::F32),
+        [2, t],
+    );
+    let alone = run(
+        &program,
+        &[alone, w, bias, vec![0.0; (t * n) as usize]].map(Data::F32),
+        [1, t],
+    );
     assert_eq!(alone, both[both.len() / 2..]);
 }
