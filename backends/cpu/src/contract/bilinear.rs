@@ -54,7 +54,8 @@ struct Plan {
     columns: i64,
     panel_bytes: Dim,
     pack_columns: i64,
-    /// Extents: batch axes of the right operand, forms, chunks of the summed axis, groups of columns.
+    /// Extents: batch axes of the right operand, chunks of the summed axis, groups of columns, forms: neighbours read the
+    /// same.
     pack_items: Vec<Dim>,
     /// Extents: batch axes, blocks of rows, blocks of columns.
     items: Vec<Dim>,
@@ -94,7 +95,7 @@ impl Plan {
         let pack_columns = (PACK_COLUMNS / tile.columns()).max(1) * tile.columns();
         let pack_batch = shared_batch.iter().map(|axis| body.batch[*axis].clone());
         let forms = Dim::from(scheme.right.len() as i64);
-        let chunks = [forms, ceil_div(&depth, schedule.depth), ceil_div(&body.n, pack_columns)];
+        let chunks = [ceil_div(&depth, schedule.depth), ceil_div(&body.n, pack_columns), forms];
         let blocks = [ceil_div(&part_rows, rows), ceil_div(&body.n, columns)];
         Plan {
             tile,
@@ -215,7 +216,7 @@ impl Plan {
         code.each(e.begin, e.end, 1, |item| {
             let mut at = e.unravel(item, &self.pack_items);
             let tail = at.split_off(self.shared_batch.len());
-            let [form, first, column] = tail[..] else {
+            let [first, column, form] = tail[..] else {
                 unreachable!("three extents follow the batch axes")
             };
             let (first, column) = (code.scale(first, self.pass), code.scale(column, self.pack_columns));

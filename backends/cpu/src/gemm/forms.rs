@@ -8,6 +8,10 @@ use super::code::{Code, internal};
 use crate::entry::Unit;
 use inkwell::values::{BasicValueEnum, FunctionValue, IntValue, PointerValue, VectorValue};
 
+/// Steps of the depth after which rows side by side are asked for: they lie far apart, out of sight of the processor's own
+/// prefetching.
+const AHEAD: i64 = 16;
+
 /// The terms of a sum, read from a function's parameters.
 struct Terms<'a, 'c> {
     factors: &'a [f32],
@@ -47,6 +51,12 @@ impl<'a, 'c> Terms<'a, 'c> {
                 self.sum(code, i, at, |n| Some(there(n)))
             })
         });
+    }
+
+    /// Asks for what comes some rows (or steps) after `i`.
+    fn prefetch(&self, code: &Code<'_, 'c>, i: IntValue<'c>, at: IntValue<'c>) {
+        let offset = code.add(code.mul(code.add(i, code.int(AHEAD)), self.stride), at);
+        self.from.iter().for_each(|from| code.prefetch(code.at(*from, offset)));
     }
 
     /// The sum of the vectors `at` bytes into row (or step) `i`, of which `lanes` (of a part's count) may be read.
@@ -119,6 +129,7 @@ pub(crate) fn form_along_rows<'c>(unit: &Unit<'c>, tile: Tile, factors: &[f32]) 
             let place = |group| code.at(to, code.mul(group, to_group_bytes));
             let at = |group| code.scale(group, 4 * height);
             code.each(code.int(0), whole, 1, |group| {
+                terms.prefetch(code, k, at(group));
                 code.store(place(group), sum(at(group), None))
             });
             code.each(whole, groups, 1, |group| {

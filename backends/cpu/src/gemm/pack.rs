@@ -5,6 +5,10 @@ use super::code::{Code, internal};
 use crate::entry::Unit;
 use inkwell::values::{BasicValueEnum, FunctionValue, IntValue, PointerValue, VectorValue};
 
+/// Steps of the depth after which rows side by side are asked for: they lie far apart, out of sight of the processor's own
+/// prefetching.
+pub(super) const AHEAD: i64 = 16;
+
 /// Rows transposed at a time.
 const OCTET: i64 = 8;
 
@@ -217,6 +221,7 @@ pub(crate) fn copy_along_rows<'c>(unit: &Unit<'c>, tile: Tile) -> FunctionValue<
                 };
                 code.each(code.int(0), whole, 1, |group| {
                     let (from, to) = places(group);
+                    code.prefetch(code.at(from, code.scale(depth_bytes, AHEAD)));
                     code.store(to, code.load(from));
                 });
                 code.each(whole, groups, 1, |group| {
