@@ -80,8 +80,8 @@ enum Command {
         /// Processor to compile for: native (the default), x86-64-v3 (AVX2), x86-64-v4 (AVX-512) or x86-64-v4-vnni.
         #[arg(long)]
         cpu: Option<String>,
-        /// Multiply convolutions out tap by tap. By default those on the CPU whose taps overlap from frame to frame take
-        /// fewer multiplications (Toom-Cook), which is faster and rounds a little more.
+        /// Multiply convolutions out tap by tap. By default those whose taps overlap from frame to frame take fewer
+        /// multiplications (Toom-Cook): that is faster, and no less exact.
         #[arg(long)]
         direct_convolutions: bool,
     },

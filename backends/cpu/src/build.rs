@@ -6,6 +6,7 @@ use inkwell::context::Context;
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{FileType, TargetMachine};
 use ir::artifact::{Entry, KernelInfo};
+use ir::dim::Dim;
 use ir::kernel::{Body, Kernel};
 use ir::kernel_cost;
 use ir::kernel_describe::describe;
@@ -79,7 +80,11 @@ pub fn compile_with(
         let cost = kernel_cost::estimate(kernel);
         infos[*index] = Some(KernelInfo {
             name: name.clone(),
-            what: describe(kernel),
+            what: if emitted.saved == Dim::default() {
+                describe(kernel)
+            } else {
+                format!("{}; Toom-Cook", describe(kernel))
+            },
             entries: entries.collect::<Result<_, Error>>()?,
             workspace: emitted.workspace.clone(),
             scratch: emitted.scratch.clone(),

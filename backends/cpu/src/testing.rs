@@ -65,11 +65,18 @@ impl Program {
 
     /// [`Program::new`] with vectors of so many bits, which the processor need not have: LLVM then divides them.
     pub fn for_vectors(kernel: &Kernel, symbols: &[&str], vector_bits: Option<u32>) -> Program {
+        let host = Target::host().unwrap_or_else(|e| panic!("{e}"));
+        let target = Target {
+            vector_bits: vector_bits.unwrap_or(host.vector_bits),
+            ..host
+        };
+        Program::for_target(kernel, symbols, &target)
+    }
+
+    pub fn for_target(kernel: &Kernel, symbols: &[&str], target: &Target) -> Program {
         let layer = (!symbols.contains(&"layer")).then_some("layer");
         let symbols: Vec<Arc<str>> = symbols.iter().copied().chain(layer).map(Arc::from).collect();
-        let mut target = Target::host().unwrap_or_else(|e| panic!("{e}"));
-        target.vector_bits = vector_bits.unwrap_or(target.vector_bits);
-        let compiled = compile(&[("test".into(), kernel.clone())], &symbols, &target).unwrap_or_else(|e| panic!("{e}"));
+        let compiled = compile(&[("test".into(), kernel.clone())], &symbols, target).unwrap_or_else(|e| panic!("{e}"));
         let mut map = memmap2::MmapMut::map_anon(compiled.code.len()).expect("memory for the image");
         map.copy_from_slice(&compiled.code);
         Program {
