@@ -1,9 +1,10 @@
-//! Attention: one block of queries of one head against all of its keys, so that only `Setting::queries` rows of scores
-//! exist at a time.
+//! Attention: one block of queries of one head against one block of its keys after the other, so that scores never leave
+//! the caches.
 //!
 //! A first entry packs the keys (transposed) and values of every head into the workspace. Each item of the second multiplies
-//! its queries with all keys that count, makes probabilities of the scores in place, and multiplies these with the values.
-//! Scores are masked by never being computed: only the first `lengths[b]` keys take part.
+//! its queries with some keys, makes exponentials of the scores in place, and multiplies these with the values. Where a later
+//! block of keys has a greater score, what was summed up before is scaled down (Milakov & Gimelshein, Online normalizer
+//! calculation for softmax, 2018). Scores are masked by never being computed: only the first `lengths[b]` keys take part.
 
 mod grad;
 mod setting;
@@ -11,16 +12,22 @@ mod setting;
 use crate::Error;
 use crate::entry::{Emitted, Unit, V};
 use crate::gemm::Layout;
-use inkwell::values::{IntValue, PointerValue};
+use inkwell::values::{IntValue, PointerValue, VectorValue};
 use ir::dim::Dim;
 use ir::kernel::{Attention, Kernel};
 use ir::scalar::DType;
-use setting::{Head, Product, Setting, blocks};
+use setting::{Head, Product, ROW_PADDING, Setting, blocks};
 
 pub use grad::emit as emit_grad;
 
 /// Keys that one item of the packing entry packs.
 const PACK_KEYS: i64 = 256;
+/// Keys of a block: whole panels. Their scores stay in L2 beside the keys and values.
+const KEYS: i64 = 512;
+/// Bytes from one query's scores to the next one's.
+const SCORES_STRIDE: i64 = 4 * (KEYS + ROW_PADDING);
+/// Vectors of scores that are looked through at a time, each for its own greatest.
+const CHAINS: i64 = 4;
 
 /// Writes the entry functions of attention.
 pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Attention) -> Result<Emitted, Error> {
@@ -31,10 +38,8 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Attention) -> Resul
     let main = unit.entry(name, &kernel.slots);
     let s = Setting::new(&main, body);
     s.write_forward();
-    let (heads, scratch) = (
-        s.all_heads(),
-        s.scores_bytes() + Dim::from(s.sums_bytes() + s.rows_bytes()),
-    );
+    let heads = s.all_heads();
+    let scratch = Dim::from(2 * s.sums_bytes() + s.rows_bytes() + s.queries() * SCORES_STRIDE);
     let workspace = heads.clone() * (s.keys_bytes() + s.values_bytes());
     let entries = vec![
         (pack_name, heads.clone() * blocks(&body.time, PACK_KEYS)),
@@ -88,31 +93,69 @@ impl<'c> Setting<'_, '_, 'c> {
         let (e, code, a) = (self.e, &self.code, self.a);
         let items = [a.batch.clone(), Dim::from(a.heads), blocks(&a.time, self.queries())];
         let sums = e.scratch;
-        let outs = code.at_const(sums, self.sums_bytes());
+        let maxima = code.at_const(sums, self.sums_bytes());
+        let outs = code.at_const(maxima, self.sums_bytes());
         let scores = code.at_const(outs, self.rows_bytes());
-        let stride = e.dim(&self.scores_stride());
         code.each(e.begin, e.end, 1, |item| {
             let at = e.unravel(item, &items);
             let (head, first) = (self.head(at[0], at[1]), code.scale(at[2], self.queries()));
             let rows = code.min(code.sub(e.dim(&a.time), first), code.int(self.queries()));
-            self.scores((&a.q, head, first), rows, self.keys_of(head), scores);
-            code.each(code.int(0), rows, 1, |i| {
-                let scores = code.at(scores, code.mul(i, stride));
-                let factor = self.write_softmax(head, code.add(first, i), scores);
-                e.store(e.at(DType::F32, sums, i), factor);
+            let each_query = |body: &dyn Fn(IntValue<'c>, [PointerValue<'c>; 2])| {
+                code.each(code.int(0), rows, 1, |i| {
+                    body(i, [sums, maxima].map(|all| e.at(DType::F32, all, i)))
+                })
+            };
+            each_query(&|_, [sum, max]| {
+                e.store(sum, e.f32(0.0));
+                e.store(max, e.f32(f32::NEG_INFINITY));
             });
-            self.multiply(Product {
-                layout: Layout::Rows,
-                a: scores,
-                a_stride: stride,
-                rows,
-                panels: self.values_of(head),
-                panel_bytes: self.value_panel(),
-                panel_count: code.int(self.width_panels()),
-                depth: head.length,
-                c: outs,
-                c_stride: code.int(self.row_stride()),
-                accumulate: code.int(0),
+            // Without keys there are no values to add up, and a factor of 0 would make NaN of what is there.
+            code.when(code.less(head.length, code.int(1)), || {
+                code.each(
+                    code.int(0),
+                    code.scale(rows, self.row_stride()),
+                    4 * code.lanes as i64,
+                    |at| code.store(code.at(outs, at), code.zero()),
+                )
+            });
+            code.each(code.int(0), head.length, KEYS, |key| {
+                let count = code.min(code.sub(head.length, key), code.int(KEYS));
+                let keys = code.at(self.keys_of(head), code.scale(key, a.head_dim * 4));
+                self.scores(
+                    (&a.q, head, first),
+                    rows,
+                    (keys, count),
+                    (scores, code.int(SCORES_STRIDE)),
+                );
+                each_query(&|i, state| {
+                    let scores = code.at(scores, code.scale(i, SCORES_STRIDE));
+                    let before = self.write_exponentials((head, code.add(first, i)), (key, count), scores, state);
+                    code.when(code.less(code.int(0), key), || {
+                        self.scale_row(code.at(outs, code.scale(i, self.row_stride())), before)
+                    });
+                });
+                self.multiply(Product {
+                    layout: Layout::Rows,
+                    a: scores,
+                    a_stride: code.int(SCORES_STRIDE),
+                    rows,
+                    panels: code.at(self.values_of(head), code.scale(key, self.tile.step_bytes())),
+                    panel_bytes: self.value_panel(),
+                    panel_count: code.int(self.width_panels()),
+                    depth: count,
+                    c: outs,
+                    c_stride: code.int(self.row_stride()),
+                    accumulate: code
+                        .select(code.less(code.int(0), key), code.int(1), code.int(0))
+                        .into_int_value(),
+                });
+            });
+            let some = code.less(code.int(0), head.length);
+            each_query(&|i, state| {
+                let [sum, max] = state.map(|at| e.load(DType::F32, at));
+                // Without keys: log(0) - inf = -inf, and a factor of 0 where 1 / 0 would make NaN of the zeros.
+                e.store(self.lse(head, code.add(first, i)), e.fadd(max, e.log(sum)));
+                e.store(state[0], e.select(some.into(), e.fdiv(e.f32(1.0), sum), e.f32(0.0)));
             });
             self.write_rows((&a.out, head, first), rows, Some(outs), |i| {
                 Some(e.load(DType::F32, e.at(DType::F32, sums, i)))
@@ -120,38 +163,96 @@ impl<'c> Setting<'_, '_, 'c> {
         });
     }
 
-    /// Turns a query's scores into probabilities after dropout, up to a factor, which is given; writes its `lse`.
-    fn write_softmax(&self, head: Head<'c>, query: IntValue<'c>, scores: PointerValue<'c>) -> V<'c> {
+    /// Multiplies a row of sums in scratch.
+    fn scale_row(&self, row: PointerValue<'c>, factor: V<'c>) {
+        let (e, code) = (self.e, &self.code);
+        code.each(code.int(0), code.int(self.row_stride()), 4 * e.lanes as i64, |at| {
+            let at = code.at(row, at);
+            e.store_vector(
+                DType::F32,
+                at,
+                e.fmul(e.load_vector(DType::F32, at, None), factor),
+                None,
+            );
+        });
+    }
+
+    /// Goes through vectors of `count` scores, the last of which may have lanes that do not count.
+    fn fold_scores(
+        &self,
+        (from, count): (IntValue<'c>, IntValue<'c>),
+        start: &[V<'c>],
+        body: impl Fn(IntValue<'c>, Option<VectorValue<'c>>, &[V<'c>]) -> Vec<V<'c>>,
+    ) -> Vec<V<'c>> {
+        let (e, code) = (self.e, &self.code);
+        let lanes = e.lanes as i64;
+        let whole = code.sub(count, code.div_rem(count, code.int(lanes)).1);
+        let state = code.fold((from, whole, lanes), start, |at, state| body(at, None, state));
+        code.either(
+            code.less(whole, count),
+            || body(whole, Some(e.lane_mask(whole, count)), &state),
+            || state.clone(),
+        )
+    }
+
+    /// The greatest of `count` scores, scaled.
+    fn greatest(&self, count: IntValue<'c>, scaled: impl Fn(IntValue<'c>) -> V<'c>) -> V<'c> {
+        let (e, code) = (self.e, &self.code);
+        let lanes = e.lanes as i64;
+        let least = e.splat(e.f32(f32::NEG_INFINITY), e.lanes);
+        let whole = code.sub(count, code.div_rem(count, code.int(CHAINS * lanes)).1);
+        let chains = code.fold(
+            (code.int(0), whole, CHAINS * lanes),
+            &[least; CHAINS as usize],
+            |at, chains| {
+                let chain = |(n, max): (i64, &V<'c>)| e.fmax(*max, scaled(code.add(at, code.int(n * lanes))));
+                (0..).zip(chains).map(chain).collect()
+            },
+        );
+        let max = chains
+            .into_iter()
+            .reduce(|x, y| e.fmax(x, y))
+            .expect("there are chains");
+        let max = self.fold_scores((whole, count), &[max], |at, mask, max| {
+            let score = scaled(at);
+            let score = mask.map_or(score, |mask| self.masked(mask, score, f32::NEG_INFINITY));
+            vec![e.fmax(max[0], score)]
+        });
+        e.fold_lanes(max[0], &|x, y| e.fmax(x, y))
+    }
+
+    /// Turns a query's scores of `count` keys from `key` on into exponentials of what they are above the greatest score so
+    /// far, after dropout. Brings the sum of all and the greatest score up to date, and gives what earlier ones become by.
+    fn write_exponentials(
+        &self,
+        (head, query): (Head<'c>, IntValue<'c>),
+        (key, count): (IntValue<'c>, IntValue<'c>),
+        scores: PointerValue<'c>,
+        [sum_at, max_at]: [PointerValue<'c>; 2],
+    ) -> V<'c> {
         let (e, code) = (self.e, &self.code);
         let scale = e.f32(f64::from_bits(self.a.scale) as f32);
-        let keys = (code.int(0), head.length, e.lanes as i64);
-        let splat = |v| e.splat(e.f32(v), e.lanes);
+        let place = |at| e.at(DType::F32, scores, at);
         // Scratch holds whole vectors: only lanes need masks, not accesses.
-        let scaled = |key| {
-            let at = e.at(DType::F32, scores, key);
-            (at, e.fmul(e.load_vector(DType::F32, at, None), scale))
-        };
-        let max = code.fold(keys, &[splat(f32::NEG_INFINITY)], |key, max| {
-            let (_, score) = scaled(key);
-            vec![e.fmax(
-                max[0],
-                self.masked(e.lane_mask(key, head.length), score, f32::NEG_INFINITY),
-            )]
-        });
-        let max = e.fold_lanes(max[0], &|x, y| e.fmax(x, y));
+        let scaled = |at| e.fmul(e.load_vector(DType::F32, place(at), None), scale);
+        let [sum_before, max_before] = [sum_at, max_at].map(|at| e.load(DType::F32, at));
+        let max = e.fmax(max_before, self.greatest(count, scaled));
+        let before = e.exp(e.fsub(max_before, max));
         let dropout = self.dropout(head, query);
-        let sum = code.fold(keys, &[splat(0.0)], |key, sum| {
-            let (at, score) = scaled(key);
-            let p = self.masked(e.lane_mask(key, head.length), e.exp(e.fsub(score, max)), 0.0);
-            let kept = dropout.as_ref().map_or(p, |dropout| self.drop(dropout, key, p));
-            e.store_vector(DType::F32, at, kept, None);
+        let zero = e.splat(e.f32(0.0), e.lanes);
+        let sum = self.fold_scores((code.int(0), count), &[zero], |at, mask, sum| {
+            let p = e.exp(e.fsub(scaled(at), max));
+            let p = mask.map_or(p, |mask| self.masked(mask, p, 0.0));
+            let kept = dropout
+                .as_ref()
+                .map_or(p, |dropout| self.drop(dropout, code.add(key, at), p));
+            e.store_vector(DType::F32, place(at), kept, None);
             vec![e.fadd(sum[0], p)]
         });
         let sum = e.fold_lanes(sum[0], &|x, y| e.fadd(x, y));
-        // Without keys: log(0) - inf = -inf, and a factor of 0 where 1 / 0 would make NaN of the zeros.
-        e.store(self.lse(head, query), e.fadd(max, e.log(sum)));
-        let some = code.less(code.int(0), head.length);
-        e.select(some.into(), e.fdiv(e.f32(1.0), sum), e.f32(0.0))
+        e.store(sum_at, e.fadd(e.fmul(sum_before, before), sum));
+        e.store(max_at, max);
+        before
     }
 }
 

@@ -16,6 +16,7 @@
 //! |-|-|
 //! | `target` | instruction sets and vector width |
 //! | `schedule` | how products are cut, as a table |
+//! | `bilinear` | convolutions in fewer multiplications, as a table |
 //! | `entry` | one entry function being written: operands, sizes |
 //! | `arith`, `flow` | its arithmetic; its loops and conditions |
 //! | `memory` | loads and stores of vectors, masks, gathers |

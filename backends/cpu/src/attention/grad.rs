@@ -126,8 +126,10 @@ impl<'c> Setting<'_, '_, 'c> {
                 let rows = code.min(code.sub(time, first), code.int(self.queries()));
                 self.pack((&a.q, head, first), rows, parts.queries, block_panel);
                 self.pack((&g.d_out, head, first), rows, parts.d_outs, block_panel);
-                self.scores((&a.q, head, first), rows, parts.keys_transposed, parts.scores);
-                self.scores((&g.d_out, head, first), rows, parts.values_transposed, parts.d_scores);
+                let scores =
+                    |view, panels, to| self.scores((view, head, first), rows, (panels, head.length), (to, stride));
+                scores(&a.q, parts.keys_transposed, parts.scores);
+                scores(&g.d_out, parts.values_transposed, parts.d_scores);
                 code.each(zero, rows, 1, |i| {
                     let [p, ds] = [parts.scores, parts.d_scores].map(|rows| code.at(rows, code.mul(i, stride)));
                     self.write_score_grads(g, head, code.add(first, i), p, ds);

@@ -10,7 +10,7 @@ use ir::kernel::{Attention, HeadView};
 use ir::scalar::DType;
 
 /// Elements between the rows of scores beyond whole panels: rows do not compete for the same cache sets.
-const ROW_PADDING: i64 = 16;
+pub(super) const ROW_PADDING: i64 = 16;
 
 pub(super) fn blocks(d: &Dim, by: i64) -> Dim {
     (d.clone() + Dim::from(by - 1)).floor_div(by)
@@ -215,13 +215,13 @@ impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
         self.code.call(gemm::product(self.e.unit, self.tile, p.layout), &args);
     }
 
-    /// Scores of `rows` rows from `time` on of `view`, against packed keys (or values, transposed).
+    /// Scores of `rows` rows from `time` on of `view`, against `count` packed keys (or values, transposed).
     pub(super) fn scores(
         &self,
         (view, head, time): (&HeadView, Head<'c>, IntValue<'c>),
         rows: IntValue<'c>,
-        panels: PointerValue<'c>,
-        to: PointerValue<'c>,
+        (panels, count): (PointerValue<'c>, IntValue<'c>),
+        (to, stride): (PointerValue<'c>, IntValue<'c>),
     ) {
         let code = &self.code;
         self.multiply(Product {
@@ -231,10 +231,10 @@ impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
             rows,
             panels,
             panel_bytes: code.int(self.a.head_dim * self.tile.step_bytes()),
-            panel_count: code.ceil_div(head.length, self.tile.columns()),
+            panel_count: code.ceil_div(count, self.tile.columns()),
             depth: code.int(self.a.head_dim),
             c: to,
-            c_stride: self.e.dim(&self.scores_stride()),
+            c_stride: stride,
             accumulate: code.int(0),
         });
     }

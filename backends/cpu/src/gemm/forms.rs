@@ -5,12 +5,9 @@
 
 use super::Tile;
 use super::code::{Code, internal};
+use super::pack::AHEAD;
 use crate::entry::Unit;
 use inkwell::values::{BasicValueEnum, FunctionValue, IntValue, PointerValue, VectorValue};
-
-/// Steps of the depth after which rows side by side are asked for: they lie far apart, out of sight of the processor's own
-/// prefetching.
-const AHEAD: i64 = 16;
 
 /// The terms of a sum, read from a function's parameters.
 struct Terms<'a, 'c> {
