@@ -77,10 +77,10 @@ impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
         self.a.batch.clone() * Dim::from(self.a.heads)
     }
 
-    /// Queries of a block: whole tiles, about 64.
+    /// Queries of a block: whole tiles, about 84.
     pub(super) fn queries(&self) -> i64 {
         let rows = self.tile.rows as i64;
-        (64 + rows / 2) / rows * rows
+        (84 + rows / 2) / rows * rows
     }
 
     /// Panels that hold the columns of a head.
