@@ -117,9 +117,11 @@ def case_table(name, case):
     best = {n: min(r[n]["seconds"] for r in rounds) for n in who}
     for n in who:
         median = statistics.median(r[n]["seconds"] for r in rounds)
+        # Multiply-adds are counted in our fp32 program alone.
+        share = f"{100 * gflop / best[n] / peak:.0f} %" if n == "w2vc" else ""
         lines.append(
             f"| {NAMES[n]} | {median:.3f} | {best[n]:.3f} | {ratio(rounds, n):.2f} | {best[n] / best['w2vc']:.2f} "
-            f"| {100 * gflop / best[n] / peak:.0f} % | {case['peak_rss_mib'][n]:.0f} |"
+            f"| {share} | {case['peak_rss_mib'][n]:.0f} |"
         )
     fastest = min(peers, key=lambda n: ratio(rounds, n))
     memory = case["peak_rss_mib"]["w2vc"] / case["peak_rss_mib"]["torch"]

@@ -81,7 +81,7 @@ enum Command {
         #[arg(long)]
         cpu: Option<String>,
         /// Multiply convolutions out tap by tap. By default those whose taps overlap from frame to frame take fewer
-        /// multiplications (Toom-Cook): that is faster, and no less exact.
+        /// multiplications in fp32 (Toom-Cook): that is faster, and on average no less exact.
         #[arg(long)]
         direct_convolutions: bool,
     },
@@ -154,7 +154,7 @@ fn run(command: Command) -> Result<()> {
             check_stage(emit, target)?;
             check_options(target, precision, cpu.as_deref())?;
             if direct_convolutions && target == Backend::Cuda {
-                return Err("error: --direct-convolutions is for --target cpu; the GPU has no other ones".into());
+                return Err("error: --direct-convolutions is for --target cpu; on the GPU all are direct".into());
             }
             let out = match target {
                 Backend::Cpu => {

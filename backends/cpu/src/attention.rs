@@ -12,6 +12,7 @@ mod setting;
 use crate::Error;
 use crate::entry::{Emitted, Unit, V};
 use crate::gemm::Layout;
+use inkwell::FloatPredicate;
 use inkwell::values::{IntValue, PointerValue, VectorValue};
 use ir::dim::Dim;
 use ir::kernel::{Attention, Kernel};
@@ -37,6 +38,7 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Attention) -> Resul
     pack.finish();
     let main = unit.entry(name, &kernel.slots);
     let s = Setting::new(&main, body);
+    assert!(KEYS % s.tile.columns() == 0, "blocks of keys are whole panels");
     s.write_forward();
     let heads = s.all_heads();
     let scratch = Dim::from(2 * s.sums_bytes() + s.rows_bytes() + s.queries() * SCORES_STRIDE);
@@ -237,6 +239,10 @@ impl<'c> Setting<'_, '_, 'c> {
         let scaled = |at| e.fmul(e.load_vector(DType::F32, place(at), None), scale);
         let [sum_before, max_before] = [sum_at, max_at].map(|at| e.load(DType::F32, at));
         let max = e.fmax(max_before, self.greatest(count, scaled));
+        e.store(max_at, max);
+        // As long as all scores are -inf nothing is subtracted from them: -inf - -inf is no number.
+        let least = e.f32(f32::NEG_INFINITY);
+        let max = e.select(e.fcmp(FloatPredicate::OEQ, max, least), e.f32(0.0), max);
         let before = e.exp(e.fsub(max_before, max));
         let dropout = self.dropout(head, query);
         let zero = e.splat(e.f32(0.0), e.lanes);
@@ -251,7 +257,6 @@ impl<'c> Setting<'_, '_, 'c> {
         });
         let sum = e.fold_lanes(sum[0], &|x, y| e.fadd(x, y));
         e.store(sum_at, e.fadd(e.fmul(sum_before, before), sum));
-        e.store(max_at, max);
         before
     }
 }

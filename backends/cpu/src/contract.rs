@@ -6,6 +6,8 @@
 //! best read where they are, and multiplies, summing up in a block that stays in L2; after the last chunk the epilogue
 //! passes over the block, vector by vector.
 //!
+//! Convolutions that have one go by a scheme of fewer multiplications (`bilinear`).
+//!
 //! The summed axis is treated as one axis of `k_outer * k` steps; only address computations see its two parts.
 
 mod bilinear;
@@ -18,7 +20,7 @@ use crate::entry::{Emitted, Entry, Unit, unsupported};
 use crate::gemm::code::Code;
 use crate::gemm::{self, Layout, Sink, Tile};
 use crate::value::Values;
-use crate::{Error, Schedule, Shape, bilinear as schemes};
+use crate::{Error, Schedule, Shape, scheme::scheme};
 use inkwell::values::{FunctionValue, IntValue, PointerValue};
 use ir::dim::Dim;
 use ir::kernel::{Contract, Kernel, SlotDecl};
@@ -55,7 +57,7 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract) -> Result
         Rounding::Int8(levels) => return quantised::emit(unit, name, kernel, body, levels),
     }
     let body = canonical::form(body.clone());
-    if let Some(scheme) = schemes::scheme(&body).filter(|_| !unit.target.direct) {
+    if let Some(scheme) = scheme(&body).filter(|_| !unit.target.direct) {
         return Ok(bilinear::emit(unit, name, kernel, (body, scheme)));
     }
     let shape = match layout(&body) {

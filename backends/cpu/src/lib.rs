@@ -16,7 +16,7 @@
 //! |-|-|
 //! | `target` | instruction sets and vector width |
 //! | `schedule` | how products are cut, as a table |
-//! | `bilinear` | convolutions in fewer multiplications, as a table |
+//! | `scheme` | convolutions in fewer multiplications, as a table |
 //! | `entry` | one entry function being written: operands, sizes |
 //! | `arith`, `flow` | its arithmetic; its loops and conditions |
 //! | `memory` | loads and stores of vectors, masks, gathers |
@@ -27,7 +27,6 @@
 
 mod arith;
 mod attention;
-mod bilinear;
 mod build;
 mod column;
 mod contract;
@@ -44,6 +43,7 @@ mod reduce;
 mod row;
 mod scatter;
 mod schedule;
+mod scheme;
 mod target;
 mod value;
 

@@ -30,7 +30,7 @@ pub enum Shape {
     Taps,
 }
 
-/// By bits of a vector, chosen by measurement (docs/performance.md).
+/// By bits of a vector, chosen by measurement (docs/performance.md); that of taps with AVX2 by the sizes of the other.
 const TABLE: [(u32, Shape, Schedule); 8] = [
     (256, Shape::Rows, schedule([6, 2, 256, 16, 512])),
     (256, Shape::Columns, schedule([6, 2, 256, 16, 512])),
@@ -53,7 +53,7 @@ const fn schedule([rows, vectors, depth, block_rows, block_columns]: [i64; 5]) -
     }
 }
 
-/// Of rows, where columns fill these panels and not those of the table.
+/// Where columns fill these panels and not those of the table.
 const NARROW: [(u32, Schedule); 1] = [(512, schedule([8, 3, 512, 16, 528]))];
 
 /// Of products of bytes; that of AVX2 was chosen by measurement, that of AVX-512 by the same sizes in caches. Their depth is

@@ -2,6 +2,7 @@
 //! the GPU under the emulator.
 
 mod accumulation;
+mod convolutions;
 mod frozen;
 mod gpu;
 mod int8;

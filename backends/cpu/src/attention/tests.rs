@@ -338,7 +338,7 @@ fn close(
 
 /// Sizes around those of tiles and blocks, and lengths from nothing to more than there is.
 fn sizes() -> impl Strategy<Value = (i64, i64, Vec<i32>)> {
-    let time = prop_oneof![4 => 1..40i64, 2 => 60..75i64, 1 => 125..140i64, 1 => 255..260i64, 2 => 508..560i64];
+    let time = prop_oneof![4 => 1..40i64, 2 => 80..90i64, 1 => 165..170i64, 1 => 255..260i64, 2 => 508..560i64];
     (1..3i64, time).prop_flat_map(|(batch, time)| {
         let length = prop_oneof![1 => -1..2i32, 4 => 0..time as i32 + 2, 2 => Just(time as i32)];
         (
@@ -396,6 +396,10 @@ fn check_vectors(shape: Shape, vector_bits: Option<u32>) {
         prop_assert_eq!(bits(&case), bits(&again));
         Ok(())
     };
+    // A block of queries and one more; a block of keys and one more; three blocks of keys.
+    for (time, length) in [(85, 85), (513, 513), (1030, 1025)] {
+        check((1, time, vec![length])).unwrap_or_else(|e| panic!("{shape:?}, {length} of {time} keys: {e}"));
+    }
     let mut runner = TestRunner::new(Config {
         cases: 24,
         failure_persistence: None,

@@ -6,10 +6,10 @@
 
 use super::parts::{Run, bytes, each_run, operand};
 use super::{PACK_COLUMNS, ROW_PADDING, ceil_div, fixed};
-use crate::bilinear::{Form, Product, Scheme, Time};
 use crate::entry::{BUILT, Emitted, Entry, Unit};
 use crate::gemm::code::Code;
 use crate::gemm::{self, FACTOR_AT, Layout, Sink, TARGET_BYTES, Tile};
+use crate::scheme::{Form, Product, Scheme, Time};
 use crate::value::Values;
 use crate::{Schedule, Shape};
 use inkwell::values::{BasicMetadataValueEnum, IntValue, PointerValue};
@@ -332,12 +332,14 @@ impl Plan {
             let panel = code.div_rem(block.column, code.int(self.tile.columns())).0;
             code.each(code.int(0), depth, self.pass, |first| {
                 let count = code.min(code.sub(depth, first), code.int(self.pass));
-                let panels = |product: usize| {
-                    let product = &self.scheme.products[product % self.scheme.products.len()];
+                let panels = |product: &Product, first| {
                     let panels = self.panel(&e, &code, (block.copy, product.right as i64, panel));
                     code.at(panels, code.scale(first, self.tile.step_bytes()))
                 };
-                for (number, (product, targets)) in self.scheme.products.iter().zip(&targets).enumerate() {
+                let products = &self.scheme.products;
+                let last = panels(&products[0], code.add(first, count));
+                let nexts = products[1..].iter().map(|product| panels(product, first)).chain([last]);
+                for ((product, targets), next) in products.iter().zip(&targets).zip(nexts) {
                     self.add_left(&e, &code, &block, (&self.scheme.left[product.left], (first, count), a));
                     code.call(
                         multiply,
@@ -346,7 +348,7 @@ impl Plan {
                             code.int(4 * self.a_stride()).into(),
                             code.int(4 * self.a_group()).into(),
                             block.rows.into(),
-                            panels(number).into(),
+                            panels(product, first).into(),
                             e.dim(&self.panel_bytes).into(),
                             code.ceil_div(block.columns, self.tile.columns()).into(),
                             count.into(),
@@ -354,7 +356,7 @@ impl Plan {
                             code.int(4 * self.c_stride()).into(),
                             code.int(product.targets.len() as i64).into(),
                             (*targets).into(),
-                            panels(number + 1).into(),
+                            next.into(),
                         ],
                     );
                 }

@@ -188,7 +188,8 @@ fn add_to_targets<'c>(
 /// most `Schedule::depth` steps over all panels. Groups of `Tile::rows` rows of a are `a_group` apart. Strides are in
 /// bytes; c has room for `panel_count` whole panels in each row.
 ///
-/// With [`Sink::Targets`] `(.., c, c_stride, count, targets)`: so many targets get the product times their factors.
+/// With [`Sink::Targets`] `(.., c, c_stride, count, targets, next)`: so many targets get the product times their factors; what
+/// is multiplied after the last panel is at `next`.
 pub(crate) fn multiply_block<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, sink: Sink) -> FunctionValue<'c> {
     let name = format!("gemm_block{}_{}_{}", sink.name(), layout.name(), tile.name());
     let after = if sink == Sink::Targets { "p" } else { "" };

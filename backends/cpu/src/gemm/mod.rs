@@ -4,7 +4,7 @@
 //! summed axis, its columns side by side. The left operand is read in place by broadcasts, so it needs unit stride along
 //! the summed axis (`Layout::Rows`) or along its rows (`Layout::Columns`). Every element of the result sums its products
 //! one after the other with fused multiply-adds, whatever tile it falls into: results do not depend on blocking, edges
-//! or threads.
+//! or threads. With [`Sink::Targets`] sums begin anew with every pass; they still depend on nothing but sizes.
 //!
 //! Blocking follows BLIS (Van Zee & van de Geijn 2015): a chunk of a panel stays in L1 while rows pass by it, a block of
 //! rows stays in L2.

@@ -7,15 +7,14 @@ use ir::scalar::{Binary, DType};
 
 /// What errors may be, of those of products tap by tap.
 const MOST_GROWTH: f64 = 1.0;
-/// Channels of a part.
-const PART: i64 = 128;
 const SYMBOLS: [&str; 2] = ["B", "T"];
 
-/// A convolution over time of clips [B, stride * (T - 1) + taps, PART].
+/// A convolution over time of clips [B, stride * (T - 1) + taps, channels].
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     taps: i64,
     stride: i64,
+    channels: i64,
     columns: i64,
 }
 
@@ -31,13 +30,13 @@ impl Shape {
 
     /// out[b, t, j] = 2 * sum over l, c of x[b, stride t + l, c] w[l, c, j] + bias[j]
     fn outputs(&self) -> Kernel {
-        let (depth, n) = (Dim::from(self.taps * PART), Dim::from(self.columns));
+        let (depth, n) = (Dim::from(self.taps * self.channels), Dim::from(self.columns));
         let a = Strided {
             slot: 0,
             base: Dim::default(),
-            batch: vec![self.frames() * Dim::from(PART)],
+            batch: vec![self.frames() * Dim::from(self.channels)],
             k_outer: Dim::default(),
-            free: Dim::from(self.stride * PART),
+            free: Dim::from(self.stride * self.channels),
             k: Dim::from(1),
         };
         let b = Strided {
@@ -60,9 +59,9 @@ impl Shape {
             slot: 0,
             base: Dim::default(),
             batch: vec![],
-            k_outer: self.frames() * Dim::from(PART),
+            k_outer: self.frames() * Dim::from(self.channels),
             free: Dim::from(1),
-            k: Dim::from(self.stride * PART),
+            k: Dim::from(self.stride * self.channels),
         };
         let b = Strided {
             slot: 1,
@@ -72,7 +71,7 @@ impl Shape {
             free: Dim::from(1),
             k: n.clone(),
         };
-        let rows = Dim::from(self.taps * PART);
+        let rows = Dim::from(self.taps * self.channels);
         self.kernel((vec![], rows), (d("B"), d("T")), (a, b), |row| {
             vec![(n.clone(), row), (Dim::from(1), row + 1)]
         })
@@ -157,15 +156,24 @@ fn run(program: &Program, slots: &[Data; 4], sizes: [i64; 2]) -> Vec<f32> {
     out
 }
 
+/// Several chunks of the summed axis, and several blocks of rows and columns.
+const LARGE: Shape = Shape {
+    taps: 3,
+    stride: 2,
+    channels: 520,
+    columns: 528,
+};
 const SHAPES: [Shape; 2] = [
     Shape {
         taps: 3,
         stride: 2,
+        channels: 128,
         columns: 136,
     },
     Shape {
         taps: 2,
         stride: 1,
+        channels: 128,
         columns: 192,
     },
 ];
@@ -174,23 +182,30 @@ const OUTPUTS: [i64; 9] = [1, 2, 3, 4, 41, 42, 43, 127, 700];
 
 #[test]
 fn outputs_of_convolutions_are_exact_enough() {
-    for (shape, vector_bits) in SHAPES.into_iter().flat_map(|s| [(s, 256), (s, 512)]) {
+    let cases = SHAPES
+        .map(|s| (s, OUTPUTS.to_vec()))
+        .into_iter()
+        .chain([(LARGE, vec![7, 190])]);
+    for ((shape, outputs), vector_bits) in cases.flat_map(|case| [(case.clone(), 256), (case, 512)]) {
         let program = Program::for_vectors(&shape.outputs(), &SYMBOLS, Some(vector_bits));
-        for t in OUTPUTS {
+        for t in outputs {
             let (frames, n) = (shape.inputs(t), shape.columns);
-            let (x, w) = (noise(2 * frames * PART, 1), noise(shape.taps * PART * n, 2));
+            let (x, w) = (
+                noise(2 * frames * shape.channels, 1),
+                noise(shape.taps * shape.channels * n, 2),
+            );
             let bias = noise(n, 3);
             let slots = [x.clone(), w.clone(), bias.clone(), vec![f32::NAN; (2 * t * n) as usize]].map(Data::F32);
             let out = run(&program, &slots, [2, t]);
             check(
                 &format!("{shape:?}, {t} outputs, {vector_bits} bits"),
-                shape.taps * PART,
+                shape.taps * shape.channels,
                 &out,
                 |at| {
                     let (row, j) = (at as i64 / n, at as i64 % n);
-                    let from = (row / t * frames + row % t * shape.stride) * PART;
+                    let from = (row / t * frames + row % t * shape.stride) * shape.channels;
                     let product = |p: i64| x[(from + p) as usize] as f64 * w[(p * n + j) as usize] as f64;
-                    2.0 * (0..shape.taps * PART).map(product).sum::<f64>() + bias[j as usize] as f64
+                    2.0 * (0..shape.taps * shape.channels).map(product).sum::<f64>() + bias[j as usize] as f64
                 },
             );
         }
@@ -199,13 +214,18 @@ fn outputs_of_convolutions_are_exact_enough() {
 
 #[test]
 fn gradients_of_taps_are_exact_enough() {
-    for (shape, vector_bits) in SHAPES.into_iter().flat_map(|s| [(s, 256), (s, 512)]) {
+    let outputs = OUTPUTS.into_iter().chain([0]).collect::<Vec<_>>();
+    let cases = SHAPES
+        .map(|s| (s, outputs.clone()))
+        .into_iter()
+        .chain([(LARGE, vec![5, 800])]);
+    for ((shape, outputs), vector_bits) in cases.flat_map(|case| [(case.clone(), 256), (case, 512)]) {
         let program = Program::for_vectors(&shape.weights(), &SYMBOLS, Some(vector_bits));
-        for t in OUTPUTS.into_iter().chain([0]) {
+        for t in outputs {
             let (frames, n) = (shape.inputs(t).max(0), shape.columns);
-            let (x, g) = (noise(2 * frames * PART, 1), noise(2 * t * n, 2));
+            let (x, g) = (noise(2 * frames * shape.channels, 1), noise(2 * t * n, 2));
             let bias = noise(n, 3);
-            let nothing = vec![f32::NAN; (shape.taps * PART * n) as usize];
+            let nothing = vec![f32::NAN; (shape.taps * shape.channels * n) as usize];
             let slots = [x.clone(), g.clone(), bias.clone(), nothing].map(Data::F32);
             let out = run(&program, &slots, [2, t]);
             check(
@@ -216,7 +236,7 @@ fn gradients_of_taps_are_exact_enough() {
                     let (row, j) = (at as i64 / n, at as i64 % n);
                     let product = |p: i64| {
                         let (b, t) = (p / t, p % t);
-                        let input = (b * frames + shape.stride * t) * PART + row;
+                        let input = (b * frames + shape.stride * t) * shape.channels + row;
                         x[input as usize] as f64 * g[(p * n + j) as usize] as f64
                     };
                     2.0 * (0..2 * t).map(product).sum::<f64>() + bias[j as usize] as f64
@@ -232,9 +252,9 @@ fn clips_do_not_depend_on_each_other() {
     let shape = SHAPES[0];
     let program = Program::new(&shape.outputs(), &SYMBOLS);
     let n = shape.columns;
-    let (w, bias) = (noise(3 * PART * n, 2), noise(n, 3));
+    let (w, bias) = (noise(3 * shape.channels * n, 2), noise(n, 3));
     for t in [43, 44, 45] {
-        let x = noise(2 * shape.inputs(t) * PART, 1);
+        let x = noise(2 * shape.inputs(t) * shape.channels, 1);
         let of = |x: &[f32], clips: i64| {
             let nothing = vec![f32::NAN; (clips * t * n) as usize];
             run(
@@ -249,6 +269,28 @@ fn clips_do_not_depend_on_each_other() {
     }
 }
 
+/// What lies beyond a clip in its batch cancels but for rounding.
+#[test]
+fn frames_beyond_a_clip_do_not_count() {
+    let shape = SHAPES[0];
+    let program = Program::new(&shape.outputs(), &SYMBOLS);
+    let (t, known, n) = (46, 43, shape.columns);
+    let (w, bias) = (noise(3 * shape.channels * n, 2), noise(n, 3));
+    let x = noise(shape.inputs(t) * shape.channels, 1);
+    let mut other = x.clone();
+    let beyond = (shape.inputs(known) * shape.channels) as usize;
+    other[beyond..].iter_mut().for_each(|x| *x = 3.0 - *x);
+    let of = |x: Vec<f32>| {
+        let slots = [x, w.clone(), bias.clone(), vec![f32::NAN; (t * n) as usize]].map(Data::F32);
+        run(&program, &slots, [1, t])
+    };
+    let (out, other) = (of(x), of(other));
+    for (at, (x, y)) in out.iter().zip(&other).take((known * n) as usize).enumerate() {
+        assert!((x - y).abs() < 3e-5, "element {at}: {x} and {y}");
+    }
+    assert_ne!(out.last(), other.last());
+}
+
 /// Sums of parts round more often than sums of products, but chains of additions are shorter. What comes of it for inputs
 /// around 0 and for inputs above 0: the root mean square of all errors, of that of products tap by tap.
 #[test]
@@ -260,8 +302,8 @@ fn errors_do_not_grow() {
     };
     for (shape, least) in SHAPES.into_iter().flat_map(|s| [(s, -0.5), (s, 0.0)]) {
         let (t, n) = (900, shape.columns);
-        let depth = (shape.taps * PART) as usize;
-        let mut x = noise(shape.inputs(t) * PART, 1);
+        let depth = (shape.taps * shape.channels) as usize;
+        let mut x = noise(shape.inputs(t) * shape.channels, 1);
         x.iter_mut().for_each(|x| *x += 0.5 + least);
         let w = noise(depth as i64 * n, 2);
         let slots = [
@@ -275,7 +317,7 @@ fn errors_do_not_grow() {
             let out = run(&Program::for_target(&shape.outputs(), &SYMBOLS, target), &slots, [1, t]);
             let of = |(at, out): (usize, &f32)| {
                 let (row, j) = (at / n as usize, at % n as usize);
-                let from = row * (shape.stride * PART) as usize;
+                let from = row * (shape.stride * shape.channels) as usize;
                 let product = |p: usize| x[from + p] as f64 * w[p * n as usize + j] as f64;
                 (*out as f64 - 2.0 * (0..depth).map(product).sum::<f64>()).powi(2)
             };
