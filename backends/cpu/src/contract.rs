@@ -12,6 +12,7 @@
 
 mod bilinear;
 mod canonical;
+mod epilogue;
 mod fixed;
 mod parts;
 mod quantised;
@@ -19,14 +20,13 @@ mod quantised;
 use crate::entry::{Emitted, Entry, Unit, unsupported};
 use crate::gemm::code::Code;
 use crate::gemm::{self, Layout, Sink, Tile};
-use crate::value::Values;
 use crate::{Error, Schedule, Shape, scheme::scheme};
 use inkwell::values::{FunctionValue, IntValue, PointerValue};
 use ir::dim::Dim;
 use ir::kernel::{Contract, Kernel, SlotDecl};
 use ir::rounding::Rounding;
 use ir::scalar::DType;
-use parts::{Block, PackItem, Run, bytes, operand};
+use parts::{Block, Copies, PackItem, Run, bytes, operand};
 
 /// Columns that one item of the packing entry packs, about.
 const PACK_COLUMNS: i64 = 128;
@@ -87,6 +87,29 @@ fn layout(body: &Contract) -> Layout {
     }
 }
 
+/// The batch axes along which the right operand differs.
+fn shared_batch(body: &Contract) -> Vec<usize> {
+    let differs = |axis: &usize| !body.b.batch[*axis].is_zero();
+    (0..body.batch.len()).filter(differs).collect()
+}
+
+/// The place of a position along these axes among all of them.
+fn flat_batch<'c>(e: &Entry<'_, 'c>, body: &Contract, axes: &[usize], at: &[IntValue<'c>]) -> IntValue<'c> {
+    axes.iter().zip(at).fold(e.i64(0), |flat, (axis, at)| {
+        e.iadd(e.imul(flat, e.dim(&body.batch[*axis])), *at)
+    })
+}
+
+/// Columns of a block: whole panels, at most `widest` columns, and the same for all blocks where their number is known.
+fn block_columns(body: &Contract, tile: Tile, widest: i64) -> i64 {
+    let columns = body.n.as_const().map_or(widest, |n| {
+        let blocks = (n + widest - 1) / widest;
+        let even = (n + blocks - 1) / blocks.max(1);
+        (even + tile.columns() - 1) / tile.columns() * tile.columns()
+    });
+    columns.max(tile.columns())
+}
+
 fn ceil_div(d: &Dim, by: i64) -> Dim {
     (d.clone() + Dim::from(by - 1)).floor_div(by)
 }
@@ -120,16 +143,8 @@ struct Plan {
 impl Plan {
     fn new(tile: Tile, schedule: Schedule, body: Contract) -> Plan {
         let depth = body.k_outer.clone() * body.k.clone();
-        let shared_batch: Vec<_> = (0..body.batch.len())
-            .filter(|axis| !body.b.batch[*axis].is_zero())
-            .collect();
-        let widest = schedule.block_columns;
-        let columns = body.n.as_const().map_or(widest, |n| {
-            let blocks = (n + widest - 1) / widest;
-            let even = (n + blocks - 1) / blocks.max(1);
-            (even + tile.columns() - 1) / tile.columns() * tile.columns()
-        });
-        let columns = columns.max(tile.columns());
+        let shared_batch = shared_batch(&body);
+        let columns = block_columns(&body, tile, schedule.block_columns);
         let rows = tile.rows as i64 * Plan::block_rows(&body, &schedule, columns);
         let layout = layout(&body);
         let overlap = match (body.a.free.as_const(), body.k.as_const()) {
@@ -188,22 +203,11 @@ impl Plan {
         self.rows * self.c_stride()
     }
 
-    /// Elements between rows of the copied left operand; between steps where rows lie side by side.
-    fn a_stride(&self) -> i64 {
-        if self.layout == Layout::Rows {
-            self.pass + ROW_PADDING
-        } else {
-            self.tile.rows as i64
-        }
-    }
-
-    /// Elements between groups of rows of a tile.
-    fn a_group(&self) -> i64 {
-        let height = self.tile.rows as i64;
-        if self.layout == Layout::Rows {
-            self.a_stride() * height
-        } else {
-            self.pass * height + ROW_PADDING
+    fn copies(&self) -> Copies {
+        Copies {
+            layout: self.layout,
+            tile: self.tile,
+            pass: self.pass,
         }
     }
 
@@ -211,7 +215,7 @@ impl Plan {
         if self.in_place {
             return 0;
         }
-        self.a_group() * self.rows / self.tile.rows as i64
+        self.copies().elements(self.rows)
     }
 
     /// Writes both entries, for a product whose threads need `scratch` bytes each.
@@ -244,9 +248,7 @@ impl Plan {
 
     /// The address of a packed panel, given the position along the shared batch axes.
     fn panel<'c>(&self, e: &Entry<'_, 'c>, batch: &[IntValue<'c>], panel: IntValue<'c>) -> PointerValue<'c> {
-        let flat = self.shared_batch.iter().zip(batch).fold(e.i64(0), |flat, (axis, at)| {
-            e.iadd(e.imul(flat, e.dim(&self.body.batch[*axis])), *at)
-        });
+        let flat = flat_batch(e, &self.body, &self.shared_batch, batch);
         let panels = e.dim(&ceil_div(&self.body.n, self.tile.columns()));
         let panel = e.iadd(e.imul(flat, panels), panel);
         e.byte_at(e.workspace, e.imul(panel, self.panel_bytes(e)))
@@ -355,7 +357,11 @@ impl Plan {
                     (code.at(block.from, code.scale(first, 4)), stride, group)
                 } else {
                     self.copy_rows(&e, &code, (block.from, block.rows), (first, count), a);
-                    (a, code.int(4 * self.a_stride()), code.int(4 * self.a_group()))
+                    (
+                        a,
+                        code.int(4 * self.copies().stride()),
+                        code.int(4 * self.copies().group()),
+                    )
                 };
                 let later = code.select(code.less(code.int(0), first), code.int(1), code.int(0));
                 code.call(
@@ -391,12 +397,12 @@ impl Plan {
     ) {
         let operand = &self.body.a;
         let (copy, step, stride) = match self.layout {
-            Layout::Rows if operand.k.is_one() => (gemm::copy_along_depth(e.unit), 4, 4 * self.a_stride()),
-            Layout::Rows => (gemm::copy_strided(e.unit), 4, 4 * self.a_stride()),
+            Layout::Rows if operand.k.is_one() => (gemm::copy_along_depth(e.unit), 4, 4 * self.copies().stride()),
+            Layout::Rows => (gemm::copy_strided(e.unit), 4, 4 * self.copies().stride()),
             Layout::Columns => (
                 gemm::copy_along_rows(e.unit, self.tile),
-                4 * self.a_stride(),
-                4 * self.a_group(),
+                4 * self.copies().stride(),
+                4 * self.copies().group(),
             ),
         };
         self.each_run(e, code, (first, count), |run| {
@@ -416,27 +422,11 @@ impl Plan {
     }
 
     fn write_epilogue<'c>(&self, e: &Entry<'_, 'c>, code: &Code<'_, 'c>, block: &Block<'c>) {
-        let body = &self.body;
-        let axes = body.batch.len() + 2;
-        let values = Values::new(e, &body.values, axes, 0);
-        let roots = || body.store.iter().map(|s| s.value);
-        let mut outer = values.point();
-        for (axis, at) in outer.axes.iter_mut().zip(&block.batch) {
-            *axis = Some(*at);
-        }
-        values.hoist(&mut outer, roots());
-        code.each(code.int(0), block.rows, 1, |i| {
-            let mut point = outer.clone();
-            point.axes[axes - 2] = Some(code.add(block.row, i));
-            values.hoist(&mut point, roots());
-            let sums = code.at(e.scratch, code.scale(i, 4 * self.c_stride()));
-            code.each_vector(block.columns, |j, mask| {
-                let mut point = point.clone();
-                point.axes[axes - 1] = Some(code.add(block.column, j));
-                point.mask = mask;
-                // Whole panels were computed, so a whole vector is there even where the mask is not full.
-                point.acc = Some(code.load(code.at(sums, code.scale(j, 4))).into());
-                values.store_all(&body.store, &mut point);
+        let part = (block.batch.as_slice(), block.column, block.columns);
+        epilogue::write((e, code), &self.body, part, |write_row| {
+            code.each(code.int(0), block.rows, 1, |i| {
+                let sums = code.at(e.scratch, code.scale(i, 4 * self.c_stride()));
+                write_row(code.add(block.row, i), sums);
             });
         });
     }

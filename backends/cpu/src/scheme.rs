@@ -77,9 +77,9 @@ pub(crate) enum Time {
     Depth,
 }
 
-/// Parts of a matrix with their factors: (row, column, factor), the summed axis being the columns of the left operand and the
-/// rows of the right one.
-pub(crate) type Form = Vec<(usize, usize, f32)>;
+/// A part of a matrix times a factor. Parts of the left operand are numbered along rows and the summed axis, those of the right
+/// one along the summed axis, those of the result along rows.
+pub(crate) type Term<P> = (P, f32);
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Product {
@@ -87,7 +87,7 @@ pub(crate) struct Product {
     pub(crate) left: usize,
     pub(crate) right: usize,
     /// Parts of the result that it is added to.
-    pub(crate) targets: Form,
+    pub(crate) targets: Vec<Term<usize>>,
 }
 
 /// How the result's parts are computed from those of the operands.
@@ -97,8 +97,8 @@ pub(crate) struct Scheme {
     /// Parts of the rows and of the summed axis.
     pub(crate) rows: usize,
     pub(crate) depth: usize,
-    pub(crate) left: Vec<Form>,
-    pub(crate) right: Vec<Form>,
+    pub(crate) left: Vec<Vec<Term<(usize, usize)>>>,
+    pub(crate) right: Vec<Vec<Term<usize>>>,
     pub(crate) products: Vec<Product>,
 }
 
@@ -131,18 +131,17 @@ impl Convolution {
         };
         for (inputs, taps, outputs) in self.products {
             let input = |(at, factor): &(usize, f32)| match (self.input(*at), time) {
-                ((output, tap), Time::Rows) => (output, tap, *factor),
-                ((output, tap), Time::Depth) => (tap, output, *factor),
+                ((output, tap), Time::Rows) => ((output, tap), *factor),
+                ((output, tap), Time::Depth) => ((tap, output), *factor),
             };
             let (right, targets) = match time {
                 Time::Rows => (taps, outputs),
                 Time::Depth => (outputs, taps),
             };
-            let side_by_side = |sum: Sum| sum.iter().map(|(part, factor)| (*part, 0, *factor)).collect();
             let product = Product {
                 left: number(&mut scheme.left, inputs.iter().map(input).collect()),
-                right: number(&mut scheme.right, side_by_side(right)),
-                targets: side_by_side(targets),
+                right: number(&mut scheme.right, right.to_vec()),
+                targets: targets.to_vec(),
             };
             scheme.products.push(product);
         }
@@ -169,7 +168,7 @@ impl Convolution {
 }
 
 /// The form's place among `forms`, where it is added if it is new.
-fn number(forms: &mut Vec<Form>, form: Form) -> usize {
+fn number<T: PartialEq>(forms: &mut Vec<T>, form: T) -> usize {
     forms.iter().position(|f| *f == form).unwrap_or_else(|| {
         forms.push(form);
         forms.len() - 1
@@ -207,9 +206,9 @@ mod tests {
     fn expanded(scheme: &Scheme, input: impl Fn(usize, usize) -> usize) -> BTreeMap<(usize, usize, usize), f32> {
         let mut sums = BTreeMap::new();
         for product in &scheme.products {
-            for (row, _, target) in &product.targets {
-                for (a_row, a_depth, a) in &scheme.left[product.left] {
-                    for (depth, _, b) in &scheme.right[product.right] {
+            for (row, target) in &product.targets {
+                for ((a_row, a_depth), a) in &scheme.left[product.left] {
+                    for (depth, b) in &scheme.right[product.right] {
                         *sums.entry((*row, input(*a_row, *a_depth), *depth)).or_insert(0.0) += target * a * b;
                     }
                 }

@@ -5,7 +5,7 @@
 //!
 //! dv = (f p)^T d_out,  ds = scale * p (f (d_out v^T) - D),  dq = ds k,  dk = ds^T q
 
-use super::setting::{Head, Product, Setting};
+use super::setting::{Head, Product, ROW_PADDING, Setting, blocks};
 use crate::Error;
 use crate::entry::{Emitted, Unit};
 use crate::gemm::Layout;
@@ -109,6 +109,15 @@ impl<'c> Parts<'c> {
 }
 
 impl<'c> Setting<'_, '_, 'c> {
+    /// Bytes from one query's scores of all keys to the next one's.
+    fn scores_stride(&self) -> Dim {
+        blocks(&self.a.time, self.tile.columns()) * Dim::from(self.tile.step_bytes()) + Dim::from(4 * ROW_PADDING)
+    }
+
+    fn scores_bytes(&self) -> Dim {
+        self.scores_stride() * Dim::from(self.queries())
+    }
+
     fn write_backward(&self, g: &AttentionGrad, sizes: &[Dim; 10]) {
         let (e, code, a) = (self.e, &self.code, self.a);
         let zero = code.int(0);

@@ -98,15 +98,6 @@ impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
         self.a.time.clone() * Dim::from(self.width_panels() * self.tile.step_bytes())
     }
 
-    /// Bytes from one query's scores to the next one's.
-    pub(super) fn scores_stride(&self) -> Dim {
-        blocks(&self.a.time, self.tile.columns()) * Dim::from(self.tile.step_bytes()) + Dim::from(4 * ROW_PADDING)
-    }
-
-    pub(super) fn scores_bytes(&self) -> Dim {
-        self.scores_stride() * Dim::from(self.queries())
-    }
-
     /// Bytes of one row of `head_dim` elements in whole panels.
     pub(super) fn row_stride(&self) -> i64 {
         self.width_panels() * self.tile.step_bytes()

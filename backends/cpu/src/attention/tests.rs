@@ -459,3 +459,29 @@ fn heads_in_wide_vectors() {
     };
     check_vectors(shape, Some(512));
 }
+
+/// A first block of keys may have nothing but scores of minus infinity: they are as if they were not there.
+#[test]
+fn scores_of_minus_infinity_do_not_count() {
+    let shape = Shape {
+        heads: 1,
+        width: 32,
+        packed: false,
+        dropout: false,
+    };
+    let (time, without) = (600, 512);
+    let mut case = Case::new(shape, 1, time, vec![time as i32]);
+    let values = case.slots[2].f32().to_vec();
+    let key = |at: usize| if at / 32 < without { -1e30 } else { 0.0 };
+    case.slots[0] = Data::F32(vec![1e30; values.len()]);
+    case.slots[1] = Data::F32((0..values.len()).map(key).collect());
+    case.run(&compile(Body::Attention(shape.forward()), None), 1);
+    let counted = (time as usize - without) as f64;
+    for (at, out) in case.slots[OUT].f32().iter().enumerate() {
+        let column = values.iter().skip(32 * without + at % 32).step_by(32);
+        let mean = column.map(|v| *v as f64).sum::<f64>() / counted;
+        assert!((*out as f64 - mean).abs() < 1e-5, "element {at}: {out}, not {mean}");
+    }
+    let lse = case.slots[LSE].f32();
+    assert!(lse.iter().all(|lse| (*lse as f64 - counted.ln()).abs() < 1e-5));
+}

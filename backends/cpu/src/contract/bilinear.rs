@@ -4,13 +4,12 @@
 //! every part; for each chunk of the parts' summed axis and each product, the sum of the left operand's parts is
 //! made in the thread's scratch and multiplied, and what comes out is added, times factors, to the parts that it belongs to.
 
-use super::parts::{Run, bytes, each_run, operand};
-use super::{PACK_COLUMNS, ROW_PADDING, ceil_div, fixed};
+use super::parts::{Copies, Run, bytes, each_run, operand};
+use super::{PACK_COLUMNS, ROW_PADDING, block_columns, ceil_div, epilogue, fixed, flat_batch, shared_batch};
 use crate::entry::{BUILT, Emitted, Entry, Unit};
 use crate::gemm::code::Code;
 use crate::gemm::{self, FACTOR_AT, Layout, Sink, TARGET_BYTES, Tile};
-use crate::scheme::{Form, Product, Scheme, Time};
-use crate::value::Values;
+use crate::scheme::{Product, Scheme, Term, Time};
 use crate::{Schedule, Shape};
 use inkwell::values::{BasicMetadataValueEnum, IntValue, PointerValue};
 use ir::dim::Dim;
@@ -85,12 +84,8 @@ impl Plan {
             Time::Rows => ceil_div(&body.m, scheme.rows as i64),
             Time::Depth => body.m.floor_div(scheme.rows as i64),
         };
-        let shared_batch: Vec<_> = (0..body.batch.len())
-            .filter(|axis| !body.b.batch[*axis].is_zero())
-            .collect();
-        let n = body.n.as_const().expect("schemes are of products of known columns");
-        let blocks = (n + schedule.block_columns - 1) / schedule.block_columns;
-        let columns = ((n + blocks - 1) / blocks + tile.columns() - 1) / tile.columns() * tile.columns();
+        let shared_batch = shared_batch(&body);
+        let columns = block_columns(&body, tile, schedule.block_columns);
         let rows = tile.rows as i64 * schedule.block_rows;
         let pack_columns = (PACK_COLUMNS / tile.columns()).max(1) * tile.columns();
         let pack_batch = shared_batch.iter().map(|axis| body.batch[*axis].clone());
@@ -133,25 +128,16 @@ impl Plan {
         self.c_part() * self.scheme.rows as i64
     }
 
-    /// Elements between rows of a sum of the left operand's parts; between steps where rows lie side by side.
-    fn a_stride(&self) -> i64 {
-        match self.scheme.time {
-            Time::Rows => self.pass + ROW_PADDING,
-            Time::Depth => self.tile.rows as i64,
-        }
-    }
-
-    /// Elements between groups of rows of a tile.
-    fn a_group(&self) -> i64 {
-        let height = self.tile.rows as i64;
-        match self.scheme.time {
-            Time::Rows => self.a_stride() * height,
-            Time::Depth => self.pass * height + ROW_PADDING,
+    fn copies(&self) -> Copies {
+        Copies {
+            layout: self.layout(),
+            tile: self.tile,
+            pass: self.pass,
         }
     }
 
     fn a_elements(&self) -> i64 {
-        self.a_group() * self.rows / self.tile.rows as i64
+        self.copies().elements(self.rows)
     }
 
     /// Panels of one form.
@@ -223,7 +209,7 @@ impl Plan {
             let count = code.min(code.sub(e.dim(&self.depth), first), code.int(self.pass));
             let columns = code.min(code.sub(e.dim(&self.body.n), column), code.int(self.pack_columns));
             let from = operand(&e, b, self.shared_batch.iter().copied().zip(at.iter().copied()), column);
-            let copy = self.copy(&e, &at);
+            let copy = flat_batch(&e, &self.body, &self.shared_batch, &at);
             let panel = code.div_rem(column, code.int(self.tile.columns())).0;
             for (number, terms) in (0..).zip(&self.scheme.right) {
                 code.when(code.equal(form, code.int(number)), || {
@@ -237,7 +223,7 @@ impl Plan {
                             columns.into(),
                             run.count.into(),
                         ];
-                        for (part, ..) in terms {
+                        for (part, _) in terms {
                             let (place, there) = self.steps(&e, &code, ([&b.k_outer, &b.k], *part), &run);
                             let from = code.at(from, code.scale(place, 4));
                             args.extend::<[BasicMetadataValueEnum; 2]>([from.into(), there.into()]);
@@ -248,13 +234,6 @@ impl Plan {
             }
         });
         e.finish();
-    }
-
-    /// The place of a position along the shared batch axes.
-    fn copy<'c>(&self, e: &Entry<'_, 'c>, at: &[IntValue<'c>]) -> IntValue<'c> {
-        self.shared_batch.iter().zip(at).fold(e.i64(0), |flat, (axis, at)| {
-            e.iadd(e.imul(flat, e.dim(&self.body.batch[*axis])), *at)
-        })
     }
 
     fn block<'c>(&self, e: &Entry<'_, 'c>, code: &Code<'_, 'c>, item: IntValue<'c>) -> Block<'c> {
@@ -269,7 +248,7 @@ impl Plan {
             column,
             columns: code.min(code.sub(e.dim(&self.body.n), column), code.int(self.columns)),
             from: operand(e, &self.body.a, at.iter().copied().enumerate(), code.int(0)),
-            copy: self.copy(e, &shared),
+            copy: flat_batch(e, &self.body, &self.shared_batch, &shared),
             batch: at,
         }
     }
@@ -306,7 +285,7 @@ impl Plan {
             let mut at = 0;
             let mut begin = |product: &Product| {
                 let first = code.at_const(table, at);
-                for (row, _, factor) in &product.targets {
+                for (row, factor) in &product.targets {
                     let place = code.int(4 * self.c_part() * *row as i64);
                     e.b.build_store(code.at_const(table, at), place).expect(BUILT);
                     let factor = f32t.const_float(*factor as f64);
@@ -340,13 +319,13 @@ impl Plan {
                 let last = panels(&products[0], code.add(first, count));
                 let nexts = products[1..].iter().map(|product| panels(product, first)).chain([last]);
                 for ((product, targets), next) in products.iter().zip(&targets).zip(nexts) {
-                    self.add_left(&e, &code, &block, (&self.scheme.left[product.left], (first, count), a));
+                    self.add_left(&e, &code, &block, (product, (first, count), a));
                     code.call(
                         multiply,
                         &[
                             a.into(),
-                            code.int(4 * self.a_stride()).into(),
-                            code.int(4 * self.a_group()).into(),
+                            code.int(4 * self.copies().stride()).into(),
+                            code.int(4 * self.copies().group()).into(),
                             block.rows.into(),
                             panels(product, first).into(),
                             e.dim(&self.panel_bytes).into(),
@@ -377,28 +356,28 @@ impl Plan {
         }
     }
 
-    /// Makes the sum of parts of the left operand at `to`, for the block's rows and some steps.
+    /// Makes a product's sum of parts of the left operand at `to`, for the block's rows and some steps.
     fn add_left<'c>(
         &self,
         e: &Entry<'_, 'c>,
         code: &Code<'_, 'c>,
         block: &Block<'c>,
-        (terms, steps, to): (&Form, (IntValue<'c>, IntValue<'c>), PointerValue<'c>),
+        (product, steps, to): (&Product, (IntValue<'c>, IntValue<'c>), PointerValue<'c>),
     ) {
-        let a = &self.body.a;
+        let (a, terms) = (&self.body.a, &self.scheme.left[product.left]);
         each_run(code, self.inner(e), steps, |run| {
             let (function, step, stride, to_stride) = match self.scheme.time {
                 Time::Rows => (
                     gemm::form_along_depth(e.unit, &factors(terms)),
                     4,
                     a.free.clone() * Dim::from(self.scheme.rows as i64),
-                    self.a_stride(),
+                    self.copies().stride(),
                 ),
                 Time::Depth => (
                     gemm::form_along_rows(e.unit, self.tile, &factors(terms)),
-                    4 * self.a_stride(),
+                    4 * self.copies().stride(),
                     self.part_step(&a.k),
-                    self.a_group(),
+                    self.copies().group(),
                 ),
             };
             let mut args: Vec<BasicMetadataValueEnum> = vec![
@@ -408,7 +387,7 @@ impl Plan {
                 block.rows.into(),
                 run.count.into(),
             ];
-            for (row_part, part, _) in terms {
+            for ((row_part, part), _) in terms {
                 let (place, steps) = self.steps(e, code, ([&a.k_outer, &a.k], *part), &run);
                 let row = self.row(e, code, code.int(*row_part as i64), block.row);
                 let place = code.add(place, code.mul(row, e.dim(&a.free)));
@@ -425,32 +404,15 @@ impl Plan {
 
     fn write_epilogue<'c>(&self, e: &Entry<'_, 'c>, code: &Code<'_, 'c>, block: &Block<'c>) {
         let body = &self.body;
-        let axes = body.batch.len() + 2;
-        let values = Values::new(e, &body.values, axes, 0);
-        let roots = || body.store.iter().map(|s| s.value);
-        let mut outer = values.point();
-        for (axis, at) in outer.axes.iter_mut().zip(&block.batch) {
-            *axis = Some(*at);
-        }
-        values.hoist(&mut outer, roots());
-        let parts = self.scheme.rows as i64;
-        code.each(code.int(0), block.rows, 1, |i| {
-            let within = code.add(block.row, i);
-            code.each(code.int(0), code.int(parts), 1, |part| {
-                let row = self.row(e, code, part, within);
-                code.when(code.less(row, e.dim(&body.m)), || {
-                    let mut point = outer.clone();
-                    point.axes[axes - 2] = Some(row);
-                    values.hoist(&mut point, roots());
-                    let at = code.add(code.scale(part, self.c_part()), code.scale(i, self.c_stride()));
-                    let sums = code.at(e.scratch, code.scale(at, 4));
-                    code.each_vector(block.columns, |j, mask| {
-                        let mut point = point.clone();
-                        point.axes[axes - 1] = Some(code.add(block.column, j));
-                        point.mask = mask;
-                        // Whole panels were computed, so a whole vector is there even where the mask is not full.
-                        point.acc = Some(code.load(code.at(sums, code.scale(j, 4))).into());
-                        values.store_all(&body.store, &mut point);
+        let part = (block.batch.as_slice(), block.column, block.columns);
+        epilogue::write((e, code), body, part, |write_row| {
+            code.each(code.int(0), block.rows, 1, |i| {
+                let within = code.add(block.row, i);
+                code.each(code.int(0), code.int(self.scheme.rows as i64), 1, |part| {
+                    let row = self.row(e, code, part, within);
+                    code.when(code.less(row, e.dim(&body.m)), || {
+                        let at = code.add(code.scale(part, self.c_part()), code.scale(i, self.c_stride()));
+                        write_row(row, code.at(e.scratch, code.scale(at, 4)));
                     });
                 });
             });
@@ -458,8 +420,8 @@ impl Plan {
     }
 }
 
-fn factors(terms: &Form) -> Vec<f32> {
-    terms.iter().map(|(.., factor)| *factor).collect()
+fn factors<P>(terms: &[Term<P>]) -> Vec<f32> {
+    terms.iter().map(|(_, factor)| *factor).collect()
 }
 
 #[cfg(test)]

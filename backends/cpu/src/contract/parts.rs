@@ -1,7 +1,9 @@
 //! Parts of a contraction's operands and result, and where they begin.
 
+use super::ROW_PADDING;
 use crate::entry::Entry;
 use crate::gemm::code::Code;
+use crate::gemm::{Layout, Tile};
 use inkwell::values::{IntValue, PointerValue};
 use ir::dim::Dim;
 use ir::kernel::Strided;
@@ -28,6 +30,38 @@ pub(super) struct Block<'c> {
     /// Its first row of the left operand, its first panel of the right one.
     pub(super) from: PointerValue<'c>,
     pub(super) panels: PointerValue<'c>,
+}
+
+/// How copied rows of the left operand lie in a thread's scratch.
+pub(super) struct Copies {
+    pub(super) layout: Layout,
+    pub(super) tile: Tile,
+    /// Steps of the summed axis.
+    pub(super) pass: i64,
+}
+
+impl Copies {
+    /// Elements between rows; between steps where rows lie side by side.
+    pub(super) fn stride(&self) -> i64 {
+        match self.layout {
+            Layout::Rows => self.pass + ROW_PADDING,
+            Layout::Columns => self.tile.rows as i64,
+        }
+    }
+
+    /// Elements between groups of rows of a tile.
+    pub(super) fn group(&self) -> i64 {
+        let height = self.tile.rows as i64;
+        match self.layout {
+            Layout::Rows => self.stride() * height,
+            Layout::Columns => self.pass * height + ROW_PADDING,
+        }
+    }
+
+    /// Elements of so many rows, which are whole groups.
+    pub(super) fn elements(&self, rows: i64) -> i64 {
+        self.group() * rows / self.tile.rows as i64
+    }
 }
 
 /// Steps of the summed axis with one stride: `count` from (`outer`, `inner`) on, `done` after the first asked for.

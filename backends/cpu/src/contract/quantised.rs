@@ -174,7 +174,7 @@ impl Quantised {
                 let count = code.min(code.sub(depth, first), code.int(plan.pass));
                 let (from, row_bytes) = if self.copies() {
                     plan.copy_rows(&e, &code, (block.from, block.rows), (first, count), copies);
-                    (copies, code.int(4 * plan.a_stride()))
+                    (copies, code.int(4 * plan.copies().stride()))
                 } else {
                     (
                         code.at(block.from, code.scale(first, 4)),
