@@ -8,6 +8,7 @@ pub mod expansions;
 pub mod gradient;
 pub mod graph;
 pub mod kernel;
+pub mod kernel_axes;
 pub mod kernel_cost;
 pub mod kernel_describe;
 pub mod kernel_needs;

@@ -2,9 +2,9 @@
 //!
 //! A first entry packs all of the right operand into the workspace, once for all batches that share it; every thread then
 //! has it in the micro-kernels' order. The second entry makes one block of the result per item: for each chunk of the
-//! summed axis it copies the rows' part of the left operand into its scratch, unless rows overlap so much that they are
-//! best read where they are, and multiplies, summing up in a block that stays in L2; after the last chunk the epilogue
-//! passes over the block, vector by vector.
+//! summed axis it copies the rows' part of the left operand into its scratch, unless it is best read where it is, and
+//! multiplies, summing up in a block that stays in L2; after the last chunk the epilogue passes over the block, vector by
+//! vector.
 //!
 //! Convolutions that have one go by a scheme of fewer multiplications (`bilinear`).
 //!
@@ -36,6 +36,8 @@ const ENOUGH: i64 = 20;
 const LEAST_BLOCK_ROWS: i64 = 4;
 /// Rows that overlap so many times are read where they are: copies of them would be as many times larger.
 const OVERLAP: i64 = 4;
+/// Rows whose distance is a multiple of so many elements meet in the same one or two sets of L1: they are copied.
+const SAME_SETS: i64 = 512;
 /// Elements between the rows of a copy: off a power of two, so that rows do not compete for the same cache sets.
 const ROW_PADDING: i64 = 16;
 
@@ -147,11 +149,7 @@ impl Plan {
         let columns = block_columns(&body, tile, schedule.block_columns);
         let rows = tile.rows as i64 * Plan::block_rows(&body, &schedule, columns);
         let layout = layout(&body);
-        let overlap = match (body.a.free.as_const(), body.k.as_const()) {
-            (Some(from_row_to_row), Some(row)) => row >= OVERLAP * from_row_to_row,
-            _ => false,
-        };
-        let in_place = overlap && body.a.k.is_one() && body.k_outer.is_one();
+        let in_place = Plan::reads_in_place(&body);
         let pack_columns = (PACK_COLUMNS / tile.columns()).max(1) * tile.columns();
         let pack_batch = shared_batch.iter().map(|axis| body.batch[*axis].clone());
         let pack_items = pack_batch
@@ -174,6 +172,16 @@ impl Plan {
             pack_items,
             items,
         }
+    }
+
+    /// Whether rows are read where they are: contiguous ones that spread over the cache or share most of what they hold.
+    fn reads_in_place(body: &Contract) -> bool {
+        let Some(from_row_to_row) = body.a.free.as_const() else {
+            return false;
+        };
+        let overlap = body.k.as_const().is_some_and(|row| row >= OVERLAP * from_row_to_row);
+        let spread = from_row_to_row % SAME_SETS != 0;
+        (overlap || spread) && body.a.k.is_one() && body.k_outer.is_one()
     }
 
     /// Micro-kernels along the rows of a block: fewer where there would be so few blocks that threads wait for the last one,

@@ -47,6 +47,14 @@ impl<'c> Entry<'_, 'c> {
         call.try_as_basic_value().expect_basic("a load has a result")
     }
 
+    /// Asks for the cache line at `at`; any address will do.
+    pub fn prefetch(&self, at: PointerValue<'c>) {
+        let word = |v| self.ctx.i32_type().const_int(v, false).into();
+        let f = self.unit.intrinsic("llvm.prefetch", &[at.get_type().into()]);
+        // For reading, of high locality, data.
+        self.call(f, &[at.into(), word(0), word(3), word(1)]);
+    }
+
     /// Writes `v` (splatted if a scalar) to `lanes` consecutive elements from `at` on.
     pub fn store_vector(&self, dtype: DType, at: PointerValue<'c>, v: V<'c>, mask: Option<VectorValue<'c>>) {
         let v = self.splat(v, self.lanes);
@@ -60,6 +68,38 @@ impl<'c> Entry<'_, 'c> {
             .intrinsic("llvm.masked.store", &[v.get_type(), at.get_type().into()]);
         let call = self.call(f, &[v.into(), at.into(), mask.into()]);
         call.set_alignment_attribute(AttributeLoc::Param(1), Self::align(dtype));
+    }
+
+    /// Where lanes of elements `stride` apart lie, the first at `at`.
+    fn steps(
+        &self,
+        dtype: DType,
+        at: PointerValue<'c>,
+        stride: IntValue<'c>,
+    ) -> impl Iterator<Item = (u32, PointerValue<'c>)> {
+        (0..self.lanes).map(move |lane| (lane, self.at(dtype, at, self.imul(stride, self.i64(lane as i64)))))
+    }
+
+    /// A vector of elements `stride` apart, the first at `at`: lane by lane, which is faster than a gather.
+    pub fn load_steps(&self, dtype: DType, at: PointerValue<'c>, stride: IntValue<'c>) -> V<'c> {
+        let none = self
+            .vector_of(self.ty(dtype), self.lanes)
+            .into_vector_type()
+            .get_poison();
+        let v = self.steps(dtype, at, stride).fold(none, |v, (lane, at)| {
+            let element = self.load(dtype, at);
+            let lane = self.i64(lane as i64);
+            self.b.build_insert_element(v, element, lane, "").expect(BUILT)
+        });
+        v.into()
+    }
+
+    /// Writes lanes to elements `stride` apart, first lane first.
+    pub fn store_steps(&self, dtype: DType, at: PointerValue<'c>, stride: IntValue<'c>, v: V<'c>) {
+        let v = self.splat(v, self.lanes);
+        for (lane, at) in self.steps(dtype, at, stride) {
+            self.store(at, self.extract(v, lane));
+        }
     }
 
     /// Addresses of elements `offsets` (i64 lanes) of an array at `base`.

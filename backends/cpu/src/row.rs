@@ -1,6 +1,8 @@
 //! Row kernels: for every row, phases over its columns. Columns are the lanes of vectors: a loop over whole vectors, then
 //! one masked vector. What does not depend on the column is computed once per row and phase.
 
+mod order;
+
 use crate::Error;
 use crate::entry::{Emitted, Entry, Unit, V};
 use crate::reduce::Accumulator;
@@ -14,29 +16,39 @@ const BLOCK: i64 = 4096;
 /// Longest rows whose f32 sums are accumulated in f32; others, and those of unknown length, use f64.
 const SHORT: i64 = 4096;
 
+/// Bytes ahead at which rows are asked for that are only read: one stream alone, the processor would not read faster than half
+/// of what memory gives.
+const AHEAD: i64 = 2048;
+
 /// Writes the entry function of a row kernel.
 pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &RowKernel) -> Result<Emitted, Error> {
     let e = unit.entry(name, &kernel.slots);
+    let transposing = order::transposing(body, e.lanes as i64);
+    let (body, transposes) = (transposing.as_ref().unwrap_or(body), transposing.is_some());
     let (columns, outer) = body.axes.split_last().expect("a row kernel has a column axis");
     let reductions: Vec<(Reduction, ValId)> = body.phases.iter().flat_map(reductions_of).copied().collect();
     let values = Values::new(&e, &body.values, body.axes.len(), reductions.len());
     let cut = matches!(body.phases.as_slice(), [Phase::Columns { reduce, .. }] if reduce.is_empty());
+    let block_columns = if transposes { e.lanes as i64 } else { BLOCK };
     let blocks = if cut {
-        (columns.clone() + Dim::from(BLOCK - 1)).floor_div(BLOCK)
+        (columns.clone() + Dim::from(block_columns - 1)).floor_div(block_columns)
     } else {
         Dim::from(1)
     };
-    let extents: Vec<Dim> = outer.iter().cloned().chain([blocks]).collect();
+    // Blocks are the innermost axis, or the outermost.
+    let place = if transposes { 0 } else { outer.len() };
+    let mut extents = outer.to_vec();
+    extents.insert(place, blocks);
 
     let items = e.open_loop(e.begin, e.end, &[]);
     let mut at = e.unravel(items.index, &extents);
-    let block = at.pop().expect("the block is a coordinate");
+    let block = at.remove(place);
     let n = e.dim(columns);
-    let (first, last) = if extents[outer.len()].is_one() {
+    let (first, last) = if extents[place].is_one() {
         (e.i64(0), n)
     } else {
-        let first = e.imul(block, e.i64(BLOCK));
-        (first, e.imin(n, e.iadd(first, e.i64(BLOCK))))
+        let first = e.imul(block, e.i64(block_columns));
+        (first, e.imin(n, e.iadd(first, e.i64(block_columns))))
     };
     let mut row = values.point();
     for (axis, at) in at.into_iter().enumerate() {
@@ -125,6 +137,8 @@ impl<'c> Walk<'_, '_, 'c> {
             let mut p = row.clone();
             p.axes[self.values.column()] = Some(l.index);
             p.mask = masked.then(|| e.lane_mask(l.index, to));
+            let streams = store.is_empty() && length.is_some_and(|n| 4 * n >= AHEAD);
+            p.ahead = streams.then_some(AHEAD);
             let next = self.vector(&mut p, &accumulators, reduce, store, &l.carried);
             state = e.close_loop(l, lanes, &next);
         }

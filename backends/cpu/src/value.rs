@@ -21,6 +21,8 @@ pub struct Point<'c> {
     pub acc: Option<V<'c>>,
     /// Results of reductions by number.
     pub reduced: Vec<Option<V<'c>>>,
+    /// Bytes from consecutive elements that are loaded to those that are asked for meanwhile.
+    pub ahead: Option<i64>,
     memo: Vec<Option<V<'c>>>,
 }
 
@@ -49,8 +51,10 @@ enum Span<'c> {
     One(IntValue<'c>),
     /// Consecutive elements from here on.
     Run(IntValue<'c>),
-    /// i64 lanes; `distinct` where no two lanes can be equal.
-    Lanes { offsets: V<'c>, distinct: bool },
+    /// Elements a stride apart, from the first on.
+    Steps { first: IntValue<'c>, stride: IntValue<'c> },
+    /// i64 lanes.
+    Lanes(V<'c>),
 }
 
 impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
@@ -77,6 +81,7 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
             mask: None,
             acc: None,
             reduced: vec![None; self.reductions],
+            ahead: None,
             memo: vec![None; self.values.len()],
         }
     }
@@ -215,7 +220,6 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
         let e = self.e;
         let mut base = e.dim(&index.base);
         let mut lanes: Option<V<'c>> = None;
-        let mut distinct = true;
         let mut column_stride = Dim::default();
         for (stride, coord) in &index.terms {
             match coord {
@@ -232,10 +236,7 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
                     let at = e.mul(e.resize(at, 64), e.dim(stride).into());
                     match at {
                         V::IntValue(at) => base = e.iadd(base, at),
-                        at => {
-                            distinct = false;
-                            lanes = Some(lanes.map_or(at, |l| e.add(l, at)));
-                        }
+                        at => lanes = Some(lanes.map_or(at, |l| e.add(l, at))),
                     }
                 }
             }
@@ -243,17 +244,22 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
         match lanes {
             None if column_stride.is_zero() => Span::One(base),
             None if column_stride.is_one() => Span::Run(base),
-            lanes => {
-                let mut offsets = e.splat(base.into(), e.lanes);
-                if !column_stride.is_zero() {
-                    offsets = e.add(offsets, e.mul(e.iota(true), e.dim(&column_stride).into()));
-                }
-                if let Some(l) = lanes {
-                    offsets = e.add(offsets, l);
-                }
-                Span::Lanes { offsets, distinct }
-            }
+            None => Span::Steps {
+                first: base,
+                stride: e.dim(&column_stride),
+            },
+            Some(l) if column_stride.is_zero() => Span::Lanes(e.add(e.splat(base.into(), e.lanes), l)),
+            Some(l) => Span::Lanes(e.add(self.offsets(base, e.dim(&column_stride)), l)),
         }
+    }
+
+    /// Offsets of elements a stride apart, i64 lanes.
+    fn offsets(&self, first: IntValue<'c>, stride: IntValue<'c>) -> V<'c> {
+        let e = self.e;
+        e.add(
+            e.splat(first.into(), e.lanes),
+            e.mul(e.iota(true), e.splat(stride.into(), e.lanes)),
+        )
     }
 
     /// Lanes that exist and whose guard holds.
@@ -283,8 +289,25 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
                     }
                 }
             }
-            Span::Run(at) => e.load_vector(dtype, e.at(dtype, base, at), self.active(guard, p)),
-            Span::Lanes { offsets, .. } => e.gather(dtype, base, offsets, self.active(guard, p)),
+            Span::Run(at) => {
+                let at = e.at(dtype, base, at);
+                if let Some(bytes) = p.ahead {
+                    e.prefetch(e.byte_at(at, e.i64(bytes)));
+                }
+                e.load_vector(dtype, at, self.active(guard, p))
+            }
+            Span::Steps { first, stride } => match (guard, p.mask) {
+                (None, None) => e.load_steps(dtype, e.at(dtype, base, first), stride),
+                (Some(V::IntValue(g)), None) => {
+                    // All lanes or none: then every one of them reads the same zero.
+                    let (at, none) = (e.at(dtype, base, first), e.zero_cell());
+                    let at = e.select(g.into(), at.into(), none.into()).into_pointer_value();
+                    let stride = e.select(g.into(), stride.into(), e.i64(0).into()).into_int_value();
+                    e.load_steps(dtype, at, stride)
+                }
+                (guard, _) => e.gather(dtype, base, self.offsets(first, stride), self.active(guard, p)),
+            },
+            Span::Lanes(offsets) => e.gather(dtype, base, offsets, self.active(guard, p)),
         }
     }
 
@@ -334,10 +357,25 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
                 };
                 e.store_vector(dtype, at, v, p.mask);
             }
-            Span::Lanes {
-                offsets,
-                distinct: false,
-            } if s.accumulate => {
+            Span::Steps { first, stride } if p.mask.is_none() => {
+                let at = e.at(dtype, base, first);
+                let v = if s.accumulate {
+                    sum(e.load_steps(dtype, at, stride), v)
+                } else {
+                    v
+                };
+                e.store_steps(dtype, at, stride, v);
+            }
+            Span::Steps { first, stride } => {
+                let offsets = self.offsets(first, stride);
+                let v = if s.accumulate {
+                    sum(e.gather(dtype, base, offsets, p.mask), v)
+                } else {
+                    v
+                };
+                e.scatter(dtype, base, offsets, v, p.mask);
+            }
+            Span::Lanes(offsets) if s.accumulate => {
                 // Lanes may name the same element: one after the other.
                 let v = e.splat(v, e.lanes);
                 for lane in 0..e.lanes {
@@ -351,14 +389,7 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
                     }
                 }
             }
-            Span::Lanes { offsets, .. } => {
-                let v = if s.accumulate {
-                    sum(e.gather(dtype, base, offsets, p.mask), v)
-                } else {
-                    v
-                };
-                e.scatter(dtype, base, offsets, v, p.mask);
-            }
+            Span::Lanes(offsets) => e.scatter(dtype, base, offsets, v, p.mask),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Equal contractions in the form that makes the better code.
 
 use ir::dim::Dim;
-use ir::kernel::{Contract, Coord, Index, Store, Value};
+use ir::kernel::Contract;
+use ir::kernel_axes::{renumber_axes, stride_along};
 
 /// The same contraction with long steps of the summed axis and columns along which stores are contiguous.
 pub(super) fn form(body: Contract) -> Contract {
@@ -29,40 +30,21 @@ pub(super) fn with_long_steps(mut body: Contract) -> Contract {
 /// The transposed product where its stores then have unit stride along the columns, which become vectors.
 fn with_contiguous_columns(mut body: Contract) -> Contract {
     let row = body.batch.len();
-    let along = |index: &Index, axis| {
-        let strides = index.terms.iter().filter(|(_, coord)| *coord == Coord::Axis(axis));
-        strides.fold(Dim::default(), |sum, (stride, _)| sum + stride.clone())
+    let strided = |axis| {
+        body.store
+            .iter()
+            .filter(|s| !stride_along(&s.index, axis).is_one())
+            .count()
     };
-    let strided = |axis| body.store.iter().filter(|s| !along(&s.index, axis).is_one()).count();
     if strided(row + 1) <= strided(row) {
         return body;
     }
-    let swap = |axis: &mut usize| {
-        *axis = if *axis == row {
-            row + 1
-        } else if *axis == row + 1 {
-            row
-        } else {
-            *axis
-        }
+    let swap = |axis| match axis {
+        a if a == row => row + 1,
+        a if a == row + 1 => row,
+        a => a,
     };
-    let swap_index = |index: &mut Index| {
-        for (_, coord) in &mut index.terms {
-            if let Coord::Axis(axis) = coord {
-                swap(axis);
-            }
-        }
-    };
-    for value in &mut body.values {
-        match value {
-            Value::Axis(axis) => swap(axis),
-            Value::Load { index, .. } | Value::Uniform { index, .. } => swap_index(index),
-            _ => {}
-        }
-    }
-    for Store { index, .. } in &mut body.store {
-        swap_index(index);
-    }
+    renumber_axes(&mut body.values, &mut body.store, swap);
     std::mem::swap(&mut body.a, &mut body.b);
     std::mem::swap(&mut body.m, &mut body.n);
     body
