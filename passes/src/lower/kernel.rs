@@ -73,7 +73,7 @@ impl<'r, 'g> KernelBuilder<'r, 'g> {
     /// Stores of a member to every place it is wanted at.
     pub fn stores(&mut self, v: ValueId, at: &[Index], value: ValId) -> Vec<Store> {
         let ty = self.region.g.ty(v);
-        let index = Index::linear(at, &ty.strides());
+        let index = self.region.index(v, at);
         let mut all = vec![];
         for dest in self.region.dests(v) {
             let access = if dest.accumulate { Access::Update } else { Access::Write };

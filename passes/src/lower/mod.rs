@@ -8,6 +8,7 @@ mod contract;
 mod kernel;
 pub(crate) mod liveness;
 mod opaque;
+mod parts;
 mod region;
 mod repeat;
 mod row;

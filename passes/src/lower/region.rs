@@ -1,6 +1,7 @@
 //! Lowers one graph: gives every stored value a place and emits its groups in order.
 
 use super::kernel::KernelBuilder;
+use super::parts::{self, Part};
 use super::{Builder, Dest, LowerError, Place, column, contract, opaque, repeat, row};
 use crate::fuse::{Fused, Space, fuse, is_leaf, producer, root};
 use ir::artifact::{BufferKind, Step};
@@ -15,6 +16,8 @@ pub struct Region<'g> {
     pub fused: Fused,
     /// Places of roots that are read from memory.
     pub places: BTreeMap<ValueId, Place>,
+    /// Roots that are written to their places in a concatenation instead of one of their own.
+    parts: BTreeMap<ValueId, Part>,
     /// Further places that roots are written to.
     extra: BTreeMap<ValueId, Vec<Dest>>,
     /// Places of results that nothing reads, but kernels write: node and index of the result.
@@ -28,6 +31,7 @@ impl<'g> Region<'g> {
             g,
             fused: fuse(g),
             places: given,
+            parts: BTreeMap::new(),
             extra: BTreeMap::new(),
             unread: BTreeMap::new(),
         }
@@ -42,7 +46,8 @@ impl<'g> Region<'g> {
 
     /// Every place a computed root is written to.
     pub fn dests(&self, v: ValueId) -> Vec<Dest> {
-        let own = self.places.get(&v).map(|p| Dest {
+        let held_in = self.parts.get(&v).map_or(v, |part| part.whole);
+        let own = self.places.get(&held_in).map(|p| Dest {
             place: p.clone(),
             accumulate: false,
         });
@@ -51,12 +56,23 @@ impl<'g> Region<'g> {
             .collect()
     }
 
+    /// Where in its places the element at coordinates `at` of a root is written.
+    pub fn index(&self, v: ValueId, at: &[Index]) -> Index {
+        match self.parts.get(&v) {
+            Some(part) => part.index(self.g, v, at),
+            None => Index::linear(at, &self.g.ty(v).strides()),
+        }
+    }
+
     /// `outputs` are values with the places they must end up in.
     pub fn lower(mut self, b: &mut Builder, outputs: Vec<(ValueId, Dest)>) -> Result<Vec<Step>, LowerError> {
         let copies = self.assign(b, outputs);
         let mut steps = vec![];
         for i in 0..self.fused.groups.len() {
             let group = self.fused.groups[i].clone();
+            if self.parts.values().any(|part| group.members == [part.whole]) {
+                continue;
+            }
             let emitted = match &group.space {
                 Space::Row(axes) => row::emit(&self, b, i, axes, &group.members),
                 Space::Column { shape, axes } => column::emit(&self, b, i, shape, axes, &group.members),
@@ -91,10 +107,15 @@ impl<'g> Region<'g> {
                 self.extra.entry(r).or_default().push(dest);
             }
         }
+        self.parts = parts::find(self, |v| self.is_read(v) && !self.extra.contains_key(&v));
         // An own place for what is read, for results of kernels of their own, and for what nothing else would hold.
         for i in 0..self.g.nodes.len() {
             let v = ValueId(i);
-            if self.places.contains_key(&v) || self.space_of(v).is_none() || self.g.node(v).types.len() > 1 {
+            if self.places.contains_key(&v)
+                || self.parts.contains_key(&v)
+                || self.space_of(v).is_none()
+                || self.g.node(v).types.len() > 1
+            {
                 continue;
             }
             let read = self.is_read(v);
