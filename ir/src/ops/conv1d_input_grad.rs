@@ -100,7 +100,12 @@ impl Conv1dInputGrad {
         // Positions of the padded input, in steps of the stride.
         let padded = self.length.clone() + Dim::from(2 * self.padding);
         let steps = (padded + Dim::from(s - 1)).floor_div(s);
-        let phases: Vec<ValueId> = (0..s).map(|p| self.phase(g, d, taps, p, k, &steps)).collect();
+        // Output u is reached from d rows u - j through tap p + s j. All phases read the same padded rows.
+        let before = self.taps_of(0, k) - 1;
+        let rows = g.pad(d, 2, before.into(), steps.clone() - t);
+        let all = (steps.clone() + Dim::from(before)) * Dim::from(per_group);
+        let rows = g.reshape(rows, vec![b.clone(), groups.clone(), all]);
+        let phases: Vec<ValueId> = (0..s).map(|p| self.phase(g, rows, taps, p, k, &steps)).collect();
         let joined = match phases.as_slice() {
             [one] => *one,
             many => g.add_op(Concat { axis: 2 }, many),
@@ -109,23 +114,27 @@ impl Conv1dInputGrad {
         g.slice(all, 1, self.padding.into(), self.length.clone())
     }
 
-    /// [B, steps, 1, G, C]: the gradient of input positions s u + p.
-    fn phase(&self, g: &mut Graph, d: ValueId, taps: ValueId, p: i64, k: i64, steps: &Dim) -> ValueId {
+    /// How many of k taps reach phase p; none reaches more than the first.
+    fn taps_of(&self, p: i64, k: i64) -> i64 {
+        (k - p + self.stride - 1).div_euclid(self.stride).max(0)
+    }
+
+    /// [B, steps, 1, G, C]: the gradient of input positions s u + p, from padded rows of d, [B, G, rows * O/G].
+    fn phase(&self, g: &mut Graph, rows: ValueId, taps: ValueId, p: i64, k: i64, steps: &Dim) -> ValueId {
         let (s, lead) = (self.stride, g.shape(taps).len() - 4);
-        let ds = g.shape(d).to_vec();
-        let (b, groups, t, o) = (ds[0].clone(), ds[1].clone(), ds[2].clone(), ds[3].as_const().expect("channels are constant"));
-        let c = g.shape(taps)[lead + 2].clone();
-        let out = vec![b.clone(), steps.clone(), 1.into(), groups.clone(), c.clone()];
-        let count = (k - p + s - 1).div_euclid(s).max(0);
+        let (b, groups) = (g.shape(rows)[0].clone(), g.shape(rows)[1].clone());
+        let (o, c) = (g.shape(taps)[lead + 1].as_const().expect("channels are constant"), g.shape(taps)[lead + 2].clone());
+        let out = vec![b, steps.clone(), 1.into(), groups, c.clone()];
+        let count = self.taps_of(p, k);
         if count == 0 {
-            let zero = g.constant_like(d, 0.0);
+            let zero = g.constant_like(rows, 0.0);
             return g.broadcast_to(zero, out);
         }
-        // Output u is reached from d rows u - j through tap p + s j: rows u - (count-1) ..= u, taps in falling order.
-        let rows = g.pad(d, 2, (count - 1).into(), steps.clone() - t);
-        let n = g.shape(rows)[2].clone();
-        let flat = g.reshape(rows, vec![b, groups.clone(), n * Dim::from(o)]);
-        let windows = g.add_op(Unfold { size: count * o, step: o }, &[flat]);
+        // Rows u - (count-1) ..= u, taps in falling order.
+        let skipped = (self.taps_of(0, k) - count) * o;
+        let own = (steps.clone() + Dim::from(count - 1)) * Dim::from(o);
+        let own = if skipped == 0 { rows } else { g.slice(rows, 2, skipped.into(), own) };
+        let windows = g.add_op(Unfold { size: count * o, step: o }, &[own]);
         let chosen = if s == 1 {
             g.flip(taps, lead + 3)
         } else {
