@@ -1,13 +1,6 @@
-//! Axes of kernels: strides along them, and their order.
+//! The order of the axes of kernels.
 
-use crate::dim::Dim;
 use crate::kernel::{Coord, Index, Store, Value};
-
-/// Elements from one position along an axis to the next, as far as coordinates say; values in the index may add more.
-pub fn stride_along(index: &Index, axis: usize) -> Dim {
-    let strides = index.terms.iter().filter(|(_, coord)| *coord == Coord::Axis(axis));
-    strides.fold(Dim::default(), |sum, (stride, _)| sum + stride.clone())
-}
 
 /// Gives every axis that values and stores speak of its number in another order of the axes.
 pub fn renumber_axes<'s>(

@@ -128,9 +128,9 @@ impl Index {
             .zip(strides)
             .fold(Index::zero(), |acc, (i, s)| acc.plus(&i.clone().scaled(s)))
     }
-    /// The stride along an axis.
+    /// The stride along an axis, as far as coordinates say; values in the index may add more.
     pub fn stride_of(&self, axis: usize) -> Dim {
-        let hit = self.terms.iter().find(|(_, c)| *c == Coord::Axis(axis));
-        hit.map_or(Dim::from(0), |(s, _)| s.clone())
+        let strides = self.terms.iter().filter(|(_, coord)| *coord == Coord::Axis(axis));
+        strides.fold(Dim::default(), |sum, (stride, _)| sum + stride.clone())
     }
 }

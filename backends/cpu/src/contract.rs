@@ -36,7 +36,8 @@ const ENOUGH: i64 = 20;
 const LEAST_BLOCK_ROWS: i64 = 4;
 /// Rows that overlap so many times are read where they are: copies of them would be as many times larger.
 const OVERLAP: i64 = 4;
-/// Rows whose distance is a multiple of so many elements meet in the same one or two sets of L1: they are copied.
+/// Rows whose distance is a multiple of so many elements meet in the same one or two sets of L1: they are copied unless they
+/// overlap.
 const SAME_SETS: i64 = 512;
 /// Elements between the rows of a copy: off a power of two, so that rows do not compete for the same cache sets.
 const ROW_PADDING: i64 = 16;
@@ -179,7 +180,10 @@ impl Plan {
         let Some(from_row_to_row) = body.a.free.as_const() else {
             return false;
         };
-        let overlap = body.k.as_const().is_some_and(|row| row >= OVERLAP * from_row_to_row);
+        let overlap = body
+            .k
+            .as_const()
+            .is_some_and(|row| row >= OVERLAP * from_row_to_row.abs());
         let spread = from_row_to_row % SAME_SETS != 0;
         (overlap || spread) && body.a.k.is_one() && body.k_outer.is_one()
     }

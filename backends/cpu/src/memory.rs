@@ -1,4 +1,4 @@
-//! Loads and stores: scalars, consecutive lanes, gathers and scatters, with masks. Only elements of active lanes are
+//! Loads and stores: scalars, consecutive lanes, lanes a stride apart, gathers and scatters, with masks. Only elements of active lanes are
 //! touched; the others read as 0.
 
 use crate::entry::{BUILT, Entry, V};

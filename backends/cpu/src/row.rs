@@ -11,14 +11,15 @@ use inkwell::values::IntValue;
 use ir::dim::Dim;
 use ir::kernel::{Kernel, Phase, Reduction, RowKernel, Store, ValId};
 
-/// Columns of one item of work where rows may be cut: phases that only store.
+/// Columns of one item of work where rows may be cut: phases that only store. Kernels that transpose have one vector.
 const BLOCK: i64 = 4096;
 /// Longest rows whose f32 sums are accumulated in f32; others, and those of unknown length, use f64.
 const SHORT: i64 = 4096;
-
-/// Bytes ahead at which rows are asked for that are only read: one stream alone, the processor would not read faster than half
-/// of what memory gives.
+/// How many bytes ahead of their loads rows are asked for that are only read. By itself the processor reads a single stream at
+/// half the speed of memory.
 const AHEAD: i64 = 2048;
+/// Shortest rows for which that is worth while, in columns.
+const LONG_ROW: i64 = 512;
 
 /// Writes the entry function of a row kernel.
 pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &RowKernel) -> Result<Emitted, Error> {
@@ -137,7 +138,7 @@ impl<'c> Walk<'_, '_, 'c> {
             let mut p = row.clone();
             p.axes[self.values.column()] = Some(l.index);
             p.mask = masked.then(|| e.lane_mask(l.index, to));
-            let streams = store.is_empty() && length.is_some_and(|n| 4 * n >= AHEAD);
+            let streams = store.is_empty() && length.is_some_and(|n| n >= LONG_ROW);
             p.ahead = streams.then_some(AHEAD);
             let next = self.vector(&mut p, &accumulators, reduce, store, &l.carried);
             state = e.close_loop(l, lanes, &next);

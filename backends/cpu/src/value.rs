@@ -21,7 +21,7 @@ pub struct Point<'c> {
     pub acc: Option<V<'c>>,
     /// Results of reductions by number.
     pub reduced: Vec<Option<V<'c>>>,
-    /// Bytes from consecutive elements that are loaded to those that are asked for meanwhile.
+    /// How many bytes ahead of loads of consecutive elements more of them are asked for.
     pub ahead: Option<i64>,
     memo: Vec<Option<V<'c>>>,
 }
@@ -357,23 +357,17 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
                 };
                 e.store_vector(dtype, at, v, p.mask);
             }
-            Span::Steps { first, stride } if p.mask.is_none() => {
-                let at = e.at(dtype, base, first);
-                let v = if s.accumulate {
-                    sum(e.load_steps(dtype, at, stride), v)
-                } else {
-                    v
-                };
-                e.store_steps(dtype, at, stride, v);
-            }
             Span::Steps { first, stride } => {
-                let offsets = self.offsets(first, stride);
-                let v = if s.accumulate {
-                    sum(e.gather(dtype, base, offsets, p.mask), v)
-                } else {
-                    v
+                let (at, offsets) = (e.at(dtype, base, first), || self.offsets(first, stride));
+                let before = || match p.mask {
+                    None => e.load_steps(dtype, at, stride),
+                    mask => e.gather(dtype, base, offsets(), mask),
                 };
-                e.scatter(dtype, base, offsets, v, p.mask);
+                let v = if s.accumulate { sum(before(), v) } else { v };
+                match p.mask {
+                    None => e.store_steps(dtype, at, stride, v),
+                    mask => e.scatter(dtype, base, offsets(), v, mask),
+                }
             }
             Span::Lanes(offsets) if s.accumulate => {
                 // Lanes may name the same element: one after the other.

@@ -1,7 +1,8 @@
 //! The gradient of `conv1d` for its input of `length` positions: d [B, T, O] and the weight give [B, length, C].
 //!
 //! With stride s every input position n + padding = s u + p belongs to a phase p, which only taps k = p, p + s, ... reach.
-//! So each phase is one product of overlapping rows of d with those taps (design idea 1), and nothing is scattered.
+//! So each phase is one product of overlapping rows of d, padded once for all, with those taps (design idea 1), and nothing
+//! is scattered.
 
 use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};

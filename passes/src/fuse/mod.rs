@@ -1,6 +1,6 @@
 //! Decides which values live in memory and which nodes share a kernel.
 //!
-//! A *group* becomes one kernel. An element op is computed where it is read unless it must be in memory; then it joins the
+//! A *group* becomes one kernel (or none, where products write into a concatenation: `lower::parts`). An element op is computed where it is read unless it must be in memory; then it joins the
 //! group of a value it reads at the same position (an epilogue) or a group over the same rows, as long as no group comes
 //! to depend on itself.
 

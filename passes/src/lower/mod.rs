@@ -1,7 +1,7 @@
 //! Fused groups become kernels over buffers.
 //!
-//! `region` lowers a graph (a program, or the body of a repeat), `kernel` collects a kernel's slots and values, and there
-//! is one file per kind of kernel.
+//! `region` lowers a graph (a program, or the body of a repeat), `parts` finds concatenations that need no kernel, `kernel`
+//! collects a kernel's slots and values, and there is one file per kind of kernel.
 
 mod column;
 mod contract;

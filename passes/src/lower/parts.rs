@@ -1,4 +1,6 @@
 //! Concatenations that no kernel makes: products write their results straight to their places in them.
+//!
+//! `prepare` moves kernels that write a whole buffer, so parts that depend on parameters alone stay where they are.
 
 use super::region::Region;
 use crate::fuse::{Space, producer, root};

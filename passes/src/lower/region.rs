@@ -1,4 +1,4 @@
-//! Lowers one graph: gives every stored value a place and emits its groups in order.
+//! Lowers one graph: gives every stored value a place, of its own or within another, and emits its groups in order.
 
 use super::kernel::KernelBuilder;
 use super::parts::{self, Part};
@@ -9,12 +9,12 @@ use ir::dim::numel;
 use ir::graph::{Graph, ValueId};
 use ir::kernel::{Body, Index, Phase, RowKernel};
 use ir::ops::Op;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub struct Region<'g> {
     pub g: &'g Graph,
     pub fused: Fused,
-    /// Places of roots that are read from memory.
+    /// Places of roots that are read from memory; those in `parts` have none of their own.
     pub places: BTreeMap<ValueId, Place>,
     /// Roots that are written to their places in a concatenation instead of one of their own.
     parts: BTreeMap<ValueId, Part>,
@@ -67,10 +67,11 @@ impl<'g> Region<'g> {
     /// `outputs` are values with the places they must end up in.
     pub fn lower(mut self, b: &mut Builder, outputs: Vec<(ValueId, Dest)>) -> Result<Vec<Step>, LowerError> {
         let copies = self.assign(b, outputs);
+        let wholes: BTreeSet<ValueId> = self.parts.values().map(|part| part.whole).collect();
         let mut steps = vec![];
         for i in 0..self.fused.groups.len() {
             let group = self.fused.groups[i].clone();
-            if self.parts.values().any(|part| group.members == [part.whole]) {
+            if group.members.iter().any(|v| wholes.contains(v)) {
                 continue;
             }
             let emitted = match &group.space {

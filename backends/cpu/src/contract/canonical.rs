@@ -2,7 +2,7 @@
 
 use ir::dim::Dim;
 use ir::kernel::Contract;
-use ir::kernel_axes::{renumber_axes, stride_along};
+use ir::kernel_axes::renumber_axes;
 
 /// The same contraction with long steps of the summed axis and columns along which stores are contiguous.
 pub(super) fn form(body: Contract) -> Contract {
@@ -30,12 +30,7 @@ pub(super) fn with_long_steps(mut body: Contract) -> Contract {
 /// The transposed product where its stores then have unit stride along the columns, which become vectors.
 fn with_contiguous_columns(mut body: Contract) -> Contract {
     let row = body.batch.len();
-    let strided = |axis| {
-        body.store
-            .iter()
-            .filter(|s| !stride_along(&s.index, axis).is_one())
-            .count()
-    };
+    let strided = |axis| body.store.iter().filter(|s| !s.index.stride_of(axis).is_one()).count();
     if strided(row + 1) <= strided(row) {
         return body;
     }

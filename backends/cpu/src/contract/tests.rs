@@ -319,16 +319,19 @@ fn transposed_results_are_exact_enough() {
     check_kernel(Unit::Depth, Unit::Depth, Epilogue::Transposed);
 }
 
-/// A convolution over time: rows overlap, and the summed axis is contiguous across its outer part. Rows that overlap much are
-/// read where they are; columns are those of either kind of panel; steps are of one pass and of several.
+/// A convolution over time, whose rows overlap, and products with rows apart; the summed axis is contiguous across its outer
+/// part. Rows are read where they are but for the last; columns are those of either kind of panel; steps are of one pass and of
+/// several.
 #[test]
-fn overlapping_rows_of_constant_sizes_are_exact_enough() {
+fn rows_of_constant_sizes_are_exact_enough() {
     for vector_bits in [256, 512] {
         for (outer, n, free, known_rows) in [
             (3, 37, 40, None),
             (40, 48, 20, None),
             (3, 37, 700, None),
             (40, 40, 20, Some(97)),
+            (40, 37, 900, None),
+            (40, 37, 1024, None),
         ] {
             check_overlapping(vector_bits, (outer, n, free), known_rows);
         }

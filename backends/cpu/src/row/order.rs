@@ -6,7 +6,7 @@
 
 use ir::dim::Dim;
 use ir::kernel::{Coord, Index, Phase, RowKernel, Store, Value};
-use ir::kernel_axes::{renumber_axes, stride_along};
+use ir::kernel_axes::renumber_axes;
 use std::cmp::Reverse;
 
 /// Strides that are not known when compiling count as so long.
@@ -35,7 +35,7 @@ pub(super) fn transposing(body: &RowKernel, lanes: i64) -> Option<RowKernel> {
     if strided.is_empty() {
         return None;
     }
-    let longest = |axis: &usize| strided.iter().map(|(i, _)| length(&stride_along(i, *axis))).max();
+    let longest = |axis: &usize| strided.iter().map(|(i, _)| length(&i.stride_of(*axis))).max();
     let mut order: Vec<usize> = (0..=last).filter(|axis| *axis != column).collect();
     order.sort_by_key(|axis| Reverse(longest(axis)));
     order.push(column);
@@ -50,7 +50,7 @@ fn moves_with_every_axis(store: &Store, body: &RowKernel) -> bool {
         .terms
         .iter()
         .all(|(_, coord)| matches!(coord, Coord::Axis(_)));
-    let moves = |axis: usize| body.axes[axis].is_one() || !stride_along(&store.index, axis).is_zero();
+    let moves = |axis: usize| body.axes[axis].is_one() || !store.index.stride_of(axis).is_zero();
     axes && (0..body.axes.len()).all(moves)
 }
 
@@ -66,12 +66,12 @@ fn accesses<'k>(body: &'k RowKernel, stores: &'k [Store]) -> Vec<(&'k Index, i64
 
 /// Cache lines that a vector along an axis touches, about, if as many elements as lanes fill one.
 fn lines(index: &Index, axis: usize, lanes: i64) -> i64 {
-    length(&stride_along(index, axis)).clamp(1, lanes)
+    length(&index.stride_of(axis)).clamp(1, lanes)
 }
 
 /// Whether some positions along an axis share a cache line.
 fn moves_within_lines(index: &Index, axis: usize, lanes: i64) -> bool {
-    !stride_along(index, axis).is_zero() && lines(index, axis, lanes) < lanes
+    !index.stride_of(axis).is_zero() && lines(index, axis, lanes) < lanes
 }
 
 fn length(stride: &Dim) -> i64 {
@@ -105,11 +105,11 @@ mod tests {
     use super::*;
     use crate::testing::*;
     use ir::kernel::{Body as KernelBody, Kernel};
-    use ir::scalar::DType;
+    use ir::scalar::{Binary, DType};
     use proptest::prelude::*;
 
-    /// Element by element from one place to another, given extents and strides.
-    fn copy(axes: &[i64], from: &[i64], to: &[i64], accumulate: bool) -> RowKernel {
+    /// Element by element from one place to another, given extents and strides; beyond a limit along the first axis zeros.
+    fn copy_below(limit: Option<i64>, axes: &[i64], [from, to]: [&[i64]; 2], accumulate: bool) -> RowKernel {
         let index = |strides: &[i64]| Index {
             base: d("0"),
             terms: strides
@@ -119,7 +119,16 @@ mod tests {
                 .collect(),
         };
         let mut b = Body::default();
-        let value = b.load(0, index(from));
+        let guard = limit.map(|n| {
+            let at = b.push(Value::Axis(0));
+            let n = b.push(Value::constant(DType::I32, n as f64));
+            b.binary(Binary::Less, at, n)
+        });
+        let value = b.push(Value::Load {
+            slot: 0,
+            index: index(from),
+            guard,
+        });
         let store = Store {
             slot: 1,
             index: index(to),
@@ -134,6 +143,10 @@ mod tests {
                 store: vec![store],
             }],
         }
+    }
+
+    fn copy(axes: &[i64], from: &[i64], to: &[i64], accumulate: bool) -> RowKernel {
+        copy_below(None, axes, [from, to], accumulate)
     }
 
     fn extents(body: Option<RowKernel>) -> Option<Vec<i64>> {
@@ -168,6 +181,7 @@ mod tests {
             axes in prop::collection::vec(prop_oneof![1i64..5, 14i64..40], 3),
             order in Just(vec![0usize, 1, 2]).prop_shuffle(),
             accumulate in any::<bool>(),
+            limit in prop::option::of(0i64..40),
             threads in 1i64..4,
         ) {
             let mut strides = [0i64; 3];
@@ -176,16 +190,21 @@ mod tests {
                 stride * axes[*axis]
             });
             let plain = [axes[1] * axes[2], axes[2], 1];
-            let body = copy(&axes, &strides, &plain, accumulate);
+            let body = copy_below(limit, &axes, [&strides, &plain], accumulate);
             let slots = slots(&[DType::F32], &[DType::F32]);
             let kernel = Kernel { slots, body: KernelBody::Row(body) };
+            // Nothing beyond the limit may be read: it is not there.
+            let there = axes[0].min(limit.unwrap_or(i64::MAX));
             let elements = axes.iter().product::<i64>() as usize;
             let (x, old) = (noise(elements, 7), noise(elements, 8));
-            let mut data = [Data::F32(x.clone()), Data::F32(old.clone())];
+            let last = [there, axes[1], axes[2]].iter().zip(strides).map(|(n, s)| (n - 1) * s).sum::<i64>();
+            let held = x[..if there > 0 { last as usize + 1 } else { 0 }].to_vec();
+            let mut data = [Data::F32(held), Data::F32(old.clone())];
             Program::new(&kernel, &[]).run(&mut data, &[], threads);
             for (flat, got) in data[1].f32().iter().enumerate() {
-                let at = [0, 1, 2].map(|axis| flat as i64 / plain[axis] % axes[axis] * strides[axis]);
-                let moved = x[at.iter().sum::<i64>() as usize];
+                let at = [0, 1, 2].map(|axis| flat as i64 / plain[axis] % axes[axis]);
+                let from = at.iter().zip(strides).map(|(i, s)| i * s).sum::<i64>();
+                let moved = if at[0] < there { x[from as usize] } else { 0.0 };
                 prop_assert_eq!(*got, if accumulate { old[flat] + moved } else { moved });
             }
         }
