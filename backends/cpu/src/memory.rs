@@ -1,5 +1,5 @@
-//! Loads and stores: scalars, consecutive lanes, lanes a stride apart, gathers and scatters, with masks. Only elements of active lanes are
-//! touched; the others read as 0.
+//! Loads and stores: scalars, consecutive lanes, lanes a stride apart, gathers and scatters, with masks. Only elements of
+//! active lanes are touched; the others read as 0.
 
 use crate::entry::{BUILT, Entry, V};
 use inkwell::AddressSpace;
