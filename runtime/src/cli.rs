@@ -39,8 +39,9 @@ pub trait Runner {
     version,
     after_help = "Examples:\n  OUT pretrain --data recordings/ --out run1\n  OUT finetune --data labelled.tsv --init run1 \
                   --out run2\n  OUT transcribe --weights run2 *.wav\n\nExit codes: 0 done, 1 failed, 2 wrong command \
-                  line; for the GPU: 3 no driver, 4 driver too old, 5 no suitable device, 6 too little memory, 7 the \
-                  device failed; for the CPU: 8 it lacks an instruction set"
+                  line or setting; for the GPU: 3 no driver, 4 driver too old, 5 no suitable device, 6 too little memory, 7 \
+                  the device failed; for the CPU: 8 it lacks an instruction set; 9 unusable recordings or labels, 10 too little \
+                  memory, 11 unusable or damaged weights, 12 unusable run folder, 13 training failed"
 )]
 struct Cli {
     /// Threads to compute with; 0: one per core.
@@ -329,10 +330,11 @@ fn transcribe(session: &mut dyn Session, args: TranscribeArgs) -> Result<(), Err
     }
     match failed {
         0 => Ok(()),
-        n => Err(Error::Usage(format!(
-            "{n} of {} files could not be transcribed",
-            args.files.len()
-        ))),
+        n => Err(Error::data(
+            format!("{n} of {} files", args.files.len()),
+            "could not be transcribed",
+            "the messages above say why",
+        )),
     }
 }
 

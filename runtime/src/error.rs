@@ -114,16 +114,22 @@ fn io_remedy(source: &io::Error) -> &'static str {
 }
 
 impl Error {
-    /// What the process ends with; 2 is a slip on the command line (clap's choice).
+    /// What the process ends with (docs/reference/exit-codes.md); 2 is a slip on the command line (clap's choice).
     pub fn exit_code(&self) -> u8 {
         match self {
+            Error::Usage(_) | Error::Setting(_) => 2,
             Error::NoDriver { .. } => 3,
             Error::OldDriver { .. } => 4,
             Error::NoDevice { .. } => 5,
             Error::DeviceMemory(_) => 6,
             Error::Device { .. } => 7,
             Error::Processor { .. } => 8,
-            _ => 1,
+            Error::Audio { .. } | Error::Data { .. } | Error::Mask(_) => 9,
+            Error::Memory { .. } => 10,
+            Error::Weights { .. } => 11,
+            Error::Run { .. } => 12,
+            Error::Training { .. } => 13,
+            Error::Io { .. } | Error::Program { .. } | Error::Frozen { .. } => 1,
         }
     }
 
