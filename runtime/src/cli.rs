@@ -5,6 +5,7 @@ use crate::bench::{Options as BenchOptions, bench};
 use crate::error::Error;
 use crate::info::info;
 use crate::session::{Session, Tensor};
+use crate::settings::Settings;
 use crate::step::{Options as StepOptions, step};
 use crate::trainer::{Options, Transcriber, finetune, pretrain};
 use clap::{Args, Parser, Subcommand};
@@ -198,6 +199,7 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
     };
     let device = cli.device.as_deref();
     let open = || runner.open(threads, device);
+    check_settings(runner.artifact(), &cli.command)?;
     match cli.command {
         Command::Pretrain(args) => trained(&args.out.clone(), pretrain(&mut *open()?, &options(args))?),
         Command::Finetune(args) => trained(&args.out.clone(), finetune(&mut *open()?, &options(args))?),
@@ -257,6 +259,22 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
             say(&found.text(top))
         }
     }
+}
+
+/// Refuses a wrong --set before anything is read or written.
+fn check_settings(artifact: &Artifact, command: &Command) -> Result<(), Error> {
+    let (name, set, resume) = match command {
+        Command::Pretrain(args) => ("pretrain", &args.set, args.resume),
+        Command::Finetune(args) => ("finetune", &args.set, args.resume),
+        Command::Transcribe(args) => ("transcribe", &args.set, false),
+        _ => return Ok(()),
+    };
+    if resume {
+        // What goes together depends on the values that the run was begun with.
+        let mut settings = Settings::new(artifact, name)?;
+        return set.iter().try_for_each(|s| settings.set(s));
+    }
+    Settings::checked(artifact, name, set).map(|_| ())
 }
 
 /// Writes to the standard output; a reader that has gone (`| head`) is no error.

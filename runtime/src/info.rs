@@ -1,7 +1,7 @@
 //! What a compiled model is and which settings its commands take.
 
 use crate::error::Error;
-use crate::settings::{Settings, show};
+use crate::settings::{COMMANDS, Settings, range, show};
 use ir::artifact::{Artifact, Precision};
 use std::fmt::Write;
 
@@ -33,10 +33,11 @@ pub fn info(artifact: &Artifact) -> Result<String, Error> {
     for (name, value) in &artifact.constants {
         line(format!("  {name:<28} {value}"));
     }
-    for command in ["pretrain", "finetune", "transcribe"] {
+    for command in COMMANDS {
         line(format!("\nsettings of `{command}` (--set NAME=VALUE)"));
         for s in Settings::new(artifact, command)?.list() {
-            line(format!("  {:<28} {:<12} {}", s.name, show(&s.value), s.doc));
+            let range = range(command, &s.name).short();
+            line(format!("  {:<22} {:<10} {range:<18} {}", s.name, show(&s.value), s.doc));
         }
     }
     Ok(page)

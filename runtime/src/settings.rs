@@ -1,13 +1,20 @@
 //! The recipe's settings: what there is, what it is by default, and `--set NAME=VALUE`.
 //!
 //! A compiled model brings its own recipe; its values take the place of the defaults listed here, and every scalar input
-//! of its programs that a setting is named after takes that setting's value.
+//! of its programs that a setting is named after takes that setting's value. A value outside a setting's range is refused where
+//! it is given: when a model is compiled, or on the command line before anything is read or written.
+
+mod range;
+
+pub use range::Range;
 
 use crate::error::Error;
 use ir::artifact::{Artifact, Setting, SettingValue};
 use std::collections::BTreeMap;
 
+use Range::{Above, Below, Choice, Real, Whole};
 use SettingValue::{Flag, Number, Text};
+use range::{EVERY, RATE, SAMPLES, SHARE, SWITCH, UPDATES};
 
 /// Settings of one command.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,75 +26,111 @@ pub struct Settings {
 /// Whole numbers below this are exact.
 const MOST: f64 = 9e15;
 
-type Known = (&'static str, fn() -> SettingValue, &'static str);
+/// A setting's name, default, range and meaning.
+struct Known {
+    name: &'static str,
+    value: fn() -> SettingValue,
+    range: Range,
+    doc: &'static str,
+}
+
+/// Where there is no upper limit.
+const OPEN: f64 = f64::INFINITY;
 
 macro_rules! known {
-    ($($name:literal = $value:expr, $doc:literal;)*) => { &[$(($name, || $value, $doc)),*] };
+    ($($name:literal = $value:expr, $range:expr, $doc:literal;)*) => {
+        &[$(Known { name: $name, value: || $value, range: $range, doc: $doc }),*]
+    };
 }
 
 /// What both kinds of training understand.
 const TRAINING: &[Known] = known! {
-    "seed" = Number(1.0), "seed of everything random";
-    "lr" = Number(5e-4), "peak learning rate";
-    "beta1" = Number(0.9), "Adam: decay of the first moment";
-    "beta2" = Number(0.98), "Adam: decay of the second moment";
-    "clip_norm" = Number(0.0), "gradients are scaled down to this norm; 0: never";
-    "accumulate" = Number(1.0), "micro-batches per update";
-    "max_tokens" = Number(1_400_000.0), "audio samples in a micro-batch, padding included";
-    "max_batch" = Number(0.0), "clips in a micro-batch; 0: as many as max_tokens allows";
-    "normalize" = Flag(false), "each clip to zero mean and unit variance";
-    "mask_length" = Number(10.0), "frames in a masked span";
-    "mask_min" = Number(2.0), "spans a clip has at least";
-    "channel_mask_length" = Number(64.0), "channels in a masked span";
-    "layerdrop" = Number(0.0), "probability with which a layer is skipped";
-    "valid_fraction" = Number(0.05), "share of the data kept for validation where --valid is not given; 0: none";
-    "save_every" = Number(1000.0), "updates between checkpoints";
-    "validate_every" = Number(1000.0), "updates between validations";
-    "log_every" = Number(10.0), "updates between lines in log.jsonl";
-    "keep_checkpoints" = Number(2.0), "checkpoints kept, the newest first";
-    "loaders" = Number(2.0), "threads that decode audio ahead of training";
-    "on_nan" = Text("skip".into()), "an update whose loss or gradient is not finite: `skip` it or `stop`";
-    "max_skips" = Number(10.0), "skipped updates in a row before training stops";
+    "seed" = Number(1.0), Whole(0.0, MOST), "seed of everything random";
+    "lr" = Number(5e-4), Real(0.0, 1e3), "peak learning rate";
+    "beta1" = Number(0.9), RATE, "Adam: decay of the first moment";
+    "beta2" = Number(0.98), RATE, "Adam: decay of the second moment";
+    "clip_norm" = Number(0.0), Real(0.0, OPEN), "gradients are scaled down to this norm; 0: never";
+    "accumulate" = Number(1.0), Whole(1.0, 1e6), "micro-batches per update";
+    "max_tokens" = Number(1_400_000.0), Whole(1.0, 1e9), "audio samples in a micro-batch, padding included";
+    "max_batch" = Number(0.0), Whole(0.0, 1e6), "clips in a micro-batch; 0: as many as max_tokens allows";
+    "normalize" = Flag(false), SWITCH, "each clip to zero mean and unit variance";
+    "mask_length" = Number(10.0), Whole(1.0, 1e6), "frames in a masked span";
+    "mask_min" = Number(2.0), Whole(0.0, 1e6), "spans a clip has at least";
+    "channel_mask_length" = Number(64.0), Whole(1.0, 1e6), "channels in a masked span";
+    "layerdrop" = Number(0.0), RATE, "probability with which a layer is skipped";
+    "valid_fraction" = Number(0.05), RATE, "share of the data kept for validation where --valid is not given; 0: none";
+    "save_every" = Number(1000.0), EVERY, "updates between checkpoints";
+    "validate_every" = Number(1000.0), EVERY, "updates between validations";
+    "log_every" = Number(10.0), EVERY, "updates between lines in log.jsonl";
+    "keep_checkpoints" = Number(2.0), Whole(1.0, 1e6), "checkpoints kept, the newest first";
+    "loaders" = Number(2.0), Whole(1.0, 1024.0), "threads that decode audio ahead of training";
+    "on_nan" = Text("skip".into()), Choice(&["skip", "stop"]), "an update whose loss or gradient is not finite: `skip` it or `stop`";
+    "max_skips" = Number(10.0), UPDATES, "skipped updates in a row before training stops";
 };
 
 const PRETRAIN: &[Known] = known! {
-    "updates" = Number(400_000.0), "updates in all";
-    "warmup" = Number(32_000.0), "updates of linear warm-up";
-    "eps" = Number(1e-6), "Adam: epsilon";
-    "weight_decay" = Number(0.01), "Adam: decoupled weight decay";
-    "max_samples" = Number(250_000.0), "a clip is cropped to so many samples";
-    "min_samples" = Number(32_000.0), "shorter clips are dropped";
-    "pad" = Flag(false), "pad the clips of a batch to the longest, rather than crop all to the shortest";
-    "mask_prob" = Number(0.65), "share of frames that spans would cover if none overlapped";
-    "channel_mask_prob" = Number(0.0), "the same for channels";
-    "negatives" = Number(100.0), "distractors per masked frame";
-    "temperature_start" = Number(2.0), "Gumbel temperature at the start";
-    "temperature_decay" = Number(0.999995), "factor on the temperature per update";
-    "temperature_floor" = Number(0.5), "lowest Gumbel temperature";
-    "collapse_perplexity" = Number(1.5), "a code group below this perplexity is reported as collapsed";
+    "updates" = Number(400_000.0), UPDATES, "updates in all";
+    "warmup" = Number(32_000.0), UPDATES, "updates of linear warm-up";
+    "eps" = Number(1e-6), Above(0.0, 1.0), "Adam: epsilon";
+    "weight_decay" = Number(0.01), Real(0.0, 1e3), "Adam: decoupled weight decay";
+    "max_samples" = Number(250_000.0), Whole(1.0, 1e9), "a clip is cropped to so many samples";
+    "min_samples" = Number(32_000.0), SAMPLES, "shorter clips are dropped";
+    "pad" = Flag(false), SWITCH, "pad the clips of a batch to the longest, rather than crop all to the shortest";
+    "mask_prob" = Number(0.65), SHARE, "share of frames that spans would cover if none overlapped";
+    "channel_mask_prob" = Number(0.0), SHARE, "the same for channels";
+    "negatives" = Number(100.0), Whole(1.0, 1e6), "distractors per masked frame";
+    "temperature_start" = Number(2.0), Above(0.0, 1e6), "Gumbel temperature at the start";
+    "temperature_decay" = Number(0.999995), Above(0.0, 1.0), "factor on the temperature per update";
+    "temperature_floor" = Number(0.5), Above(0.0, 1e6), "lowest Gumbel temperature";
+    "collapse_perplexity" = Number(1.5), Real(0.0, OPEN), "a code group below this perplexity is reported as collapsed";
 };
 
 const FINETUNE: &[Known] = known! {
-    "updates" = Number(20_000.0), "updates in all";
-    "warmup_share" = Number(0.1), "share of updates with rising rate";
-    "hold_share" = Number(0.4), "share of updates at the peak rate";
-    "decay_share" = Number(0.5), "share of updates with falling rate";
-    "lr_start" = Number(0.01), "first rate as a share of the peak";
-    "lr_end" = Number(0.05), "last rate as a share of the peak";
-    "eps" = Number(1e-8), "Adam: epsilon";
-    "weight_decay" = Number(0.0), "Adam: decoupled weight decay";
-    "freeze_updates" = Number(10_000.0), "updates at the start in which only the new head trains";
-    "max_samples" = Number(0.0), "longer clips are dropped; 0: none";
-    "min_samples" = Number(400.0), "shorter clips are dropped";
-    "mask_prob" = Number(0.65), "share of frames that spans would cover if none overlapped";
-    "channel_mask_prob" = Number(0.25), "the same for channels";
+    "updates" = Number(20_000.0), UPDATES, "updates in all";
+    "warmup_share" = Number(0.1), SHARE, "share of updates with rising rate";
+    "hold_share" = Number(0.4), SHARE, "share of updates at the peak rate";
+    "decay_share" = Number(0.5), SHARE, "share of updates with falling rate";
+    "lr_start" = Number(0.01), Above(0.0, 1.0), "first rate as a share of the peak";
+    "lr_end" = Number(0.05), Above(0.0, 1.0), "last rate as a share of the peak";
+    "eps" = Number(1e-8), Above(0.0, 1.0), "Adam: epsilon";
+    "weight_decay" = Number(0.0), Real(0.0, 1e3), "Adam: decoupled weight decay";
+    "freeze_updates" = Number(10_000.0), UPDATES, "updates at the start in which only the new head trains";
+    "max_samples" = Number(0.0), SAMPLES, "longer clips are dropped; 0: none";
+    "min_samples" = Number(400.0), SAMPLES, "shorter clips are dropped";
+    "mask_prob" = Number(0.65), SHARE, "share of frames that spans would cover if none overlapped";
+    "channel_mask_prob" = Number(0.25), SHARE, "the same for channels";
 };
 
 const TRANSCRIBE: &[Known] = known! {
-    "normalize" = Flag(false), "each clip to zero mean and unit variance, where preprocessor_config.json does not say";
-    "window_seconds" = Number(0.0), "cut longer clips into windows of this length; 0: never";
-    "context_seconds" = Number(2.0), "how far neighbouring windows overlap, on each side";
+    "normalize" = Flag(false), SWITCH, "each clip to zero mean and unit variance, where preprocessor_config.json does not say";
+    "window_seconds" = Number(0.0), Real(0.0, 1e6), "cut longer clips into windows of this length; 0: never";
+    "context_seconds" = Number(2.0), Real(0.0, 1e6), "how far neighbouring windows overlap, on each side";
 };
+
+/// What the programs of the models take besides: no command has these unless the model's recipe names them.
+const PROGRAMS: &[(&str, Range)] = &[
+    ("dropout", RATE),
+    ("attention_dropout", RATE),
+    ("activation_dropout", RATE),
+    ("input_dropout", RATE),
+    ("feature_dropout", RATE),
+    ("final_dropout", RATE),
+];
+
+/// The commands that a model may have a recipe for.
+pub const COMMANDS: [&str; 3] = ["pretrain", "finetune", "transcribe"];
+
+/// Names of the settings that a command knows by itself. A recipe may also name scalar inputs of the model's programs.
+pub fn names(command: &str) -> impl Iterator<Item = &'static str> {
+    known(command).map(|k| k.name)
+}
+
+/// The values that a setting of a command takes.
+pub fn range(command: &str, name: &str) -> Range {
+    let own = known(command).find(|k| k.name == name).map(|k| k.range);
+    let of_programs = || PROGRAMS.iter().find(|(n, _)| *n == name).map(|(_, r)| *r);
+    own.or_else(of_programs).unwrap_or(Range::Any)
+}
 
 fn known(command: &str) -> impl Iterator<Item = &'static Known> {
     let (own, shared): (&[Known], &[Known]) = match command {
@@ -117,29 +160,32 @@ pub fn show(value: &SettingValue) -> String {
 /// Every setting of a command by name: the defaults, a recipe's own over them.
 ///
 /// # Errors
-/// Where a recipe gives a setting another kind of value.
+/// Where a recipe gives a setting another kind of value, or one outside its range.
 pub fn complete(command: &str, recipe: &[Setting]) -> Result<Vec<Setting>, Error> {
     let mut list: Vec<Setting> = known(command)
-        .map(|(name, value, doc)| Setting {
-            name: name.to_string(),
-            value: value(),
-            doc: doc.to_string(),
+        .map(|k| Setting {
+            name: k.name.to_string(),
+            value: (k.value)(),
+            doc: k.doc.to_string(),
         })
         .collect();
     for own in recipe {
+        let range = range(command, &own.name);
+        if !range.holds(&own.value) {
+            return Err(Error::Setting(format!(
+                "`{}` of the model's recipe for `{command}` takes {}, not {}",
+                own.name,
+                range.words(),
+                show(&own.value)
+            )));
+        }
         match list.iter_mut().find(|s| s.name == own.name) {
-            Some(s) if kind(&s.value) == kind(&own.value) => {
+            // Of the same kind: its range holds it.
+            Some(s) => {
                 s.value = own.value.clone();
                 if !own.doc.is_empty() {
                     s.doc = own.doc.clone();
                 }
-            }
-            Some(s) => {
-                let want = kind(&s.value);
-                return Err(Error::Setting(format!(
-                    "`{}` of the model's recipe must be {want}",
-                    own.name
-                )));
             }
             None => list.push(own.clone()),
         }
@@ -156,6 +202,63 @@ impl Settings {
             command: command.into(),
             list: complete(command, own)?,
         })
+    }
+
+    /// As [`Settings::new`] with these assignments, all of which are checked before this returns: for a command line, before
+    /// anything is read or written.
+    ///
+    /// # Errors
+    /// An unknown name, a value of another kind or outside its range, and values that exclude each other.
+    pub fn checked(artifact: &Artifact, command: &str, set: &[String]) -> Result<Settings, Error> {
+        let mut settings = Settings::new(artifact, command)?;
+        set.iter().try_for_each(|s| settings.set(s))?;
+        settings.agree(artifact)?;
+        Ok(settings)
+    }
+
+    /// Whether values go together, and with what the model was compiled for.
+    pub fn agree(&self, artifact: &Artifact) -> Result<(), Error> {
+        let value = |name: &str| self.scalar(name);
+        let shares = ["warmup_share", "hold_share", "decay_share"];
+        let sum: f64 = shares.iter().filter_map(|n| value(n)).sum();
+        if sum > 1.0 + 1e-9 {
+            let what = format!("{} together are {sum}, and there is 1 to share out", shares.join(", "));
+            return Err(Error::Setting(what));
+        }
+        // In pretraining longer clips are cropped, so that the least may be above the most.
+        if let (Some(least), Some(most)) = (value("min_samples"), value("max_samples").filter(|m| *m > 0.0))
+            && self.command == "finetune"
+            && least > most
+        {
+            let what = format!("`min_samples` is {least} and `max_samples` is {most}: no clip could be used");
+            return Err(Error::Setting(what));
+        }
+        if let (Some(window), Some(context)) = (value("window_seconds"), value("context_seconds"))
+            && window > 0.0
+            && window <= 2.0 * context
+        {
+            let what = "`window_seconds` must be more than twice `context_seconds`";
+            return Err(Error::Setting(what.into()));
+        }
+        self.fit(artifact)
+    }
+
+    fn fit(&self, artifact: &Artifact) -> Result<(), Error> {
+        let inputs = artifact
+            .programs
+            .iter()
+            .filter(|p| p.name == self.command)
+            .flat_map(|p| &p.inputs);
+        let fixed = inputs
+            .filter(|p| p.name == "negatives")
+            .find_map(|p| p.shape.get(2)?.as_const());
+        match (fixed, self.scalar("negatives")) {
+            (Some(fixed), Some(wanted)) if fixed as f64 != wanted => {
+                let what = format!("`negatives` is {wanted}, and this model was compiled for {fixed}; use that number");
+                Err(Error::Setting(what))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub fn command(&self) -> &str {
@@ -181,23 +284,33 @@ impl Settings {
             )));
         };
         let place = &mut self.list[at].value;
-        let wrong = |want: &str| Error::Setting(format!("`{name}` takes {want}, not `{value}`"));
-        *place = match place {
-            Number(_) => Number(
-                value
-                    .replace('_', "")
-                    .parse()
-                    .ok()
-                    .filter(|n: &f64| n.is_finite())
-                    .ok_or_else(|| wrong("a number"))?,
-            ),
-            Flag(_) => Flag(match value {
-                "true" | "1" => true,
-                "false" | "0" => false,
-                _ => return Err(wrong("true or false")),
-            }),
-            Text(_) => Text(value.into()),
+        let range = match (range(&self.command, name), &place) {
+            // Of the model's own: what kind it is, is all that is known.
+            (Range::Any, Flag(_)) => SWITCH,
+            (known, _) => known,
         };
+        let given = match place {
+            Number(_) => value.replace('_', "").parse().ok().map(Number),
+            Flag(_) => match value {
+                "true" | "1" => Some(Flag(true)),
+                "false" | "0" => Some(Flag(false)),
+                _ => None,
+            },
+            Text(_) => Some(Text(value.into())),
+        };
+        let Some(given) = given.filter(|v| range.holds(v)) else {
+            let hint = match range {
+                Choice(words) => nearest(value, words.iter().copied()),
+                _ => None,
+            };
+            let hint = hint.map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+            let want = match (range, &place) {
+                (Range::Any, Number(_)) => "a number".into(),
+                _ => range.words(),
+            };
+            return Err(Error::Setting(format!("`{name}` takes {want}, not `{value}`{hint}")));
+        };
+        *place = given;
         Ok(())
     }
 
@@ -343,7 +456,79 @@ mod tests {
         assert!(error(&mut s, "lr=fast").contains("takes a number"));
         assert!(error(&mut s, "normalize=2").contains("true or false"));
         assert!(error(&mut s, "lr").contains("NAME=VALUE"));
-        s.set("accumulate=0").unwrap();
-        assert!(s.count("accumulate", 1).unwrap_err().to_string().contains("1 or more"));
+        assert!(error(&mut s, "accumulate=0").contains("takes a whole number, 1 to 1e6"));
+        assert!(error(&mut s, "on_nan=stpo").contains("skip or stop, not `stpo`; did you mean `stop`?"));
+    }
+
+    /// A value beyond its range is refused for every setting of every command, whichever way it is beyond it.
+    #[test]
+    fn no_setting_takes_a_value_outside_its_range() {
+        let mut artifact = fake::artifact();
+        let dropout = |value| Setting {
+            name: "dropout".into(),
+            value: Number(value),
+            doc: String::new(),
+        };
+        artifact.recipes.insert("finetune".into(), vec![dropout(0.5)]);
+        for command in COMMANDS {
+            let settings = Settings::new(&artifact, command).unwrap();
+            for setting in settings.list() {
+                let range = range(command, &setting.name);
+                assert!(range != Range::Any, "`{}` has no range", setting.name);
+                assert!(range.holds(&setting.value), "default of `{}`", setting.name);
+                let mut wrong: Vec<f64> = vec![-1.0, -1e-9, f64::NAN, f64::INFINITY, -f64::INFINITY];
+                match range {
+                    Whole(low, high) => wrong.extend([low - 1.0, high * 2.0, low + 0.5, 2f64.powi(63)]),
+                    Real(_, high) => wrong.extend([high * 1.01 + 1.0]),
+                    Above(low, high) => wrong.extend([low, high * 2.0]),
+                    Below(_, high) => wrong.extend([high, high + 1.0]),
+                    Range::Switch | Choice(_) => wrong = vec![2.0],
+                    Range::Any => unreachable!("excluded above"),
+                }
+                for value in wrong.into_iter().filter(|v| !range.holds(&Number(*v))) {
+                    let mut s = settings.clone();
+                    let given = format!("{}={value}", setting.name);
+                    assert!(s.set(&given).is_err(), "{command} takes {given}");
+                    assert_eq!(s, settings, "{given} was refused and yet changed something");
+                }
+                for word in ["", "fast", "stpo", "0x10", "1,5"] {
+                    let given = format!("{}={word}", setting.name);
+                    assert!(settings.clone().set(&given).is_err(), "{command} takes {given}");
+                }
+            }
+        }
+        artifact.recipes.insert("finetune".into(), vec![dropout(1.5)]);
+        let error = Settings::new(&artifact, "finetune").unwrap_err().to_string();
+        assert!(error.contains("`dropout`") && error.contains("finetune"), "{error}");
+    }
+
+    #[test]
+    fn values_that_exclude_each_other_are_refused() {
+        let artifact = fake::artifact();
+        let error = |command: &str, set: &[&str]| {
+            let set: Vec<String> = set.iter().map(|s| s.to_string()).collect();
+            Settings::checked(&artifact, command, &set)
+                .map(|_| ())
+                .map_err(|e| e.to_string())
+        };
+        assert!(
+            error("finetune", &["hold_share=0.6"])
+                .unwrap_err()
+                .contains("hold_share")
+        );
+        error("finetune", &["hold_share=0.6", "decay_share=0.3"]).unwrap();
+        assert!(
+            error("finetune", &["max_samples=300", "min_samples=301"])
+                .unwrap_err()
+                .contains("min_samples")
+        );
+        error("finetune", &["max_samples=0"]).unwrap();
+        assert!(
+            error("transcribe", &["window_seconds=4"])
+                .unwrap_err()
+                .contains("twice")
+        );
+        let negatives = error("pretrain", &["negatives=6"]).unwrap_err();
+        assert!(negatives.contains("compiled for 5"), "{negatives}");
     }
 }

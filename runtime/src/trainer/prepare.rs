@@ -91,6 +91,7 @@ impl Start {
         }
         let begun = settings.clone();
         options.set.iter().try_for_each(|s| settings.set(s))?;
+        settings.agree(&artifact)?;
         let changed = match &state {
             Some(_) => changed(&settings, &begun),
             None => vec![],

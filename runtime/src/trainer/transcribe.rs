@@ -100,10 +100,6 @@ impl<'a> Transcriber<'a> {
     fn windows(&self, samples: usize) -> Result<Vec<Window>, Error> {
         let length = (self.settings.number("window_seconds")? * RATE as f64) as usize;
         let context = (self.settings.number("context_seconds")? * RATE as f64) as usize;
-        if length > 0 && length <= 2 * context {
-            let what = "`window_seconds` must be more than twice `context_seconds`";
-            return Err(Error::Setting(what.into()));
-        }
         Ok(windows(&self.geometry, samples, length, context))
     }
 
