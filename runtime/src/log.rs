@@ -1,12 +1,23 @@
 //! What a training says: a progress line, and one JSON object per line in `log.jsonl`.
 
+mod line;
+pub mod pace;
+mod progress;
+
+pub use progress::Progress;
+
 use crate::atomic::write_text;
 use crate::error::Error;
 use indicatif::{ProgressBar, ProgressStyle};
+use pace::Pace;
 use serde_json::{Map, Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// From one progress line to the next where there is no terminal.
+const APART: Duration = Duration::from_secs(60);
 
 /// The log of one training.
 pub struct Log {
@@ -14,20 +25,37 @@ pub struct Log {
     file: File,
     bar: ProgressBar,
     terminal: bool,
+    total: u64,
+    begun: Instant,
+    /// Seconds and seconds of audio before this process, by the last line it left.
+    before: [f64; 2],
+    heard: f64,
+    pace: Pace,
+    /// When the last progress line was told.
+    told: Option<Instant>,
+    train: Vec<(String, f64)>,
+    valid: Vec<(String, f64)>,
 }
 
 impl Log {
     /// Opens `log.jsonl`; lines beyond `done` updates, left by a run that was killed after its last checkpoint, go.
     pub fn open(dir: &Path, done: u64, total: u64) -> Result<Log, Error> {
         let path = dir.join("log.jsonl");
+        let mut before = [0.0; 2];
         if path.exists() {
             let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-            let update = |line: &str| serde_json::from_str::<Value>(line).ok()?.get("update")?.as_u64();
-            let kept: String = text
-                .lines()
-                .filter(|l| update(l).is_some_and(|u| u <= done))
-                .map(|l| format!("{l}\n"))
-                .collect();
+            let mut kept = String::new();
+            for line in text.lines() {
+                let Ok(value) = serde_json::from_str::<Value>(line) else {
+                    continue;
+                };
+                if value["update"].as_u64().is_some_and(|u| u <= done) {
+                    kept = kept + line + "\n";
+                    let number = |name: &str| value[name].as_f64();
+                    before[0] = number("seconds").unwrap_or(before[0]);
+                    before[1] = number("audio_hours").map_or(before[1], |h| 3600.0 * h);
+                }
+            }
             if kept != text {
                 write_text(&path, &kept)?;
             }
@@ -38,55 +66,99 @@ impl Log {
             .open(&path)
             .map_err(Error::io("open", &path))?;
         let bar = ProgressBar::new(total).with_position(done);
-        let style = ProgressStyle::with_template("{pos}/{len} [{bar:20}] eta {eta}  {wide_msg}");
-        bar.set_style(style.expect("the template is fixed"));
+        bar.set_style(ProgressStyle::with_template("{wide_msg}").expect("the template is fixed"));
         Ok(Log {
             path,
             file,
             bar,
             terminal: std::io::stderr().is_terminal(),
+            total,
+            begun: Instant::now(),
+            before,
+            heard: 0.0,
+            pace: Pace::new(done as f64),
+            told: None,
+            train: vec![],
+            valid: vec![],
         })
     }
 
-    pub fn progress(&self, done: u64) {
-        self.bar.set_position(done);
+    /// Shows how far the training is: so many updates and a part of the next. On a terminal the line changes in place; elsewhere
+    /// there is one at once and then one a minute.
+    pub fn progress(&mut self, done: u64, part: f64) {
+        self.pace.at(self.begun.elapsed().as_secs_f64(), done as f64 + part);
+        let line = line::progress(&line::State {
+            done,
+            total: self.total,
+            part,
+            train: &self.train,
+            valid: &self.valid,
+            left: self.pace.left(self.total as f64),
+        });
+        if self.terminal {
+            self.bar.set_message(line);
+        } else if self.told.is_none_or(|told| told.elapsed() >= APART) {
+            self.told = Some(Instant::now());
+            tell(&line);
+        }
     }
 
-    /// Reports numbers, in the file by their names and on the line in short.
+    /// Counts audio that was trained on.
+    pub fn hear(&mut self, samples: u64) {
+        self.heard += samples as f64 / crate::audio::RATE as f64;
+    }
+
+    /// Reports numbers: in the file by their names; those of training on the progress line, others on a line of their own.
     pub fn report(&mut self, update: u64, kind: &str, fields: &[(String, f64)]) -> Result<(), Error> {
         let mut object = Map::new();
-        object.insert("kind".into(), kind.into());
-        object.insert("update".into(), update.into());
         for (name, value) in fields {
-            // JSON knows no NaN; its absence would hide it.
-            let number = serde_json::Number::from_f64(*value).map_or_else(|| json!(value.to_string()), Value::Number);
+            let number = match line::is_count(name) {
+                true => json!(*value as u64),
+                // JSON knows no NaN; its absence would hide it.
+                false => serde_json::Number::from_f64(*value).map_or_else(|| json!(value.to_string()), Value::Number),
+            };
             object.insert(name.clone(), number);
         }
-        self.write(&Value::Object(object))?;
-        let short = fields
-            .iter()
-            .map(|(n, v)| format!("{n} {}", brief(*v)))
-            .collect::<Vec<_>>()
-            .join("  ");
-        if kind == "train" && self.terminal {
-            self.bar.set_message(short);
-        } else {
-            self.say(&format!("{kind} {update}: {short}"));
+        if kind == "train" {
+            object.insert("audio_hours".into(), json!((self.before[1] + self.heard) / 3600.0));
+        }
+        self.write(update, kind, object)?;
+        match kind {
+            "train" => self.train = fields.to_vec(),
+            _ => {
+                if kind == "valid" {
+                    self.valid = fields.to_vec();
+                }
+                self.say(&format!("{kind} {update}: {}", line::all(fields)));
+            }
         }
         Ok(())
     }
 
     /// Reports something that happened, under a name to search for.
     pub fn event(&mut self, update: u64, name: &str, message: &str) -> Result<(), Error> {
-        self.write(&json!({ "kind": "event", "update": update, "event": name, "message": message }))?;
+        let object = [("event", name), ("message", message)].map(|(n, v)| (n.to_string(), v.into()));
+        self.write(update, "event", Map::from_iter(object))?;
         self.say(&format!("{name}: {message}"));
         Ok(())
     }
 
-    fn write(&mut self, value: &Value) -> Result<(), Error> {
+    /// Writes what only a report shows: samples and histograms.
+    pub fn record(&mut self, update: u64, kind: &str, value: Map<String, Value>) -> Result<(), Error> {
+        self.write(update, kind, value)
+    }
+
+    fn write(&mut self, update: u64, kind: &str, rest: Map<String, Value>) -> Result<(), Error> {
+        let seconds = self.before[0] + self.begun.elapsed().as_secs_f64();
+        let mut object = Map::new();
+        object.insert("kind".into(), kind.into());
+        object.insert("update".into(), update.into());
+        object.insert("time".into(), pace::stamp().into());
+        object.insert("seconds".into(), json!((1000.0 * seconds).round() / 1000.0));
+        object.extend(rest);
         // One call per line, so that a kill cannot leave two half lines.
         self.file
-            .write_all(format!("{value}\n").as_bytes())
+            .write_all(format!("{}\n", Value::Object(object)).as_bytes())
             .map_err(Error::io("write", &self.path))
     }
 
@@ -104,19 +176,6 @@ pub fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-fn brief(v: f64) -> String {
-    let size = v.abs();
-    if v == 0.0 {
-        "0".into()
-    } else if !(1e-3..1e6).contains(&size) {
-        format!("{v:.2e}")
-    } else if size >= 1000.0 {
-        format!("{v:.0}")
-    } else {
-        format!("{v:.3}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,22 +185,28 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let mut log = Log::open(tmp.path(), 0, 9).unwrap();
         for update in 1..=4 {
-            log.report(
-                update,
-                "train",
-                &[("loss".into(), if update == 2 { f64::NAN } else { 0.5 })],
-            )
-            .unwrap();
+            log.hear(16_000 * 3600);
+            let loss = if update == 2 { f64::NAN } else { 0.5 };
+            log.report(update, "train", &[("loss".into(), loss), ("epoch".into(), 3.0)])
+                .unwrap();
         }
         drop(log);
         let mut log = Log::open(tmp.path(), 2, 9).unwrap();
         log.event(3, "collapse", "group 0").unwrap();
+        log.hear(16_000 * 3600);
+        log.report(3, "train", &[]).unwrap();
         let text = std::fs::read_to_string(tmp.path().join("log.jsonl")).unwrap();
         let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-        assert_eq!(lines.len(), 3);
+        assert_eq!(lines.len(), 4);
         assert_eq!(
             (&lines[1]["loss"], &lines[2]["event"]),
             (&json!("NaN"), &json!("collapse"))
         );
+        assert_eq!(lines[0]["epoch"].to_string(), "3", "a count is written as one");
+        // A resumed run counts on from where it was.
+        assert_eq!(lines[3]["audio_hours"], json!(3.0));
+        let seconds: Vec<f64> = lines.iter().map(|l| l["seconds"].as_f64().unwrap()).collect();
+        assert!(seconds.is_sorted(), "{seconds:?}");
+        assert!(lines.iter().all(|l| l["time"].as_str().is_some_and(|t| t.len() == 20)));
     }
 }

@@ -12,7 +12,7 @@ use crate::error::Error;
 use ir::artifact::{Artifact, Setting, SettingValue};
 use std::collections::BTreeMap;
 
-use Range::{Above, Below, Choice, Real, Whole};
+use Range::{Above, Choice, Real, Whole};
 use SettingValue::{Flag, Number, Text};
 use range::{EVERY, RATE, SAMPLES, SHARE, SWITCH, UPDATES};
 
@@ -416,6 +416,7 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 
 #[cfg(test)]
 mod tests {
+    use super::Range::Below;
     use super::*;
     use crate::fake;
 

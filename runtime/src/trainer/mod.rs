@@ -121,6 +121,7 @@ impl Trainer<'_> {
             let done = self.update(&mut loader)?;
             window.totals.add(&done.totals);
             window.samples += done.samples;
+            self.log.hear(done.samples);
             window.norm += done.norm;
             window.updates += 1;
             let (now, last) = (self.state.update, self.state.update == updates);
@@ -136,7 +137,7 @@ impl Trainer<'_> {
             if now % save == 0 || last {
                 self.save()?;
             }
-            self.log.progress(now);
+            self.log.progress(now, 0.0);
         }
         self.log.finish();
         Ok(self.state.update)
@@ -282,6 +283,10 @@ impl Trainer<'_> {
             })?;
             done.totals.add(&self.objective.read(&batch, &outputs)?);
             done.samples += ready.samples;
+            if micro + 1 < accumulate {
+                self.log
+                    .progress(self.state.update, (micro + 1) as f64 / accumulate as f64);
+            }
         }
         self.apply(&program.name, &mut done)?;
         self.state.update += 1;
@@ -338,7 +343,10 @@ impl Trainer<'_> {
         let last = update.saturating_sub(1);
         fields.push(("lr".into(), self.objective.lr(last)));
         fields.extend(self.objective.temperature(last).map(|t| ("temperature".into(), t)));
-        fields.push(("samples_per_second".into(), window.samples as f64 / seconds.max(1e-9)));
+        let speed = window.samples as f64 / seconds.max(1e-9);
+        fields.push(("samples_per_second".into(), speed));
+        // How many times as fast as it plays.
+        fields.push(("audio_hours_per_hour".into(), speed / crate::audio::RATE as f64));
         fields.push(("epoch".into(), self.state.position.epoch as f64));
         if !self.skipped.is_empty() {
             fields.push(("skipped_clips".into(), self.skipped.len() as f64));

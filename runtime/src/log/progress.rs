@@ -1,0 +1,82 @@
+//! Progress of work that is no training: a bar on a terminal, elsewhere a line after two seconds and then once a minute.
+
+use super::pace::{Pace, clock, duration};
+use super::tell;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// Until the first line, and from one line to the next.
+const FIRST: Duration = Duration::from_secs(2);
+const APART: Duration = Duration::from_secs(60);
+
+/// Work of a known number of parts.
+pub struct Progress {
+    what: &'static str,
+    total: u64,
+    done: u64,
+    begun: Instant,
+    next: Duration,
+    pace: Pace,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// `what` is counted, in the plural: "recordings transcribed".
+    pub fn new(what: &'static str, total: usize) -> Progress {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(total as u64);
+            let style = ProgressStyle::with_template("{pos}/{len} {msg} [{bar:20}] {eta} left");
+            bar.set_style(style.expect("the template is fixed"));
+            bar.with_message(what)
+        });
+        Progress {
+            what,
+            total: total as u64,
+            done: 0,
+            begun: Instant::now(),
+            next: FIRST,
+            pace: Pace::new(0.0),
+            bar,
+        }
+    }
+
+    /// One more part is done.
+    pub fn step(&mut self) {
+        self.done += 1;
+        let elapsed = self.begun.elapsed();
+        self.pace.at(elapsed.as_secs_f64(), self.done as f64);
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.done);
+        } else if elapsed >= self.next {
+            self.next = elapsed + APART;
+            let left = self.pace.left(self.total as f64).unwrap_or(0.0);
+            let (done, total, what) = (self.done, self.total, self.what);
+            tell(&format!(
+                "{done}/{total} {what}  {} left, until {}",
+                duration(left),
+                clock(left)
+            ));
+        }
+    }
+
+    /// Writes to standard output or error around the bar.
+    pub fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
+    pub fn seconds(&self) -> f64 {
+        self.begun.elapsed().as_secs_f64()
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
