@@ -2,6 +2,7 @@
 
 use crate::atomic::{Piece, Values, write_tensors};
 use crate::bench::{Options as BenchOptions, bench};
+use crate::commands::{evaluate, score};
 use crate::error::Error;
 use crate::info::info;
 use crate::session::{Session, Tensor};
@@ -74,6 +75,12 @@ enum Command {
     /// Write what is said in recordings, one line per file: path, tab, text.
     #[command(after_help = "Example: OUT transcribe --weights run2 a.wav b.flac")]
     Transcribe(TranscribeArgs),
+    /// Transcribe recordings whose texts are known, and count the errors.
+    #[command(after_help = "Example: OUT evaluate --weights run2 --data test.tsv --hyp heard.tsv")]
+    Evaluate(evaluate::EvaluateArgs),
+    /// Count the errors between two text files.
+    #[command(after_help = "Example: OUT score texts.tsv heard.tsv --json")]
+    Score(score::ScoreArgs),
     /// Losses and gradients of one given batch, to compare with other implementations.
     #[command(
         after_help = "The batch holds wave f32 [B,N], lengths i64 [B], mask u8 [B,T], negatives i64 [B,M,K], and \
@@ -204,6 +211,8 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
         Command::Pretrain(args) => trained(&args.out.clone(), pretrain(&mut *open()?, &options(args))?),
         Command::Finetune(args) => trained(&args.out.clone(), finetune(&mut *open()?, &options(args))?),
         Command::Transcribe(args) => transcribe(&mut *open()?, args),
+        Command::Evaluate(args) => evaluate::run(&mut *open()?, &args, &say),
+        Command::Score(args) => say(&score::run(&args)?),
         Command::Step(args) => {
             let StepArgs {
                 weights,
@@ -267,6 +276,7 @@ fn check_settings(artifact: &Artifact, command: &Command) -> Result<(), Error> {
         Command::Pretrain(args) => ("pretrain", &args.set, args.resume),
         Command::Finetune(args) => ("finetune", &args.set, args.resume),
         Command::Transcribe(args) => ("transcribe", &args.set, false),
+        Command::Evaluate(args) => ("transcribe", &args.set, false),
         _ => return Ok(()),
     };
     if resume {

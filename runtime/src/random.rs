@@ -17,6 +17,7 @@ pub enum Purpose {
     Split,
     Init,
     Synthetic,
+    Bootstrap,
 }
 
 /// A counter under a key. Two streams with equal keys give equal numbers, wherever and whenever they are drawn.

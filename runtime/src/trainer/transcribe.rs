@@ -33,6 +33,8 @@ pub struct Transcript {
     pub logits: Vec<f32>,
     pub frames: usize,
     pub classes: usize,
+    /// Length of the recording.
+    pub seconds: f64,
 }
 
 /// A stretch of a clip, and which of its frames count.
@@ -94,7 +96,18 @@ impl<'a> Transcriber<'a> {
             logits,
             frames,
             classes,
+            seconds: wave.len() as f64 / RATE as f64,
         })
+    }
+
+    /// A text in the letters of the model's vocabulary, as it was fine-tuned on.
+    pub fn normalize(&self, text: &str) -> String {
+        self.vocab.normalize(text)
+    }
+
+    /// The first letter of a text that the vocabulary lacks.
+    pub fn unknown_letter(&self, text: &str) -> Option<char> {
+        self.vocab.encode(text).err()
     }
 
     fn windows(&self, samples: usize) -> Result<Vec<Window>, Error> {

@@ -1,0 +1,4 @@
+//! Commands of a compiled program that look at what was learnt: their command lines and what they do.
+
+pub mod evaluate;
+pub mod score;
