@@ -25,7 +25,13 @@ fn setting(globals: &Globals, s: &SettingDef) -> Result<Setting> {
     let value = match &s.value {
         Datum::Flag(f) => SettingValue::Flag(*f),
         Datum::Text(t) => SettingValue::Text(t.clone()),
-        Datum::Expr(e) => SettingValue::Number(evaluate(e, &mut |n| globals.value(n))?.as_number(e.span)?),
+        Datum::Expr(e) => match evaluate(e, &mut |n| globals.value(n))?.as_number(e.span)? {
+            n if n.is_finite() => SettingValue::Number(n),
+            n => {
+                let message = format!("the setting `{}` cannot be {n}", s.name.value);
+                return Err(Diagnostic::new(e.span, message, "expected a finite number"));
+            }
+        },
         Datum::Null | Datum::List(_) | Datum::Map(_) => {
             let message = format!(
                 "the setting `{}` is neither a number, a word nor true or false",

@@ -3,7 +3,9 @@
 use crate::diagnostic::{Diagnostic, Result, Spanned};
 use crate::document::{BlockText, Document, Entries, InitText, ParamText, ProgramText, Reader};
 use crate::expr::{Expr, Statement, TypeExpr};
+use crate::limits;
 use ron::value::RawValue;
+use std::collections::BTreeSet;
 
 /// All that a file and those it extends define.
 #[derive(Clone, Debug, Default)]
@@ -103,6 +105,17 @@ pub struct Export {
     pub fields: Vec<(Spanned<String>, Datum)>,
 }
 
+impl Datum {
+    fn expressions(&self, see: &mut dyn FnMut(&Expr)) {
+        match self {
+            Datum::Expr(e) => see(e),
+            Datum::List(all) => all.iter().for_each(|d| d.expressions(see)),
+            Datum::Map(all) => all.iter().for_each(|(_, d)| d.expressions(see)),
+            Datum::Null | Datum::Flag(_) | Datum::Text(_) => {}
+        }
+    }
+}
+
 impl Definitions {
     /// Reads everything but `extends`.
     pub fn read<'a>(r: &Reader<'a>, d: &Document<'a>) -> Result<Definitions> {
@@ -134,6 +147,34 @@ impl Definitions {
             recipes,
             export,
         })
+    }
+
+    /// Every name that an expression anywhere reads.
+    pub fn names_read(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        let mut see = |e: &Expr| e.names(&mut names);
+        self.constants.iter().for_each(|c| see(&c.value));
+        self.sizes.iter().for_each(|s| see(&s.value));
+        for block in &self.blocks {
+            block.body.iter().for_each(|s| see(&s.value));
+            for p in &block.params {
+                p.shape.iter().for_each(&mut see);
+                match &p.init {
+                    InitDef::Normal(e) | InitDef::FanIn(e) => see(e),
+                    InitDef::Uniform(low, high) => [low, high].into_iter().for_each(&mut see),
+                    _ => {}
+                }
+            }
+        }
+        for p in &self.programs {
+            p.body.iter().flatten().for_each(|s| see(&s.value));
+            let inputs = p.inputs.iter().flatten();
+            inputs.flat_map(|(_, ty)| &ty.shape).for_each(&mut see);
+        }
+        let settings = self.recipes.iter().flat_map(|r| &r.settings).map(|s| &s.value);
+        let fields = self.export.iter().flat_map(|e| &e.fields).map(|(_, d)| d);
+        settings.chain(fields).for_each(|d| d.expressions(&mut see));
+        names
     }
 
     /// These definitions over those of the file that is extended: what has the same name takes its place.
@@ -213,6 +254,11 @@ fn entries<'a, V: serde::Deserialize<'a>, T>(
 fn named<'a, V>(r: &Reader<'a>, map: Entries<'a, V>, what: &str) -> Result<Vec<(Spanned<String>, V)>> {
     let mut all: Vec<(Spanned<String>, V)> = vec![];
     for (key, value) in map.0 {
+        if all.len() == limits::ENTRIES {
+            let message = format!("more than {} entries in one map", limits::ENTRIES);
+            let label = format!("expected at most {}", limits::ENTRIES);
+            return Err(Diagnostic::new(r.spanned(key).span, message, label));
+        }
         let name = r.name(key, &format!("{what}'s name"))?;
         if let Some((first, _)) = all.iter().find(|(n, _)| n.value == name.value) {
             let d = Diagnostic::new(

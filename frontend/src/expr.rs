@@ -6,6 +6,30 @@ use crate::diagnostic::{Span, Spanned};
 pub struct Expr {
     pub kind: Kind,
     pub span: Span,
+    /// Expressions within each other, this one included: what walks over the tree recurses so deep.
+    pub height: usize,
+}
+
+impl Expr {
+    pub fn new(kind: Kind, span: Span) -> Expr {
+        let of_call = |c: &Call| c.args.iter().chain(c.named.iter().map(|(_, e)| e)).map(|e| e.height).max();
+        let inside = match &kind {
+            Kind::Int(_) | Kind::Float(_) | Kind::Text(_) | Kind::Name(_) => None,
+            Kind::List(all) => all.iter().map(|e| e.height).max(),
+            Kind::Negate(e) => Some(e.height),
+            Kind::Infix(_, a, b) => Some(a.height.max(b.height)),
+            Kind::Call(call) => of_call(call),
+            Kind::Repeat { count, keep, call } => {
+                let head = keep.iter().map(|e| e.height).chain([count.height]);
+                head.chain(of_call(call)).max()
+            }
+        };
+        Expr {
+            height: 1 + inside.unwrap_or(0),
+            kind,
+            span,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +49,27 @@ pub enum Kind {
         keep: Option<Box<Expr>>,
         call: Call,
     },
+}
+
+impl Expr {
+    /// Adds every name that is read in it.
+    pub fn names(&self, to: &mut std::collections::BTreeSet<String>) {
+        fn of_call(c: &Call, to: &mut std::collections::BTreeSet<String>) {
+            c.args.iter().chain(c.named.iter().map(|(_, e)| e)).for_each(|e| e.names(to));
+        }
+        match &self.kind {
+            Kind::Int(_) | Kind::Float(_) | Kind::Text(_) => {}
+            Kind::Name(name) => drop(to.insert(name.clone())),
+            Kind::List(all) => all.iter().for_each(|e| e.names(to)),
+            Kind::Negate(e) => e.names(to),
+            Kind::Infix(_, a, b) => [a, b].into_iter().for_each(|e| e.names(to)),
+            Kind::Call(call) => of_call(call, to),
+            Kind::Repeat { count, keep, call } => {
+                keep.iter().chain([count]).for_each(|e| e.names(to));
+                of_call(call, to);
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

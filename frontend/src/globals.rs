@@ -3,6 +3,7 @@
 use crate::definitions::{Block, Definitions};
 use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
 use crate::expr::Expr;
+use crate::limits;
 use crate::model::Constant;
 use crate::value::{Value, evaluate};
 use ir::dim::Dim;
@@ -12,6 +13,9 @@ use std::collections::BTreeMap;
 
 /// Words that attributes of ops understand.
 const WORDS: &[&str] = &["f32", "f64", "i32", "true", "false"];
+
+/// Sizes that every program has.
+const RESERVED: &[&str] = &["layer", "range_start", "range_len"];
 
 /// Ops that the language makes itself and that no statement calls.
 const INTERNAL: &[&str] = &["input", "param", "constant", "get", "repeat"];
@@ -52,6 +56,13 @@ impl<'a> Globals<'a> {
             .chain(self.defs.symbols.iter())
             .chain(self.defs.blocks.iter().map(|b| &b.name));
         for name in all {
+            if RESERVED.contains(&name.value.as_str()) {
+                return Err(Diagnostic::new(
+                    name.span,
+                    format!("`{}` has a meaning of its own in every program", name.value),
+                    "expected another name",
+                ));
+            }
             if let Some(first) = seen.insert(&name.value, name.span) {
                 let d = Diagnostic::new(
                     name.span,
@@ -105,6 +116,11 @@ impl<'a> Globals<'a> {
                     ))
                 }
                 None => {
+                    let open = self.values.borrow().values().filter(|v| v.is_none()).count();
+                    if open == limits::CHAIN {
+                        let message = format!("more than {open} definitions lead on to each other");
+                        return Err(Diagnostic::new(name.span, message, "expected a shorter chain"));
+                    }
                     self.values.borrow_mut().insert(key, None);
                     let v = evaluate(expr, &mut |n| self.value(n))?;
                     let v = if constant {
@@ -128,7 +144,10 @@ impl<'a> Globals<'a> {
     }
 
     fn check_constant(&self, v: Value, e: &Expr) -> Result<Value> {
-        v.as_number(e.span).map(|_| v)
+        match v.as_number(e.span)? {
+            n if n.is_finite() => Ok(v),
+            n => Err(Diagnostic::new(e.span, format!("a constant cannot be {n}"), "expected a finite number")),
+        }
     }
 
     pub fn unknown<'b>(&'b self, name: &Spanned<String>, local: impl Iterator<Item = &'b str>) -> Diagnostic {

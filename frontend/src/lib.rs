@@ -7,6 +7,7 @@ mod diagnostic;
 mod document;
 mod expr;
 mod globals;
+mod limits;
 mod load;
 mod model;
 mod op_call;

@@ -5,10 +5,13 @@ use crate::definitions::Definitions;
 use crate::diagnostic::{Diagnostic, Diagnostics, Result, Source, Span, Spanned};
 use crate::document::Reader;
 use crate::globals::Globals;
+use crate::limits;
 use crate::model::Model;
 use crate::params::Params;
 use crate::parse::Text;
 use crate::program;
+use ir::stack::with_stack;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Reads a model file and those it extends, with constants overridden by `sets` (name, value).
@@ -16,6 +19,10 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// Every mistake found, each with its place in the text.
 pub fn load(path: &Path, sets: &[(String, String)]) -> std::result::Result<Model, Diagnostics> {
+    with_stack(limits::STACK, || load_here(path, sets))
+}
+
+fn load_here(path: &Path, sets: &[(String, String)]) -> std::result::Result<Model, Diagnostics> {
     let mut sources = Sources::default();
     let definitions = match sources.definitions(path, sets) {
         Ok(d) => d,
@@ -62,6 +69,58 @@ fn build(defs: &Definitions) -> std::result::Result<Model, Vec<Diagnostic>> {
     })
 }
 
+/// Why there is no text.
+enum Unreadable {
+    File(String),
+    /// Something that is no text, after the text before it.
+    Text { text: String, start: usize, what: &'static str },
+}
+
+/// The text of a file, which must be one: a device or a pipe may never end.
+fn read(path: &Path) -> std::result::Result<String, Unreadable> {
+    let file = |e: std::io::Error| Unreadable::File(e.to_string());
+    let about = std::fs::metadata(path).map_err(file)?;
+    if !about.is_file() {
+        let what = if about.is_dir() { "it is a folder" } else { "it is no regular file" };
+        return Err(Unreadable::File(what.into()));
+    }
+    let mut bytes = vec![];
+    // One more than may be there, whatever the file's length is said to be.
+    let limited = std::fs::File::open(path).map(|f| f.take(limits::FILE_BYTES + 1));
+    limited.and_then(|mut f| f.read_to_end(&mut bytes)).map_err(file)?;
+    if bytes.len() as u64 > limits::FILE_BYTES {
+        return Err(Unreadable::File(format!("it is larger than {} bytes", limits::FILE_BYTES)));
+    }
+    let broken = |valid: &[u8], what| {
+        let text = String::from_utf8_lossy(valid).into_owned();
+        Unreadable::Text { start: text.len(), text, what }
+    };
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        broken(valid, "here begins something that is not UTF-8")
+    })?;
+    match text.find(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        Some(at) => Err(broken(&text.as_bytes()[..at], "here is a control character")),
+        None => Ok(text),
+    }
+}
+
+/// A constant that an extending file adds and nothing reads is most likely another one's name with a slip.
+fn unused(all: &Definitions, added: &[Spanned<String>], known: &[String]) -> Result<()> {
+    if added.is_empty() {
+        return Ok(());
+    }
+    let names = all.names_read();
+    match added.iter().find(|name| !names.contains(&name.value)) {
+        Some(name) => {
+            let message = format!("nothing reads the constant `{}`, and the model that this one extends has none", name.value);
+            let d = Diagnostic::new(name.span, message, "expected a constant of the model, or one that is used");
+            Err(d.suggest(&name.value, known.iter().map(String::as_str)))
+        }
+        None => Ok(()),
+    }
+}
+
 #[derive(Default)]
 struct Sources {
     list: Vec<Source>,
@@ -79,18 +138,9 @@ impl Sources {
             start: 0,
             end: 0,
         };
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(e) => {
-                self.add(path.display().to_string(), path.into(), String::new());
-                return Err(Diagnostic::new(
-                    nowhere,
-                    format!("cannot read {}: {e}", path.display()),
-                    "expected a model file",
-                ));
-            }
-        };
-        let source = self.add(path.display().to_string(), path.into(), text);
+        // The source is there before its text, so that there is a place to show.
+        let source = self.add(path.display().to_string(), path.into(), String::new());
+        self.list[source].text = read(path).map_err(|e| self.unreadable(source, nowhere, e))?;
         let mut defs = self.file(source, &mut vec![])?;
         if defs.name.is_none() {
             let stem = path
@@ -131,21 +181,58 @@ impl Sources {
                 "expected a file that does not lead back here",
             ));
         }
-        let base_text = std::fs::read_to_string(&base).map_err(|e| {
-            let message = format!("cannot read {}: {e}", base.display());
-            let d = Diagnostic::new(span, message, "expected a file, seen from the folder of this one");
-            let folder = base.parent().and_then(|p| std::fs::read_dir(p).ok());
-            let files = folder
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(|f| f.file_name().to_string_lossy().into_owned());
-            let files: Vec<String> = files.filter(|f| f.ends_with(".ron")).collect();
-            d.suggest(inside.text, files.iter().map(String::as_str))
+        if open.len() == limits::FILES {
+            let message = format!("more than {} files extend each other", limits::FILES);
+            return Err(Diagnostic::new(span, message, "expected fewer"));
+        }
+        // Messages show lines of the file, which must not be one that nobody meant to read.
+        if base.extension().is_none_or(|e| e != "ron") {
+            let message = format!("`{}` is no model file", inside.text);
+            return Err(Diagnostic::new(span, message, "expected a name that ends in `.ron`"));
+        }
+        let source = self.add(base.display().to_string(), base.clone(), String::new());
+        let base_text = read(&base).map_err(|e| match e {
+            Unreadable::Text { .. } => self.unreadable(source, span, e),
+            Unreadable::File(e) => {
+                let message = format!("cannot read {}: {e}", base.display());
+                let d = Diagnostic::new(span, message, "expected a file, seen from the folder of this one");
+                let folder = base.parent().and_then(|p| std::fs::read_dir(p).ok());
+                let files = folder
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .map(|f| f.file_name().to_string_lossy().into_owned());
+                let files: Vec<String> = files.filter(|f| f.ends_with(".ron")).take(100).collect();
+                d.suggest(inside.text, files.iter().map(String::as_str))
+            }
         })?;
-        let base = self.add(base.display().to_string(), base, base_text);
+        self.list[source].text = base_text;
+        let base = source;
         let base = self.file(base, open)?;
-        Ok(own.over(base))
+        let added: Vec<Spanned<String>> = own
+            .constants
+            .iter()
+            .map(|c| c.name.clone())
+            .filter(|name| base.constants.iter().all(|c| c.name.value != name.value))
+            .collect();
+        let known: Vec<String> = base.constants.iter().map(|c| c.name.value.clone()).collect();
+        let merged = own.over(base);
+        unused(&merged, &added, &known)?;
+        Ok(merged)
+    }
+
+    /// Why a file cannot be taken: at the place in it, or at `at`, where it is asked for.
+    fn unreadable(&mut self, source: usize, at: Span, e: Unreadable) -> Diagnostic {
+        let path = self.list[source].path.display().to_string();
+        match e {
+            Unreadable::File(e) => Diagnostic::new(at, format!("cannot read {path}: {e}"), "expected a model file"),
+            Unreadable::Text { text, start, what } => {
+                self.list[source].text = text;
+                let end = start;
+                let place = Span { source, start, end };
+                Diagnostic::new(place, format!("{path} is no text: {what}"), "expected a model file in UTF-8")
+            }
+        }
     }
 
     fn set(&mut self, defs: &mut Definitions, name: &str, value: &str) -> Result<()> {

@@ -2,12 +2,13 @@
 
 use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
 use crate::expr::Call;
+use crate::limits;
 use crate::trace::{Tracer, single_or_tuple};
 use crate::value::Value;
 use ir::graph::ValueId;
 use ir::ops::{Op, OpError};
 use ir::scalar::DType;
-use ir::types::TypeError;
+use ir::types::{Type, TypeError};
 
 impl<'a> Tracer<'a, '_> {
     /// `size(x, axis)`: a size of a tensor.
@@ -95,7 +96,16 @@ impl<'a> Tracer<'a, '_> {
     pub fn push(&mut self, op: Op, args: &[ValueId], span: Span) -> Result<Value> {
         let types: Vec<String> = args.iter().map(|a| self.current().ty(*a).to_string()).collect();
         let name = op.name();
-        let node = self.current().push(op, args).map_err(|TypeError(text)| {
+        let nodes = self.graph.nodes.len() + self.body.as_ref().map_or(0, |b| b.graph.nodes.len());
+        if nodes + self.bodies > limits::NODES {
+            return Err(self.expands(span, limits::NODES, "ops"));
+        }
+        let pushed = self.current().push(op, args);
+        let node = pushed.and_then(|v| {
+            self.current().node(v).types.iter().try_for_each(Type::check_axes)?;
+            Ok(v)
+        });
+        let node = node.map_err(|TypeError(text)| {
             let label = match types.len() {
                 0 => "there are no operands".to_string(),
                 1 => format!("the operand is {}", types[0]),

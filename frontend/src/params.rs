@@ -3,24 +3,32 @@
 use crate::definitions::{InitDef, ParamDef};
 use crate::diagnostic::{Diagnostic, Result, Span};
 use crate::expr::Expr;
+use crate::limits;
 use crate::model::ParamDecl;
 use crate::trace::{Frame, Tracer, join};
 use crate::value::{Value, evaluate};
 use ir::artifact::Init;
 use ir::dim::Dim;
 use ir::ops;
-use ir::types::{Type, shape_text};
+use ir::types::{MAX_AXIS, Type, TypeError, shape_text};
 
 /// Declarations in the order of their first use, and where each was made.
 #[derive(Default)]
 pub struct Params {
     pub list: Vec<ParamDecl>,
     places: Vec<Span>,
+    elements: i64,
 }
 
 impl Params {
     fn declare(&mut self, new: ParamDecl, at: Span) -> Result<()> {
         let Some(i) = self.list.iter().position(|p| p.name == new.name) else {
+            let more = new.shape.iter().try_fold(new.count.unwrap_or(1), |n, d| n.checked_mul(*d));
+            self.elements = more.map_or(i64::MAX, |more| self.elements.saturating_add(more));
+            if self.elements > limits::PARAM_ELEMENTS {
+                let message = format!("all parameters together have more than {} elements", limits::PARAM_ELEMENTS);
+                return Err(Diagnostic::new(at, message, "expected fewer or smaller parameters"));
+            }
             self.list.push(new);
             self.places.push(at);
             return Ok(());
@@ -59,15 +67,20 @@ impl<'a> Tracer<'a, '_> {
             )
             .help("write `repeat(count) block(...) as name.{i}`"));
         }
+        if name.len() > limits::NAME {
+            let message = format!("the name of a parameter is longer than {} bytes", limits::NAME);
+            return Err(Diagnostic::new(p.name.span, message, "expected a shorter name"));
+        }
         let mut shape = vec![];
         for e in &p.shape {
             let size = self.number(e, frame)?.as_int(e.span)?;
-            if size < 1 {
-                return Err(Diagnostic::new(
-                    e.span,
-                    format!("a size of `{name}` is {size}"),
-                    "expected at least 1",
-                ));
+            if !(1..=MAX_AXIS).contains(&size) {
+                let label = if size < 1 {
+                    "expected at least 1".into()
+                } else {
+                    format!("expected at most {MAX_AXIS}")
+                };
+                return Err(Diagnostic::new(e.span, format!("a size of `{name}` is {size}"), label));
             }
             shape.push(size);
         }
@@ -80,6 +93,8 @@ impl<'a> Tracer<'a, '_> {
         };
         self.params.declare(decl, p.name.span)?;
         let ty = Type::f32(shape.into_iter().map(Dim::from).collect::<Vec<_>>());
+        ty.check_axes()
+            .map_err(|TypeError(text)| Diagnostic::new(p.name.span, text, "expected a smaller parameter"))?;
         let Some(body) = &mut self.body else {
             return self.push(ops::Param { name, ty }.into(), &[], p.name.span);
         };
@@ -103,11 +118,14 @@ impl<'a> Tracer<'a, '_> {
     }
 
     fn init(&self, p: &ParamDef, shape: &[i64], frame: &Frame<'a>) -> Result<Init> {
-        let number = |e: &Expr| self.number(e, frame)?.as_number(e.span);
+        let number = |e: &Expr| match self.number(e, frame)?.as_number(e.span)? {
+            n if n.is_finite() => Ok(n),
+            n => Err(Diagnostic::new(e.span, format!("a parameter cannot start from {n}"), "expected a finite number")),
+        };
         // As frameworks count: axis 0 is what comes out, axis 1 what goes in, the others are taps of both.
-        let taps: i64 = shape.iter().skip(2).product();
+        let taps: f64 = shape.iter().skip(2).map(|d| *d as f64).product();
         let fans = || match shape {
-            [out, of, ..] => Ok(((of * taps) as f64, (out * taps) as f64)),
+            [out, of, ..] => Ok((*of as f64 * taps, *out as f64 * taps)),
             _ => {
                 let message = format!("`{}` has too few axes for this start", p.name.value);
                 Err(Diagnostic::new(p.name.span, message, "expected at least two axes"))
@@ -121,9 +139,12 @@ impl<'a> Tracer<'a, '_> {
             InitDef::Zeros => Init::Zeros,
             InitDef::Ones => Init::Ones,
             InitDef::Normal(std) => Init::Normal { std: number(std)? },
-            InitDef::Uniform(low, high) => Init::Uniform {
-                low: number(low)?,
-                high: number(high)?,
+            InitDef::Uniform(low, high) => match (number(low)?, number(high)?) {
+                (a, b) if a <= b => Init::Uniform { low: a, high: b },
+                (a, b) => {
+                    let message = format!("the lower bound {a} is above the upper one {b}");
+                    return Err(Diagnostic::new(low.span.to(high.span), message, "expected the lower bound first"));
+                }
             },
             InitDef::KaimingNormal => Init::Normal {
                 std: (2.0 / fans()?.0).sqrt(),
@@ -132,7 +153,10 @@ impl<'a> Tracer<'a, '_> {
                 let (fan_in, fan_out) = fans()?;
                 uniform((6.0 / (fan_in + fan_out)).sqrt())
             }
-            InitDef::FanIn(n) => uniform(1.0 / number(n)?.sqrt()),
+            InitDef::FanIn(n) => match number(n)? {
+                fan if fan > 0.0 => uniform(1.0 / fan.sqrt()),
+                fan => return Err(Diagnostic::new(n.span, format!("a fan-in of {fan}"), "expected more than 0")),
+            },
             InitDef::NormOf(other, axis) => {
                 let Some(of) = frame.params.iter().find(|q| q.name.value == other.value) else {
                     let d = Diagnostic::new(

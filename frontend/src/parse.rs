@@ -2,6 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
 use crate::expr::{Call, Expr, Infix, Kind, Statement, TypeExpr};
+use crate::limits;
 
 /// Part of a source that holds statements or an expression.
 pub struct Text<'a> {
@@ -17,6 +18,7 @@ impl Text<'_> {
             t: self,
             at: 0,
             depth: 0,
+            level: 0,
         };
         let mut all = vec![];
         loop {
@@ -27,6 +29,9 @@ impl Text<'_> {
             }
             if p.peek().is_none() {
                 return Ok(all);
+            }
+            if all.len() == limits::STATEMENTS {
+                return Err(p.too_many(limits::STATEMENTS, "statements in one body", "put parts of it into blocks"));
             }
             all.push(p.statement()?);
             p.space();
@@ -42,6 +47,7 @@ impl Text<'_> {
             t: self,
             at: 0,
             depth: 1,
+            level: 0,
         };
         let e = p.sum()?;
         p.end()?;
@@ -53,6 +59,7 @@ impl Text<'_> {
             t: self,
             at: 0,
             depth: 1,
+            level: 0,
         };
         let dtype = p.name("an element type: f32, f64 or i32")?;
         p.expect('[', "`[` and the sizes, as in `f32[B, N]`")?;
@@ -62,11 +69,16 @@ impl Text<'_> {
     }
 }
 
+const TOO_DEEP: &str = "operations within each other in one expression";
+const GIVE_NAMES: &str = "give parts of it names of their own";
+
 struct Parser<'a> {
     t: &'a Text<'a>,
     at: usize,
     /// Open brackets; a line may end where there are any.
     depth: usize,
+    /// Expressions that are open within each other.
+    level: usize,
 }
 
 impl Parser<'_> {
@@ -137,6 +149,11 @@ impl Parser<'_> {
         )
     }
 
+    fn too_many(&self, limit: usize, what: &str, help: &str) -> Diagnostic {
+        let at = self.span(self.at, self.at + self.peek().map_or(0, char::len_utf8));
+        Diagnostic::new(at, format!("more than {limit} {what}"), format!("expected at most {limit}")).help(help)
+    }
+
     fn end(&mut self) -> Result<()> {
         self.space();
         if self.peek().is_none() {
@@ -202,7 +219,8 @@ impl Parser<'_> {
             } else {
                 return Ok(left);
             };
-            left = infix(op, left, self.product()?);
+            let right = self.product()?;
+            left = self.infix(op, left, right)?;
         }
     }
 
@@ -219,7 +237,8 @@ impl Parser<'_> {
             } else {
                 return Ok(left);
             };
-            left = infix(op, left, self.atom()?);
+            let right = self.atom()?;
+            left = self.infix(op, left, right)?;
         }
     }
 
@@ -237,7 +256,27 @@ impl Parser<'_> {
         Ok(all)
     }
 
+    fn infix(&self, op: Infix, left: Expr, right: Expr) -> Result<Expr> {
+        let span = left.span.to(right.span);
+        let joined = Expr::new(Kind::Infix(op, Box::new(left), Box::new(right)), span);
+        if joined.height > limits::HEIGHT {
+            return Err(self.too_many(limits::HEIGHT, TOO_DEEP, GIVE_NAMES));
+        }
+        Ok(joined)
+    }
+
+    /// What has no operator outside brackets.
     fn atom(&mut self) -> Result<Expr> {
+        if self.level == limits::HEIGHT {
+            return Err(self.too_many(limits::HEIGHT, TOO_DEEP, GIVE_NAMES));
+        }
+        self.level += 1;
+        let e = self.unlimited_atom()?;
+        self.level -= 1;
+        Ok(e)
+    }
+
+    fn unlimited_atom(&mut self) -> Result<Expr> {
         self.space();
         let start = self.at;
         let kind = match self.peek() {
@@ -279,10 +318,7 @@ impl Parser<'_> {
                 return self.after_name(word, start);
             }
         };
-        Ok(Expr {
-            kind,
-            span: self.span(start, self.at),
-        })
+        Ok(Expr::new(kind, self.span(start, self.at)))
     }
 
     fn number(&mut self) -> Result<Kind> {
@@ -302,13 +338,17 @@ impl Parser<'_> {
         if let Ok(v) = text.parse::<i64>() {
             return Ok(Kind::Int(v));
         }
-        text.parse::<f64>().map(Kind::Float).map_err(|_| {
-            Diagnostic::new(
-                self.span(start, self.at),
-                format!("`{text}` is no number"),
-                "expected a number such as 3 or 1e-5",
-            )
-        })
+        match text.parse::<f64>() {
+            Ok(v) if v.is_finite() => Ok(Kind::Float(v)),
+            _ => {
+                let shown: String = text.chars().take(40).collect();
+                Err(Diagnostic::new(
+                    self.span(start, self.at),
+                    format!("`{shown}` is no number, or beyond 1e308"),
+                    "expected a number such as 3 or 1e-5",
+                ))
+            }
+        }
     }
 
     fn after_name(&mut self, word: Spanned<String>, start: usize) -> Result<Expr> {
@@ -344,27 +384,18 @@ impl Parser<'_> {
                 keep,
                 call,
             };
-            return Ok(Expr {
-                kind,
-                span: self.span(start, self.at),
-            });
+            return Ok(Expr::new(kind, self.span(start, self.at)));
         }
         // A call's bracket follows its name at once or on the same line.
         if !self.eat('(') {
             let span = word.span;
-            return Ok(Expr {
-                kind: Kind::Name(word.value),
-                span,
-            });
+            return Ok(Expr::new(Kind::Name(word.value), span));
         }
         let mut call = self.arguments(word)?;
         let end = self.at;
         call.prefix = self.prefix()?;
         let end = if call.prefix.is_some() { self.at } else { end };
-        Ok(Expr {
-            kind: Kind::Call(call),
-            span: self.span(start, end),
-        })
+        Ok(Expr::new(Kind::Call(call), self.span(start, end)))
     }
 
     /// What stands between the brackets of a call.
@@ -422,13 +453,5 @@ impl Parser<'_> {
         }
         let text = self.t.text[start..self.at].to_string();
         Ok(Some(self.spanned(text, start)))
-    }
-}
-
-fn infix(op: Infix, left: Expr, right: Expr) -> Expr {
-    let span = left.span.to(right.span);
-    Expr {
-        kind: Kind::Infix(op, Box::new(left), Box::new(right)),
-        span,
     }
 }

@@ -10,7 +10,7 @@ use crate::trace::{Frame, Tracer};
 use crate::value::Value;
 use ir::ops::Op;
 use ir::scalar::DType;
-use ir::types::Type;
+use ir::types::{Type, TypeError};
 use std::collections::BTreeMap;
 
 /// A program with what it takes from the one it is like.
@@ -135,7 +135,14 @@ fn input_type(globals: &Globals, ty: &TypeExpr) -> Result<Type> {
         return Err(d.suggest(&ty.dtype.value, ["f32", "f64", "i32"]));
     };
     let shape = ty.shape.iter().map(|e| globals.dim(e)).collect::<Result<Vec<_>>>()?;
-    Ok(Type::new(dtype, shape))
+    let whole = Type::new(dtype, shape);
+    match whole.check_axes() {
+        Ok(()) => Ok(whole),
+        Err(TypeError(text)) => {
+            let span = ty.shape.iter().map(|e| e.span).reduce(|a, b| a.to(b)).unwrap_or(ty.dtype.span);
+            Err(Diagnostic::new(span, globals.with_size_names(&text), "expected smaller sizes"))
+        }
+    }
 }
 
 /// Parameters of the graph that one pattern of `trains` matches and none of `frozen`.
@@ -165,12 +172,17 @@ fn trained(graph: &ir::graph::Graph, trains: &[Spanned<String>], frozen: &[Spann
 
 /// `*` stands for any text.
 fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((head, tail)) => name
-            .strip_prefix(head)
-            .is_some_and(|rest| (0..=rest.len()).any(|i| rest.is_char_boundary(i) && matches(tail, &rest[i..]))),
-    }
+    let parts: Vec<&str> = pattern.split('*').collect();
+    let [first, middle @ .., last] = &parts[..] else {
+        return pattern == name;
+    };
+    // What is found first leaves the most for the parts after it.
+    let rest = name.strip_prefix(first).and_then(|rest| {
+        middle
+            .iter()
+            .try_fold(rest, |rest, part| rest.find(part).map(|at| &rest[at + part.len()..]))
+    });
+    rest.is_some_and(|rest| rest.ends_with(last))
 }
 
 #[cfg(test)]
@@ -185,5 +197,9 @@ mod tests {
         assert!(matches("a.*.c", "a.b.c"));
         assert!(!matches("a.*.c", "a.b.d"));
         assert!(!matches("a", "a.b"));
+        assert!(matches("a*b*b", "abb") && !matches("a*b*b", "ab") && matches("*é*", "aéb"));
+        // No time is lost with many of them.
+        assert!(!matches(&"*a".repeat(100), &"a".repeat(99)));
+        assert!(!matches(&("*a".repeat(100) + "b"), &"a".repeat(10_000)));
     }
 }

@@ -3,6 +3,7 @@
 use crate::bind::bind;
 use crate::diagnostic::{Diagnostic, Result, Span};
 use crate::expr::{Call, Expr};
+use crate::limits;
 use crate::trace::{Body, Frame, Tracer, join};
 use crate::value::Value;
 use ir::dim::Dim;
@@ -36,6 +37,10 @@ impl<'a> Tracer<'a, '_> {
                 format!("{layers} layers"),
                 "expected at least 1",
             ));
+        }
+        if layers > limits::LAYERS {
+            let message = format!("{layers} layers");
+            return Err(Diagnostic::new(count.span, message, format!("expected at most {}", limits::LAYERS)));
         }
         let name = self.callee(call, frame)?;
         let Some(block) = self.globals.block(&name) else {
@@ -95,6 +100,7 @@ impl<'a> Tracer<'a, '_> {
         let run = self.enter(block, call.name.span, names, prefix);
         let body = self.body.take().expect("set above, and only a repeat takes it");
         let results = run?;
+        self.bodies += body.graph.nodes.len();
         for (i, v) in results.iter().enumerate() {
             let (enters, leaves) = (body.graph.ty(inner[i]), body.graph.ty(*v));
             if enters != leaves {
@@ -154,7 +160,10 @@ impl<'a> Tracer<'a, '_> {
                 name: name.clone(),
                 ty: Type::f32(shape),
             };
-            args.push(self.graph.add_op(whole, &[]));
+            match self.push(whole.into(), &[], span)? {
+                Value::Tensor(v) => args.push(v),
+                _ => unreachable!("a parameter is one tensor"),
+            }
         }
         args.extend(used.iter().map(|i| outer[*i]));
         args.extend(keep);

@@ -5,6 +5,7 @@ use crate::definitions::{Block, ParamDef};
 use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
 use crate::expr::{Call, Expr, Infix, Kind, Statement};
 use crate::globals::{Globals, op_names};
+use crate::limits;
 use crate::params::Params;
 use crate::value::{self, Value};
 use ir::graph::{Graph, ValueId};
@@ -24,6 +25,10 @@ pub struct Tracer<'a, 'g> {
     calls: Vec<(Span, &'a str)>,
     /// Uses of random numbers so far.
     pub sites: u32,
+    /// Expressions looked at so far.
+    steps: usize,
+    /// Ops in the bodies of repeats so far.
+    pub bodies: usize,
 }
 
 pub struct Body {
@@ -68,6 +73,8 @@ impl<'a, 'g> Tracer<'a, 'g> {
             body: None,
             calls: vec![],
             sites: 0,
+            steps: 0,
+            bodies: 0,
         }
     }
 
@@ -114,6 +121,10 @@ impl<'a, 'g> Tracer<'a, 'g> {
     }
 
     pub fn eval(&mut self, e: &'a Expr, frame: &mut Frame<'a>) -> Result<Value> {
+        self.steps += 1;
+        if self.steps > limits::STEPS {
+            return Err(self.expands(e.span, limits::STEPS, "expressions"));
+        }
         match &e.kind {
             Kind::Int(v) => Ok(Value::Int(*v)),
             Kind::Float(v) => Ok(Value::Float(*v)),
@@ -125,9 +136,7 @@ impl<'a, 'g> Tracer<'a, 'g> {
                 },
                 frame,
             ),
-            Kind::List(all) => Ok(Value::List(
-                all.iter().map(|x| self.eval(x, frame)).collect::<Result<_>>()?,
-            )),
+            Kind::List(all) => Value::list(all.iter().map(|x| self.eval(x, frame)).collect::<Result<_>>()?, e.span),
             Kind::Negate(x) => match self.eval(x, frame)? {
                 Value::Tensor(v) => self.push(
                     ops::UnaryOp {
@@ -213,12 +222,12 @@ impl<'a, 'g> Tracer<'a, 'g> {
             }
             None => {}
         }
+        if name == "size" || self.globals.block(name).is_some() || op_names().any(|n| n == name) {
+            return Ok(name.clone());
+        }
         let mut known: Vec<&str> = vec!["size"];
         self.globals.block_names().for_each(|n| known.push(n));
         op_names().for_each(|n| known.push(n));
-        if known.contains(&name.as_str()) {
-            return Ok(name.clone());
-        }
         let d = Diagnostic::new(
             call.name.span,
             format!("there is no op or block `{name}`"),
@@ -259,6 +268,14 @@ impl<'a, 'g> Tracer<'a, 'g> {
         prefix: String,
     ) -> Result<Vec<ValueId>> {
         let name = block.name.value.as_str();
+        if self.calls.len() == limits::CALLS {
+            let message = format!("more than {} blocks call each other", limits::CALLS);
+            return Err(Diagnostic::new(at, message, "expected fewer blocks within each other"));
+        }
+        if prefix.len() > limits::NAME {
+            let message = format!("the names of parameters would be longer than {} bytes", limits::NAME);
+            return Err(Diagnostic::new(at, message, "expected shorter names after `as`"));
+        }
         if self.calls.iter().any(|(_, n)| *n == name) {
             let d = Diagnostic::new(
                 at,
@@ -286,6 +303,13 @@ impl<'a, 'g> Tracer<'a, 'g> {
         let run = run.map_err(|d| if d.related.is_empty() { self.with_calls(d) } else { d });
         self.calls.pop();
         run
+    }
+
+    /// A program that becomes too large when its blocks are written out.
+    pub fn expands(&self, at: Span, limit: usize, what: &str) -> Diagnostic {
+        let message = format!("the program has more than {limit} {what}, with its blocks written out");
+        let d = Diagnostic::new(at, message, format!("expected at most {limit}"));
+        d.help("`repeat(count) block(...) as name.{i}` has the same layer many times and counts once")
     }
 
     fn with_calls(&self, d: Diagnostic) -> Diagnostic {

@@ -2,6 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
 use crate::expr::{Expr, Infix, Kind};
+use crate::limits;
 use ir::dim::Dim;
 use ir::graph::ValueId;
 use ir::scalar::{Binary, Unary};
@@ -39,6 +40,22 @@ impl Value {
             Value::Callable(_) => "an op or a block",
             Value::None => "`none`",
         }
+    }
+
+    /// A list, unless it holds too much.
+    pub fn list(all: Vec<Value>, span: Span) -> Result<Value> {
+        fn items(v: &Value) -> usize {
+            match v {
+                Value::List(all) => 1 + all.iter().map(items).sum::<usize>(),
+                _ => 1,
+            }
+        }
+        let list = Value::List(all);
+        if items(&list) > limits::ITEMS {
+            let message = format!("a list of more than {} items", limits::ITEMS);
+            return Err(Diagnostic::new(span, message, "expected a shorter one"));
+        }
+        Ok(list)
     }
 
     /// A number, where it is known when compiling.
@@ -134,6 +151,8 @@ pub fn arithmetic(op: Infix, a: &Value, b: &Value, span: Span) -> Result<Value> 
             Infix::Sub => x.checked_sub(*y),
             Infix::Mul => x.checked_mul(*y),
             Infix::Div if *y == 0 => return Err(Diagnostic::new(span, "division by zero", "expected another divisor")),
+            // Of the least number, -1 has no quotient in 64 bits.
+            Infix::Div if x.checked_rem(*y).is_none() => None,
             Infix::Div if x % y == 0 => Some(x / y),
             Infix::Div => return Ok(Value::Float(*x as f64 / *y as f64)),
         };
@@ -149,7 +168,10 @@ pub fn arithmetic(op: Infix, a: &Value, b: &Value, span: Span) -> Result<Value> 
         }));
     }
     let (x, y) = (a.as_dim(span)?, b.as_dim(span)?);
-    Ok(Value::size(match op {
+    if op == Infix::Div && y.is_zero() {
+        return Err(Diagnostic::new(span, "division by zero", "expected another divisor"));
+    }
+    let result = match op {
         Infix::Add => x + y,
         Infix::Sub => x - y,
         Infix::Mul => x * y,
@@ -163,8 +185,16 @@ pub fn arithmetic(op: Infix, a: &Value, b: &Value, span: Span) -> Result<Value> 
                 )
             })?,
         },
-    }))
+    };
+    if result.is_too_large() {
+        let label = "expected a size that fits 64 bits and a few thousand terms";
+        return Err(Diagnostic::new(span, "this size is too large", label));
+    }
+    Ok(Value::size(result))
 }
+
+/// Beyond these, not every whole number is an f64.
+const WHOLE: f64 = (1u64 << 53) as f64;
 
 /// A scalar function of numbers; none if there is no such function.
 pub fn function(name: &str, args: &[Value], span: Span) -> Option<Result<Value>> {
@@ -174,13 +204,18 @@ pub fn function(name: &str, args: &[Value], span: Span) -> Option<Result<Value>>
         [a] if unary.is_some() => {
             let x = a.number()?;
             let y = unary?.eval(x);
-            let whole = matches!(a, Value::Int(_)) && y.fract() == 0.0 && y.abs() < 1e15;
+            let whole = matches!(a, Value::Int(_)) && y.fract() == 0.0 && y.abs() < WHOLE;
             Some(Ok(if whole { Value::Int(y as i64) } else { Value::Float(y) }))
         }
         [Value::Dim(d), b] if name == "floor_div" => Some(arithmetic(Infix::Div, &Value::Dim(d.clone()), b, span)),
         [a, b] if binary.is_some() => {
-            let y = binary?.eval(a.number()?, b.number()?);
-            let whole = matches!((a, b), (Value::Int(_), Value::Int(_))) && y.fract() == 0.0;
+            let (x, by) = (a.number()?, b.number()?);
+            if binary? == Binary::FloorDiv && by < 1.0 {
+                let message = format!("floor_div by {by}");
+                return Some(Err(Diagnostic::new(span, message, "expected a divisor of at least 1")));
+            }
+            let y = binary?.eval(x, by);
+            let whole = matches!((a, b), (Value::Int(_), Value::Int(_))) && y.fract() == 0.0 && y.abs() < WHOLE;
             Some(Ok(if whole { Value::Int(y as i64) } else { Value::Float(y) }))
         }
         _ => None,
@@ -197,9 +232,7 @@ pub fn evaluate(e: &Expr, lookup: &mut dyn FnMut(&Spanned<String>) -> Result<Val
             value: n.clone(),
             span: e.span,
         }),
-        Kind::List(all) => Ok(Value::List(
-            all.iter().map(|x| evaluate(x, lookup)).collect::<Result<_>>()?,
-        )),
+        Kind::List(all) => Value::list(all.iter().map(|x| evaluate(x, lookup)).collect::<Result<_>>()?, e.span),
         Kind::Negate(x) => {
             let x = evaluate(x, lookup)?;
             arithmetic(Infix::Mul, &Value::Int(-1), &x, e.span)

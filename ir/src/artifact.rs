@@ -167,6 +167,8 @@ pub struct Program {
     pub name: String,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
+    /// Checked before every run: with these the kernels stay inside their buffers.
+    pub requires: Vec<Requirement>,
     pub buffers: Vec<Buffer>,
     /// Run before `steps`. What these write depends on parameters alone, so once is enough while those do not change.
     pub prepare: Vec<Step>,
@@ -180,6 +182,16 @@ impl Program {
     pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
         self.prepare.iter().chain(&self.steps)
     }
+}
+
+/// A size that must lie in `least..=most`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Requirement {
+    pub value: Dim,
+    pub least: i64,
+    pub most: i64,
+    /// Whose size it is, in words.
+    pub what: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,10 @@
 //! Symbolic sizes: canonical integer polynomials over named symbols and floor divisions.
 //!
 //! Two dims are equal exactly when their canonical forms are, which is how shapes are compared.
+//!
+//! Arithmetic never fails and never wraps: a form with a coefficient beyond 64 bits, or one too large to work with, becomes
+//! the dim that is too large ([`Dim::is_too_large`]). All arithmetic on it gives it again, it has no value, and no tensor
+//! has it as a size.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,15 +28,28 @@ pub struct Dim(BTreeMap<Monomial, i64>);
 /// Values of the named sizes of one run.
 pub type Env = BTreeMap<Arc<str>, i64>;
 
+/// Why a dim has no value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("size `{0}` has no value")]
-pub struct Unbound(pub Arc<str>);
+pub enum SizeError {
+    #[error("size `{0}` has no value")]
+    Unbound(Arc<str>),
+    #[error("a size is too large: `{0}` goes beyond 64 bits")]
+    TooLarge(String),
+}
+
+/// The symbol of the dim that is too large; no name of a model has a space.
+const TOO_LARGE: &str = "too large";
+/// Symbols, divisions and terms that a dim has at most.
+const WEIGHT: usize = 4096;
+/// Brackets within brackets in the text of a dim.
+const DEPTH: usize = 100;
 
 impl From<i64> for Dim {
     fn from(v: i64) -> Self {
-        let mut d = Dim::default();
-        d.add_term(vec![], v);
-        d
+        if v == 0 {
+            return Dim::default();
+        }
+        Dim(BTreeMap::from([(vec![], v)]))
     }
 }
 
@@ -41,13 +58,57 @@ impl Dim {
         Dim(BTreeMap::from([(vec![Atom::Sym(name.into())], 1)]))
     }
 
-    fn add_term(&mut self, m: Monomial, c: i64) {
-        let total = self.0.get(&m).copied().unwrap_or(0) + c;
-        if total == 0 {
-            self.0.remove(&m);
-        } else {
-            self.0.insert(m, total);
+    fn too_large() -> Self {
+        Dim::sym(TOO_LARGE)
+    }
+
+    /// Whether arithmetic left what can be counted.
+    pub fn is_too_large(&self) -> bool {
+        let is = |m: &Monomial| matches!(&m[..], [Atom::Sym(s)] if &**s == TOO_LARGE);
+        self.0.len() == 1 && self.0.keys().all(is)
+    }
+
+    /// Adds a term; whether the coefficient has room.
+    #[must_use]
+    fn add_term(&mut self, m: Monomial, c: i64) -> bool {
+        match self.0.get(&m).copied().unwrap_or(0).checked_add(c) {
+            Some(0) => {
+                self.0.remove(&m);
+                true
+            }
+            Some(total) => {
+                self.0.insert(m, total);
+                true
+            }
+            None => false,
         }
+    }
+
+    /// Terms, symbols and divisions, those inside divisions included.
+    fn weight(&self) -> usize {
+        let atom = |a: &Atom| match a {
+            Atom::Sym(_) => 1,
+            Atom::Div(n, _) => 1 + n.weight(),
+        };
+        self.0.keys().map(|m| 1 + m.iter().map(atom).sum::<usize>()).sum()
+    }
+
+    /// Itself, unless something had no room or there is too much of it.
+    fn checked(self, fits: bool) -> Dim {
+        if fits && self.weight() <= WEIGHT {
+            self
+        } else {
+            Dim::too_large()
+        }
+    }
+
+    /// Whether it is 0 or more whatever the sizes are, each of which is 0 or more.
+    pub fn is_never_negative(&self) -> bool {
+        let atom = |a: &Atom| match a {
+            Atom::Sym(s) => &**s != TOO_LARGE,
+            Atom::Div(n, _) => n.is_never_negative(),
+        };
+        self.0.iter().all(|(m, c)| *c >= 0 && m.iter().all(atom))
     }
 
     /// The constant this dim is, if it is one.
@@ -75,14 +136,15 @@ impl Dim {
     /// floor(self / d). Whole multiples of `d` leave the division, so equal quotients have equal forms.
     pub fn floor_div(&self, d: i64) -> Dim {
         assert!(d > 0, "floor_div by {d}");
-        if d == 1 {
+        if d == 1 || self.is_too_large() {
             return self.clone();
         }
-        let (mut whole, mut rest) = (Dim::default(), Dim::default());
-        for (m, c) in &self.0 {
-            whole.add_term(m.clone(), c.div_euclid(d));
-            rest.add_term(m.clone(), c.rem_euclid(d));
-        }
+        // Quotients and remainders are no larger than what they are of.
+        let part = |f: fn(i64, i64) -> i64| {
+            let terms = self.0.iter().map(|(m, c)| (m.clone(), f(*c, d)));
+            Dim(terms.filter(|(_, c)| *c != 0).collect())
+        };
+        let (mut whole, rest) = (part(i64::div_euclid), part(i64::rem_euclid));
         if rest.as_const().is_some() {
             return whole; // 0 <= rest < d
         }
@@ -93,18 +155,19 @@ impl Dim {
             .filter(|(m, _)| !m.is_empty())
             .fold(d, |g, (_, c)| gcd(g, *c));
         if shared > 1 {
-            let mut less = Dim::default();
-            for (m, c) in rest.0 {
-                less.add_term(m, c.div_euclid(shared));
-            }
+            let terms = rest.0.into_iter().map(|(m, c)| (m, c.div_euclid(shared)));
+            let less = Dim(terms.filter(|(_, c)| *c != 0).collect());
             return whole + less.floor_div(d / shared);
         }
         // floor((floor(a/p) + c) / d) = floor((a + c p) / (p d)): nested divisions become one.
         if let Some((inner, p, c)) = rest.single_div() {
-            return whole + (inner + Dim::from(c * p)).floor_div(p * d);
+            let (Some(shift), Some(by)) = (c.checked_mul(p), p.checked_mul(d)) else {
+                return Dim::too_large();
+            };
+            return whole + (inner + Dim::from(shift)).floor_div(by);
         }
-        whole.add_term(vec![Atom::Div(Box::new(rest), d)], 1);
-        whole
+        let fits = whole.add_term(vec![Atom::Div(Box::new(rest), d)], 1);
+        whole.checked(fits)
     }
 
     /// `self` as floor(a/p) + c, if it has that form.
@@ -123,6 +186,9 @@ impl Dim {
 
     /// self / d when that is exact as a polynomial.
     pub fn exact_div(&self, d: &Dim) -> Option<Dim> {
+        if self.is_too_large() || d.is_too_large() || d.is_zero() {
+            return None;
+        }
         if d.is_one() {
             return Some(self.clone());
         }
@@ -132,7 +198,7 @@ impl Dim {
         let (dm, dc) = d.0.iter().next()?;
         let mut out = Dim::default();
         for (m, c) in &self.0 {
-            if c % dc != 0 {
+            if c.checked_rem(*dc)? != 0 {
                 return None;
             }
             let mut rest = m.clone();
@@ -140,23 +206,33 @@ impl Dim {
                 let at = rest.iter().position(|x| x == a)?;
                 rest.remove(at);
             }
-            out.add_term(rest, c / dc);
+            if !out.add_term(rest, c / dc) {
+                return None;
+            }
         }
         Some(out)
     }
 
     /// Value under `env`.
-    pub fn eval(&self, env: &Env) -> Result<i64, Unbound> {
-        let mut total = 0;
+    ///
+    /// # Errors
+    /// Where a size has no value, and where one goes beyond 64 bits on the way.
+    pub fn eval(&self, env: &Env) -> Result<i64, SizeError> {
+        let too_large = || SizeError::TooLarge(self.to_string());
+        if self.is_too_large() {
+            return Err(too_large());
+        }
+        let mut total = 0i64;
         for (m, c) in &self.0 {
             let mut v = *c;
             for a in m {
-                v *= match a {
-                    Atom::Sym(s) => *env.get(s).ok_or_else(|| Unbound(s.clone()))?,
+                let factor = match a {
+                    Atom::Sym(s) => *env.get(s).ok_or_else(|| SizeError::Unbound(s.clone()))?,
                     Atom::Div(n, d) => n.eval(env)?.div_euclid(*d),
                 };
+                v = v.checked_mul(factor).ok_or_else(too_large)?;
             }
-            total += v;
+            total = total.checked_add(v).ok_or_else(too_large)?;
         }
         Ok(total)
     }
@@ -197,10 +273,14 @@ fn gcd(a: i64, b: i64) -> i64 {
 impl std::ops::Add for Dim {
     type Output = Dim;
     fn add(mut self, o: Dim) -> Dim {
-        for (m, c) in o.0 {
-            self.add_term(m, c);
+        if self.is_too_large() || o.is_too_large() {
+            return Dim::too_large();
         }
-        self
+        let mut fits = true;
+        for (m, c) in o.0 {
+            fits &= self.add_term(m, c);
+        }
+        self.checked(fits)
     }
 }
 impl std::ops::Sub for Dim {
@@ -212,16 +292,26 @@ impl std::ops::Sub for Dim {
 impl std::ops::Mul for Dim {
     type Output = Dim;
     fn mul(self, o: Dim) -> Dim {
-        let mut out = Dim::default();
+        if self.is_too_large() || o.is_too_large() {
+            return Dim::too_large();
+        }
+        // Before it is made: the product of two large sums is larger than both.
+        if self.0.len() * o.weight() + o.0.len() * self.weight() > 4 * WEIGHT {
+            return Dim::too_large();
+        }
+        let (mut out, mut fits) = (Dim::default(), true);
         for (a, ca) in &self.0 {
             for (b, cb) in &o.0 {
                 let mut m = a.clone();
                 m.extend(b.iter().cloned());
                 m.sort();
-                out.add_term(m, ca * cb);
+                match ca.checked_mul(*cb) {
+                    Some(c) => fits &= out.add_term(m, c),
+                    None => fits = false,
+                }
             }
         }
-        out
+        out.checked(fits)
     }
 }
 impl std::iter::Product for Dim {
@@ -285,7 +375,7 @@ impl fmt::Display for Dim {
                 (_, false) => write!(f, " + ")?,
                 (_, true) => write!(f, " - ")?,
             }
-            let mag = c.abs();
+            let mag = c.unsigned_abs();
             if m.is_empty() || mag != 1 {
                 write!(f, "{mag}")?;
             }
@@ -307,11 +397,19 @@ impl fmt::Display for Dim {
 impl std::str::FromStr for Dim {
     type Err = String;
     fn from_str(s: &str) -> Result<Dim, String> {
-        let mut p = Parser { s: s.as_bytes(), at: 0 };
+        let mut p = Parser {
+            s: s.as_bytes(),
+            at: 0,
+            depth: 0,
+        };
         let d = p.sum()?;
         p.space();
         if p.at < p.s.len() {
-            return Err(format!("unexpected `{}` in size `{s}`", &s[p.at..]));
+            let rest = String::from_utf8_lossy(&p.s[p.at..]);
+            return Err(format!("unexpected `{rest}` in size `{s}`"));
+        }
+        if d.is_too_large() {
+            return Err("a size is too large".into());
         }
         Ok(d)
     }
@@ -320,6 +418,8 @@ impl std::str::FromStr for Dim {
 struct Parser<'a> {
     s: &'a [u8],
     at: usize,
+    /// Open brackets.
+    depth: usize,
 }
 impl Parser<'_> {
     fn space(&mut self) {
@@ -368,7 +468,12 @@ impl Parser<'_> {
     }
     fn atom(&mut self) -> Result<Dim, String> {
         if self.eat(b'(') {
+            self.depth += 1;
+            if self.depth > DEPTH {
+                return Err(format!("more than {DEPTH} brackets within each other in a size"));
+            }
             let d = self.sum()?;
+            self.depth -= 1;
             return if self.eat(b')') {
                 Ok(d)
             } else {
@@ -428,5 +533,64 @@ mod tests {
             Ok(781)
         );
         assert!(d("Q").eval(&env).is_err());
+    }
+
+    #[test]
+    fn what_is_beyond_64_bits_is_too_large_and_stays_so() {
+        let most = Dim::from(i64::MAX);
+        let square = (most.clone() + Dim::sym("N")) * (most.clone() + Dim::sym("N"));
+        for large in [
+            most.clone() + Dim::from(1),
+            most.clone() * Dim::from(2),
+            Dim::from(i64::MIN) * Dim::from(-1),
+            Dim::from(0) - Dim::from(i64::MIN),
+            square.clone(),
+            // floor((floor(N / (2^63 - 1)) - 2) / 2) divides by 2^64 - 2.
+            (d("N").floor_div(i64::MAX) - Dim::from(2)).floor_div(2),
+        ] {
+            assert!(large.is_too_large(), "{large}");
+            for more in [
+                large.clone() - large.clone(),
+                large.clone() * Dim::from(0),
+                large.floor_div(3),
+                Dim::sym("N") * large.clone(),
+            ] {
+                assert!(more.is_too_large(), "{more}");
+            }
+            assert_eq!(large.exact_div(&large), None);
+            assert_eq!(large.as_const(), None);
+            assert!(!large.is_never_negative());
+            assert!(matches!(large.eval(&Env::new()), Err(SizeError::TooLarge(_))));
+            assert!(large.to_string().parse::<Dim>().is_err());
+        }
+        assert_eq!(Dim::from(i64::MIN).to_string(), i64::MIN.to_string());
+        assert_eq!(Dim::from(i64::MIN).exact_div(&Dim::from(-1)), None);
+        assert_eq!(d("N*N").exact_div(&Dim::from(0)), None);
+        let env = Env::from([("N".into(), i64::MAX / 2)]);
+        assert!(matches!(d("4*N").eval(&env), Err(SizeError::TooLarge(_))));
+        assert!(matches!(d("N*N").eval(&env), Err(SizeError::TooLarge(_))));
+        assert_eq!(d("2*N").eval(&env), Ok(i64::MAX - 1));
+    }
+
+    #[test]
+    fn forms_do_not_grow_without_end() {
+        // Squares of squares, and divisions of squares, would double with every step.
+        let (mut square, mut quotient) = (d("B + N + 1"), d("B + N"));
+        for _ in 0..100 {
+            square = square.clone() * square;
+            quotient = (quotient.clone() * quotient + Dim::from(1)).floor_div(3);
+        }
+        assert!(square.is_too_large() && quotient.is_too_large());
+        let deep = |n: usize| format!("{}N{}", "(".repeat(n), ")".repeat(n)).parse::<Dim>();
+        assert!(deep(DEPTH).is_ok());
+        assert!(deep(100_000).unwrap_err().contains("brackets"));
+    }
+
+    #[test]
+    fn signs_are_known_where_they_are_certain() {
+        assert!(d("3*B*N + (N + 2)/7 + 1").is_never_negative());
+        assert!(d("0").is_never_negative());
+        assert!(!d("N - 1").is_never_negative());
+        assert!(!d("(N - 10)/5 + 1").is_never_negative());
     }
 }

@@ -55,6 +55,7 @@ impl Graph {
         let arg_types: Vec<Type> = args.iter().map(|a| self.ty(*a).clone()).collect();
         let types = op
             .infer(&arg_types)
+            .and_then(|types| types.iter().try_for_each(Type::check).map(|()| types))
             .map_err(|e| TypeError(format!("{}: {}", op.name(), e.0)))?;
         let node = Node {
             op,

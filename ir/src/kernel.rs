@@ -271,7 +271,8 @@ pub struct AttentionGrad {
     pub dv: HeadView,
 }
 
-/// out[r, 0..into, 0..width] = 0, then for j in order: out[r, index[r, j], :] += from[r, j, :]; a negative index is skipped.
+/// out[r, 0..into, 0..width] = 0, then for j in order: out[r, index[r, j], :] += from[r, j, :]; an index outside
+/// 0..into is skipped.
 /// All operands are contiguous. One item of work is one r. `from` may hold bf16 where `out` holds f32.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scatter {
@@ -285,7 +286,9 @@ pub struct Scatter {
 }
 
 /// Connectionist temporal classification (Graves et al. 2006), blank = 0, one item of work per utterance.
-/// In: log-probabilities f32 [batch, time, vocab], lengths i32 [batch], labels i32 [batch, labels] padded with negatives.
+/// In: log-probabilities f32 [batch, time, vocab], lengths i32 [batch], labels i32 [batch, labels];
+/// a length counts as at most `time` and at least 0, and labels outside 1..vocab (the blank among them) are padding, wherever
+/// they stand. `vocab` is at least 1.
 /// Out: loss f32 [batch] = -log p(labels); grad f32 [batch, time, vocab] = d loss / d log-probability (minus the
 /// posterior of each symbol; 0 beyond the length). Where no alignment exists both are 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

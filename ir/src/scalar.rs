@@ -111,7 +111,7 @@ functions! {
 
 functions! {
     /// Functions of two values of one dtype. Comparisons give i32 0 or 1; `And` and `Or` are on i32 truth values;
-    /// `Div` is on floats and `FloorDiv` on i32 (rounding down, divisor positive).
+    /// `Div` is on floats and `FloorDiv` on i32 (rounding down; a divisor below 1 counts as 1).
     Binary {
         Add "add"
         Sub "sub"
@@ -156,7 +156,7 @@ impl Binary {
             Binary::Sub => a - b,
             Binary::Mul => a * b,
             Binary::Div => a / b,
-            Binary::FloorDiv => (a / b).floor(),
+            Binary::FloorDiv => (a / b.max(1.0)).floor(),
             Binary::Max => {
                 if a.is_nan() || a > b {
                     a

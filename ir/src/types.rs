@@ -1,6 +1,6 @@
 //! Tensor types, and the errors of type inference.
 
-use crate::dim::Dim;
+use crate::dim::{Dim, numel};
 use crate::scalar::DType;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -41,6 +41,51 @@ impl Type {
             out[i - 1] = out[i].clone() * self.shape[i].clone();
         }
         out
+    }
+}
+
+/// Positions along an axis at most: positions are i32 where a program computes with them.
+pub const MAX_AXIS: i64 = i32::MAX as i64;
+/// Elements of a tensor at most, 16 TiB of f32: what is counted in bytes stays far from 64 bits.
+pub const MAX_ELEMENTS: i64 = 1 << 42;
+/// Axes of a tensor at most.
+pub const MAX_RANK: usize = 12;
+
+impl Type {
+    /// Whether there can be such a tensor: its rank, and its sizes as far as they are constant. Those known when a program
+    /// runs are checked then (`requirements`).
+    pub fn check(&self) -> Result<(), TypeError> {
+        if self.rank() > MAX_RANK {
+            return type_error(format!(
+                "a tensor has at most {MAX_RANK} axes, and this one has {}",
+                self.rank()
+            ));
+        }
+        for d in &self.shape {
+            match d.as_const() {
+                Some(n) if n < 0 => return type_error(format!("an axis of {self} has the size {n}, which is below 0")),
+                _ if d.is_too_large() => return type_error("a size is too large to be counted in 64 bits"),
+                _ => {}
+            }
+        }
+        let elements = numel(&self.shape);
+        let largest = elements.terms().map(|(c, _)| c.unsigned_abs()).max().unwrap_or(0);
+        if elements.is_too_large() || largest > MAX_ELEMENTS as u64 {
+            return type_error(format!("{self} has too many elements; {MAX_ELEMENTS} is the most"));
+        }
+        Ok(())
+    }
+
+    /// The same for tensors that a model has; those that the compiler makes may have longer axes, along which no positions
+    /// are compared.
+    pub fn check_axes(&self) -> Result<(), TypeError> {
+        self.check()?;
+        match self.shape.iter().filter_map(Dim::as_const).find(|n| *n > MAX_AXIS) {
+            Some(n) => type_error(format!(
+                "an axis of {self} has the size {n}; the most is {MAX_AXIS}"
+            )),
+            None => Ok(()),
+        }
     }
 }
 

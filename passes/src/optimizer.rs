@@ -226,6 +226,7 @@ fn program(name: &str, kernels: &mut Kernels, r: Range, body: Body, inputs: Vec<
         inputs,
         outputs,
         buffers: r.buffers,
+        requires: vec![],
         prepare: vec![],
         steps,
         trains: vec![],

@@ -40,6 +40,7 @@ pub fn artifact() -> Artifact {
         inputs,
         outputs,
         buffers: vec![],
+        requires: vec![],
         prepare: vec![],
         steps: vec![],
         trains,

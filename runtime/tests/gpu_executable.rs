@@ -70,6 +70,7 @@ fn artifact(gpu: Option<Precision>) -> Artifact {
                 buffer(BufferKind::Input, i, "B"),
                 buffer(BufferKind::Output, f, "B*N"),
             ],
+            requires: vec![],
             prepare: vec![],
             steps: vec![launch; LAUNCHES],
             trains: vec![],

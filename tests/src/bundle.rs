@@ -103,6 +103,7 @@ fn launches(all: &[Drawn]) -> Program {
         inputs: vec![],
         outputs: vec![],
         buffers,
+        requires: vec![],
         prepare: vec![],
         steps,
         trains: vec![],

@@ -119,10 +119,13 @@ impl<'a, 'u, 'c> Utterance<'a, 'u, 'c> {
         let l = e.open_loop(zero, labels, &[zero.into(), e.i32(-1)]);
         let (count, last) = (l.carried[0], l.carried[1]);
         let label = e.load(I32, e.at(I32, ids, l.index));
-        let real = e.icmp(IntPredicate::SGE, label, e.i32(0));
-        // Padding is written as a blank; it is beyond the end.
+        // From 1 to below the vocabulary; as an unsigned number, what is below 1 lies beyond all others.
+        let from_one = e.isub(e.resize(label, 64).into_int_value(), one);
+        let most = e.isub(self.vocab, one);
+        let real = e.icmp(IntPredicate::ULT, from_one.into(), most.into());
+        // Padding is written as a blank; the next label, or the end, takes its place.
         let symbol = e.select(real, label, e.i32(0));
-        let even = e.imul(l.index, two);
+        let even = e.imul(count.into_int_value(), two);
         let odd = e.iadd(even, one);
         e.store(e.at(I32, self.ext, even), e.i32(0));
         e.store(e.at(I32, self.ext, odd), symbol);
@@ -135,7 +138,8 @@ impl<'a, 'u, 'c> Utterance<'a, 'u, 'c> {
             e.select(repeated, self.infinity(), e.constant(F64, 0.0)),
         );
         let next = e.add(count, e.resize(e.truth(real), 64));
-        let count = e.close_loop(l, one, &[next, label])[0].into_int_value();
+        let last = e.select(real, label, last);
+        let count = e.close_loop(l, one, &[next, last])[0].into_int_value();
         let end = e.imul(count, two);
         let positions = e.iadd(end, one);
         e.store(e.at(I32, self.ext, end), e.i32(0));

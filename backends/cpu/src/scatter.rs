@@ -41,8 +41,9 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Scatter) -> Result<
     let l = e.open_loop(e.i64(0), count, &[]);
     let index = e.at(DType::I32, e.slot(body.index), e.iadd(e.imul(row, count), l.index));
     let index = e.load(DType::I32, index);
-    let known = e.icmp(IntPredicate::SGE, index, e.i32(0)).into_int_value();
     let index = e.resize(index, 64).into_int_value();
+    // As unsigned numbers, negative ones lie beyond all others.
+    let known = e.icmp(IntPredicate::ULT, index.into(), into.into()).into_int_value();
     e.when(known, || {
         let source = e.at(dtype, from, e.imul(l.index, width));
         let target = e.at(dtype, out, e.imul(index, width));

@@ -25,7 +25,7 @@ pub use memory::{Buffer, Place};
 pub use poison::{run_poisoned, step_count};
 pub use program::run_program;
 
-use ir::dim::{Env, Unbound};
+use ir::dim::{Env, SizeError};
 use ir::kernel::{Body, Kernel, Slot};
 use ir::kernel_verify::VerifyError;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub enum Error {
     #[error("the kernel is invalid: {0}")]
     Invalid(#[from] VerifyError),
     #[error(transparent)]
-    Unbound(#[from] Unbound),
+    Size(#[from] SizeError),
     #[error(
         "buffer {buffer} holds {found} elements of {found_dtype}, the program wants {expected} of {expected_dtype}"
     )]
@@ -110,7 +110,7 @@ fn layer(sizes: &Env) -> Result<u32, Error> {
     let name: Arc<str> = "layer".into();
     match sizes.get(&name) {
         Some(v) => Ok(*v as u32),
-        None => Err(Unbound(name).into()),
+        None => Err(SizeError::Unbound(name).into()),
     }
 }
 

@@ -108,6 +108,7 @@ fn program() -> Program {
             buffer(BufferKind::Temp, "N", (2, 4)),
             buffer(BufferKind::Temp, "3*N", (3, 6)),
         ],
+        requires: vec![],
         prepare: vec![],
         steps: vec![
             launch(whole(X), whole(X), whole(STATE)),   // 0

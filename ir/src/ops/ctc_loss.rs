@@ -1,6 +1,7 @@
 //! Connectionist temporal classification (Graves et al. 2006), blank = 0.
 //!
-//! Operands: log-probabilities [B, T, V], lengths i32 [B], labels i32 [B, L] padded with negatives. Results: -log p(labels)
+//! Operands: log-probabilities [B, T, V], lengths i32 [B], labels i32 [B, L]. A length
+//! counts as 0 to T, and labels outside 1..V are padding. Results: -log p(labels)
 //! [B], and its gradient for the log-probabilities [B, T, V] (minus the posterior of every symbol). Both are 0 where the
 //! labels do not fit the frames.
 
@@ -50,6 +51,9 @@ impl OpDef for CtcLoss {
         let [log_p, lengths, labels] = arity::<3>(args)?;
         rank("log-probabilities", log_p, 3)?;
         rank("labels", labels, 2)?;
+        if log_p.dtype != DType::F32 || log_p.shape[2].is_zero() {
+            return type_error(format!("log-probabilities must be f32 [B, T, V] of at least one symbol, got {log_p}"));
+        }
         int("labels", labels)?;
         let batch = &log_p.shape[0];
         if *lengths != Type::i32([batch.clone()]) {
@@ -62,12 +66,12 @@ impl OpDef for CtcLoss {
         let (log_probs, lengths, labels) = (args[0], args[1], args[2]);
         let mut loss = Tensor::zeros(DType::F32, cx.shape(0));
         let mut grad = Tensor::zeros(DType::F32, cx.shape(1));
-        let max_labels = labels.shape[1];
+        let (max_labels, vocab) = (labels.shape[1], log_probs.shape[2] as f64);
         for b in 0..loss.data.len() {
-            let t = lengths.data[b] as usize;
+            let t = lengths.data[b].clamp(0.0, log_probs.shape[1] as f64) as usize;
             let row = &labels.data[b * max_labels..(b + 1) * max_labels];
             let mut states = vec![0];
-            for l in row.iter().take_while(|l| **l >= 0.0) {
+            for l in row.iter().filter(|l| **l >= 1.0 && **l < vocab) {
                 states.extend([*l as usize, 0]);
             }
             let reversed: Vec<usize> = states.iter().rev().copied().collect();
@@ -105,8 +109,8 @@ impl OpDef for CtcLoss {
         let (b, t, v, l) = (r.int(1, 3), r.int(4, 12), r.int(2, 6), r.int(1, 4));
         let args = vec![
             SampleArg::between(vec![b.into(), t.into(), v.into()], -3.0, 0.0),
-            SampleArg::int(vec![b.into()], 1, t),
-            SampleArg::int(vec![b.into(), l.into()], 1, v - 1),
+            SampleArg::int(vec![b.into()], 1, t + 1),
+            SampleArg::int(vec![b.into(), l.into()], -1, v),
         ];
         Sample::new(CtcLoss {}, args)
     }

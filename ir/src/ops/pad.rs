@@ -26,6 +26,9 @@ impl OpDef for Pad {
         if self.axis >= x.rank() {
             return type_error(format!("axis {} of {x} does not exist", self.axis));
         }
+        if [&self.before, &self.after].iter().any(|d| d.as_const().is_some_and(|c| c < 0)) {
+            return type_error(format!("padding of {} before and {} after must be 0 or more", self.before, self.after));
+        }
         let mut shape = x.shape.clone();
         shape[self.axis] = shape[self.axis].clone() + self.before.clone() + self.after.clone();
         Ok(vec![x.with_shape(shape)])

@@ -1,5 +1,5 @@
 //! Adds rows into a zero tensor, the transpose of `take`: from [batch.., I.., rest..] and i32 index [batch.., I..]
-//! give [batch.., size, rest..]. Negative indices are skipped; colliding rows are added in order.
+//! give [batch.., size, rest..]. Indices outside 0..size are skipped; colliding rows are added in order.
 
 use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
@@ -34,7 +34,8 @@ impl OpDef for Scatter {
         let mut out = Tensor::zeros(args[0].dtype, cx.shape(0));
         let n = args[1].shape.len();
         let width: usize = args[0].shape[n..].iter().product();
-        for (i, row) in args[1].data.iter().enumerate().filter(|(_, r)| **r >= 0.0) {
+        let inside = 0.0..out.shape[self.batch] as f64;
+        for (i, row) in args[1].data.iter().enumerate().filter(|(_, r)| inside.contains(r)) {
             let per_batch: usize = args[1].shape[self.batch..].iter().product();
             let to = (i / per_batch * out.shape[self.batch] + *row as usize) * width;
             for j in 0..width {
@@ -52,6 +53,6 @@ impl OpDef for Scatter {
     fn sample(r: &mut Rand) -> Sample<Self> {
         let (batch, count, size) = (r.size(), r.size(), r.int(1, 9));
         let from = SampleArg::float(vec![batch.clone(), count.clone(), r.size()]);
-        Sample::new(Scatter { batch: 1, size: size.into() }, vec![from, SampleArg::int(vec![batch, count], -1, size - 1)])
+        Sample::new(Scatter { batch: 1, size: size.into() }, vec![from, SampleArg::int(vec![batch, count], -2, size + 1)])
     }
 }

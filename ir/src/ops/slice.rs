@@ -23,6 +23,9 @@ impl OpDef for Slice {
         if self.axis >= x.rank() {
             return type_error(format!("axis {} of {x} does not exist", self.axis));
         }
+        if [&self.start, &self.len].iter().any(|d| d.as_const().is_some_and(|c| c < 0)) {
+            return type_error(format!("start {} and length {} must be 0 or more", self.start, self.len));
+        }
         let rest = x.shape[self.axis].clone() - self.start.clone() - self.len.clone();
         if rest.as_const().is_some_and(|c| c < 0) {
             return type_error(format!("positions {} + {} lie outside axis {} of {x}", self.start, self.len, self.axis));

@@ -1,6 +1,6 @@
 //! Gathers rows: x [batch.., R, rest..] at i32 index [batch.., I..] gives [batch.., I.., rest..].
 //!
-//! A negative index gives zeros. The first `batch` axes are shared.
+//! An index outside 0..R gives zeros, and nothing is read for it. The first `batch` axes are shared.
 
 use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
@@ -36,7 +36,7 @@ impl OpDef for Take {
         let n = args[1].shape.len();
         cx.build(|at| {
             let row = args[1].at(&at[..n]);
-            if row < 0.0 {
+            if row < 0.0 || row >= args[0].shape[self.batch] as f64 {
                 return 0.0;
             }
             let i: Vec<usize> = at[..self.batch].iter().copied().chain([row as usize]).chain(at[n..].iter().copied()).collect();
@@ -56,7 +56,10 @@ impl OpDef for Take {
             let n = p.arg_type(1).rank();
             let row = p.arg(1, &at[..n]);
             let zero = p.constant(DType::I32, 0.0);
-            let inside = p.binary(Binary::LessEq, zero, row);
+            let size = p.arg_type(0).shape[self.batch].clone();
+            let size = p.size(&size);
+            let (low, high) = (p.binary(Binary::LessEq, zero, row), p.binary(Binary::Less, row, size));
+            let inside = p.binary(Binary::And, low, high);
             let mut i = at[..self.batch].to_vec();
             i.push(Index::value(row));
             i.extend_from_slice(&at[n..]);
@@ -73,6 +76,6 @@ impl OpDef for Take {
             x.push(r.size());
         }
         index.push(r.size());
-        Sample::new(Take { batch }, vec![SampleArg::float(x), SampleArg::int(index, -1, rows - 1)])
+        Sample::new(Take { batch }, vec![SampleArg::float(x), SampleArg::int(index, -2, rows + 1)])
     }
 }

@@ -180,6 +180,7 @@ pub fn lower(
         name: name.into(),
         inputs,
         outputs,
+        requires: ir::requirements::of_sizes(g),
         buffers: b.buffers,
         prepare: vec![],
         steps,

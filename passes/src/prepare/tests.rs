@@ -115,6 +115,7 @@ fn prepared(temps: &[i64], steps: Vec<Step>) -> Program {
             .chain(temps)
             .map(|(kind, n)| buffer(kind, n))
             .collect(),
+        requires: vec![],
         prepare: vec![],
         steps,
         trains: vec![],

@@ -93,6 +93,7 @@ fn program(name: &str, inputs: Vec<Port>, outputs: Vec<Port>, buffers: Vec<Buffe
         inputs,
         outputs,
         buffers,
+        requires: vec![],
         prepare: vec![],
         steps,
         trains: vec![],
