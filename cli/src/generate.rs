@@ -2,7 +2,7 @@
 //! where code generation fails, and whoever compiles for the CPU alone never loads MLIR.
 
 use ir::artifact::{Operand, Program, Step};
-use ir::codegen::{Generated, Job, Reply, receive, send};
+use ir::codegen::{Generated, Job, Reply, greet, greeted, receive, send};
 use ir::dim::Dim;
 use ir::kernel::Kernel;
 use std::collections::VecDeque;
@@ -107,6 +107,8 @@ struct Worker {
     child: Child,
     replies: BufReader<std::process::ChildStdout>,
     said: Option<std::thread::JoinHandle<String>>,
+    /// Whether it has said which format it speaks.
+    known: bool,
 }
 
 fn program() -> PathBuf {
@@ -136,14 +138,28 @@ impl Worker {
         let stderr = child.stderr.take().expect("piped above");
         // Read all along, or a talkative child would block.
         let said = Some(std::thread::spawn(move || listen(stderr)));
-        Ok(Worker { child, replies, said })
+        if let Some(stdin) = &mut child.stdin {
+            // Whoever died says why at the first job.
+            let _ = greet(stdin);
+        }
+        Ok(Worker {
+            child,
+            replies,
+            said,
+            known: false,
+        })
     }
 
     fn answer(&mut self, kernel: &str, job: &Job) -> Result<Vec<Generated>, Error> {
         let stdin = self.child.stdin.as_mut().expect("piped when it was started");
         // Whoever died says why below.
         let _ = send(&mut BufWriter::new(stdin), job);
-        match receive::<Reply>(&mut self.replies) {
+        let greeting = match self.known {
+            true => Ok(()),
+            false => greeted(&mut self.replies),
+        };
+        self.known = true;
+        match greeting.and_then(|()| receive::<Reply>(&mut self.replies)) {
             Ok(Some(reply)) => reply.map_err(|message| Error::Kernel {
                 kernel: kernel.into(),
                 message,

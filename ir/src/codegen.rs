@@ -1,5 +1,5 @@
 //! What the compiler and the process that generates GPU code say to each other: jobs one way, replies the other, each as a
-//! length (u32, little-endian) and that many bytes of postcard.
+//! length (u32, little-endian) and that many bytes of postcard. Both begin with a greeting that names the format.
 
 use crate::artifact::PtxKernel;
 use crate::kernel::Kernel;
@@ -29,6 +29,31 @@ pub struct Generated {
 /// The answer to a job: the kernel for every architecture of the job, or why there is none.
 pub type Reply = Result<Vec<Generated>, String>;
 
+/// What both sides say first; the last bytes are the number of the messages' format.
+const HELLO: &[u8; 12] = b"W2VC-GEN-002";
+/// Bytes of a message at most.
+const MOST: u64 = 1 << 30;
+
+/// # Errors
+/// Where the other side is gone.
+pub fn greet(to: &mut impl Write) -> Result<(), Error> {
+    to.write_all(HELLO)?;
+    to.flush()
+}
+
+/// Reads the other side's greeting.
+///
+/// # Errors
+/// `InvalidData` where it says something else, and where it is gone.
+pub fn greeted(from: &mut impl Read) -> Result<(), Error> {
+    let mut hello = [0; HELLO.len()];
+    from.read_exact(&mut hello)?;
+    match hello == *HELLO {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::InvalidData, "it speaks another format")),
+    }
+}
+
 /// # Errors
 /// Where the other side is gone.
 pub fn send<T: Serialize>(to: &mut impl Write, message: &T) -> Result<(), Error> {
@@ -48,9 +73,39 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<Option<T>, E
         Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(None),
         r => r?,
     }
-    let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
-    from.read_exact(&mut bytes)?;
+    let length = u64::from(u32::from_le_bytes(length));
+    if length > MOST {
+        return Err(Error::new(ErrorKind::InvalidData, format!("a message of {length} bytes")));
+    }
+    // As much memory as there are bytes, whatever the length says.
+    let mut bytes = vec![];
+    if from.take(length).read_to_end(&mut bytes)? as u64 != length {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
     postcard::from_bytes(&bytes)
         .map(Some)
         .map_err(|e| Error::new(ErrorKind::InvalidData, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_whole_or_refused() {
+        let mut wire = vec![];
+        greet(&mut wire).unwrap();
+        send(&mut wire, &Err::<Vec<Generated>, String>("no".into())).unwrap();
+        let mut from = &wire[..];
+        greeted(&mut from).unwrap();
+        assert_eq!(receive::<Reply>(&mut from).unwrap(), Some(Err("no".into())));
+        assert!(receive::<Reply>(&mut from).unwrap().is_none());
+        // Of another version, cut short, and of a length that nobody sends.
+        assert_eq!(greeted(&mut &b"W2VC-GEN-001"[..]).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!(greeted(&mut &b"W2VC"[..]).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        let cut = receive::<Reply>(&mut &wire[12..wire.len() - 1]).unwrap_err();
+        assert_eq!(cut.kind(), ErrorKind::UnexpectedEof);
+        let endless = receive::<Reply>(&mut &[0xff; 8][..]).unwrap_err();
+        assert_eq!(endless.kind(), ErrorKind::InvalidData);
+    }
 }

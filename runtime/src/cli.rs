@@ -187,6 +187,7 @@ struct BenchArgs {
 
 /// `main` of a compiled program: reads the command line, and tells errors on the standard error stream.
 pub fn main_with(runner: &dyn Runner) -> ExitCode {
+    crate::threads::prepare_shared();
     match run(runner, Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => fail(&e),
@@ -200,10 +201,7 @@ pub fn fail(e: &Error) -> ExitCode {
 }
 
 fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
-    let threads = match cli.threads {
-        0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
-        n => n,
-    };
+    let threads = crate::threads::wanted(cli.threads)?;
     let device = cli.device.as_deref();
     let open = || runner.open(threads, device);
     check_settings(runner.artifact(), &cli.command)?;

@@ -53,6 +53,15 @@ pub enum Error {
         available: usize,
         remedy: String,
     },
+    #[error("{what} needs {:.2} GiB of memory and {:.2} GiB can be had; {remedy}", gib(*.needed), gib(*.available))]
+    Room {
+        what: String,
+        needed: usize,
+        available: usize,
+        remedy: String,
+    },
+    #[error("executable `{}`: {what}; copy it again, or compile it again with `w2vc compile`", .path.display())]
+    Executable { path: PathBuf, what: String },
     #[error(
         "no NVIDIA driver was found (libcuda.so); this executable computes on an NVIDIA GPU: install a driver (for CUDA {need} \
          or later), or run it with --device emulator, slowly, on this processor"
@@ -125,8 +134,8 @@ impl Error {
             Error::Device { .. } => 7,
             Error::Processor { .. } => 8,
             Error::Audio { .. } | Error::Data { .. } | Error::Mask(_) => 9,
-            Error::Memory { .. } => 10,
-            Error::Weights { .. } => 11,
+            Error::Memory { .. } | Error::Room { .. } => 10,
+            Error::Weights { .. } | Error::Executable { .. } => 11,
             Error::Run { .. } => 12,
             Error::Training { .. } => 13,
             Error::Io { .. } | Error::Program { .. } | Error::Frozen { .. } => 1,

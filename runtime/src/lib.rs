@@ -25,6 +25,7 @@ pub mod score;
 pub mod session;
 pub mod settings;
 pub mod step;
+pub mod threads;
 pub mod trainer;
 pub mod vocab;
 pub mod weights;

@@ -1,23 +1,37 @@
-//! Whether a batch fits, before anything is allocated for it.
+//! Whether something fits, before anything is allocated for it.
+
+mod limits;
 
 use crate::error::Error;
 use crate::session::{Session, Tensor};
+use limits::{kilobytes, room};
+use std::path::Path;
 
-/// Value of a `Name:  123 kB` line, in bytes.
-fn kilobytes(file: &str, name: &str) -> Option<usize> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()? * 1024)
-}
-
-/// Memory that can be had without swapping; unknown where the system does not tell.
+/// Memory that can be had without swapping, in bytes: of the machine, of the containers around this process, and of its own
+/// limits the least. Unknown where the system does not tell.
 pub fn available() -> Option<usize> {
-    kilobytes("/proc/meminfo", "MemAvailable")
+    room(Path::new("/"))
 }
 
 /// The most memory this process has held, in bytes.
 pub fn peak_resident() -> Option<usize> {
-    kilobytes("/proc/self/status", "VmHWM")
+    kilobytes(Path::new("/proc/self/status"), "VmHWM")
+}
+
+/// Fails where so many bytes more cannot be had; `what` needs them.
+///
+/// # Errors
+/// [`Error::Room`].
+pub fn require(needed: usize, what: &str, remedy: &str) -> Result<(), Error> {
+    match available().filter(|free| needed > *free) {
+        Some(available) => Err(Error::Room {
+            what: what.into(),
+            needed,
+            available,
+            remedy: remedy.into(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The largest need seen, so that only larger batches are checked anew.
@@ -42,7 +56,7 @@ impl Guard {
         // What an earlier batch took is the session's already.
         let more = needed.saturating_sub(self.held);
         if let Some(available) = available().filter(|free| more > *free) {
-            let available = available + self.held;
+            let available = available.saturating_add(self.held);
             return Err(Error::Memory {
                 program: program.into(),
                 needed,

@@ -1,5 +1,7 @@
 //! Memory for arrays: aligned to pages, zero at first, and given by the system only where it is touched.
 
+use crate::error::Error;
+use crate::memory::{available, require};
 use memmap2::{Advice, MmapMut, UncheckedAdvice};
 use std::alloc::{Layout, handle_alloc_error};
 
@@ -21,6 +23,28 @@ impl Arena {
         // Fewer page faults and entries of the TLB; a system without large pages works all the same.
         let _ = map.advise(Advice::HugePage);
         Arena { map: Some(map) }
+    }
+    /// As [`Arena::grow`], where there may not be as much; `what` is to lie in it.
+    ///
+    /// # Errors
+    /// Where so much memory cannot be had.
+    pub fn try_grow(&mut self, bytes: usize, what: &str) -> Result<(), Error> {
+        if self.len() >= bytes {
+            return Ok(());
+        }
+        // Freed first, so that old and new are never held at once.
+        self.map = None;
+        let remedy = "give smaller batches or shorter clips, or a smaller model";
+        require(bytes, what, remedy)?;
+        let map = MmapMut::map_anon(bytes).map_err(|_| Error::Room {
+            what: what.into(),
+            needed: bytes,
+            available: available().unwrap_or(0).min(bytes),
+            remedy: remedy.into(),
+        })?;
+        let _ = map.advise(Advice::HugePage);
+        self.map = Some(map);
+        Ok(())
     }
     pub fn len(&self) -> usize {
         self.map.as_ref().map_or(0, |m| m.len())
@@ -58,7 +82,7 @@ impl Arena {
         }
     }
     pub fn floats(&mut self, n: usize) -> &mut [f32] {
-        assert!(n * 4 <= self.len());
+        assert!(n <= self.len() / 4);
         // SAFETY: the memory holds at least n f32, at an address aligned for them; every bit pattern is an f32; the
         // borrow of self keeps it alive and unaliased.
         unsafe { std::slice::from_raw_parts_mut(self.address().cast(), n) }

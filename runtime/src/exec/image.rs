@@ -1,9 +1,8 @@
-//! Generated machine code, mapped executable from the file that carries it.
+//! Generated machine code, mapped from the file that carries it: readable and executable, at no time writable.
 
 use super::bundle::Bundle;
 use crate::error::Error;
 use memmap2::{Mmap, MmapOptions};
-use std::fs::File;
 
 /// The signature of every entry: operand addresses, run-time sizes, the items to do, memory shared by the launch, memory
 /// of this thread.
@@ -15,12 +14,11 @@ pub struct Image {
 
 impl Image {
     pub fn load(bundle: &Bundle) -> Result<Image, Error> {
-        let file = File::open(&bundle.path).map_err(Error::io("open", &bundle.path))?;
         let mut options = MmapOptions::new();
         options.offset(bundle.code_offset).len(bundle.code_len.max(1));
         // SAFETY: the map is private and of the running program's own file, which the system keeps from being written
         // while it runs; its bytes are only ever called, through `entry`.
-        let map = unsafe { options.map_exec(&file) }.map_err(Error::io("map", &bundle.path))?;
+        let map = unsafe { options.map_exec(&bundle.file) }.map_err(Error::io("map", &bundle.path))?;
         Ok(Image { map })
     }
 

@@ -18,7 +18,8 @@ pub struct Bases<'a> {
     pub moments: [*mut u8; 2],
     pub scratch: &'a [usize],
     pub image: &'a Image,
-    pub pool: &'a ThreadPool,
+    /// None where there is one thread.
+    pub pool: Option<&'a ThreadPool>,
     pub recorder: Option<&'a Recorder>,
 }
 
@@ -121,12 +122,12 @@ pub fn launch(run: &Run, part: Part, bases: &Bases, values: &[i64], layer: i64) 
 }
 
 /// Does all items of an entry.
-fn entry(f: EntryFn, items: i64, shared: &Shared, pool: &ThreadPool, busy: Option<&Busy>) {
+fn entry(f: EntryFn, items: i64, shared: &Shared, pool: Option<&ThreadPool>, busy: Option<&Busy>) {
     let threads = shared.scratch.len() as i64;
-    if threads == 1 || items < 2 {
+    let Some(pool) = pool.filter(|_| items > 1) else {
         timed(busy, 0, || call(f, shared, 0, items, 0));
         return;
-    }
+    };
     // Shares of what is left, taken by whoever is free: the last are the smallest, so that threads end together. Which
     // thread does an item never changes a bit of it.
     let share = |left: i64| (left / (threads * 4)).max(1);

@@ -12,6 +12,7 @@ use super::{bandwidth, peak, processor};
 use crate::cli::Runner;
 use crate::error::Error;
 use crate::session::{AdamStep, Data, KernelTime, Session, Tensor};
+use crate::threads;
 use ir::artifact::{Artifact, BufferKind, Port, Program};
 use ir::dim::Env;
 use rayon::ThreadPool;
@@ -52,15 +53,11 @@ impl Native {
     /// Where this processor lacks instructions that the program was compiled to, or threads cannot be started.
     pub fn machine(&self, threads: usize) -> Result<Machine, Error> {
         processor::require(&self.artifact.cpu_features)?;
-        let threads = if threads == 0 {
-            std::thread::available_parallelism().map_or(1, |n| n.get())
-        } else {
-            threads
-        };
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = pool.map_err(|e| Error::Usage(format!("cannot start {threads} threads: {e}")))?;
+        let pool = threads::pool(threads::wanted(threads)?);
+        let threads = pool.as_ref().map_or(1, ThreadPool::current_num_threads);
         let artifact = self.artifact.clone();
-        let params = Arena::new(artifact.param_elements * 4);
+        let mut params = Arena::default();
+        params.try_grow(artifact.param_elements.saturating_mul(4), "the model's parameters")?;
         let scratch = (0..threads).map(|_| Arena::default()).collect();
         let (grads, moments) = (Arena::default(), [Arena::default(), Arena::default()]);
         let resolved = HashMap::new();
@@ -106,7 +103,8 @@ impl Runner for Native {
 pub struct Machine {
     artifact: Arc<Artifact>,
     image: Arc<Image>,
-    pool: ThreadPool,
+    /// None where there is one thread, the caller's.
+    pool: Option<ThreadPool>,
     params: Arena,
     grads: Arena,
     moments: [Arena; 2],
@@ -181,15 +179,20 @@ impl Machine {
         let program = find(&artifact, name)?;
         self.unless_frozen(Some(name), "another program cannot be run")?;
         let r = self.resolved(name, env)?;
-        self.temp.grow(r.temp_bytes);
-        self.scratch.iter_mut().for_each(|s| s.grow(r.scratch_bytes));
+        let what = format!("program `{name}`");
+        self.temp.try_grow(r.temp_bytes, &what)?;
+        for s in &mut self.scratch {
+            s.try_grow(r.scratch_bytes, &what)?;
+        }
         let n = artifact.param_elements * 4;
         let touches = |kind| touches(program, kind);
         if touches(BufferKind::Grads) && !program.trains.is_empty() || name == ADAM || name == GRAD_NORM {
-            self.grads.grow(n);
+            self.grads.try_grow(n, "the gradients")?;
         }
         if touches(BufferKind::Moment1) {
-            self.moments.iter_mut().for_each(|m| m.grow(n));
+            for m in &mut self.moments {
+                m.try_grow(n, "the optimizer")?;
+            }
         }
         let mut outputs = program
             .outputs
@@ -205,16 +208,20 @@ impl Machine {
                 .collect::<Result<_, _>>()?,
             outputs: outputs.iter_mut().map(|(_, t)| address_of(t)).collect(),
             temp: self.temp.address(),
-            kept: self.frozen.as_mut().map_or(std::ptr::null_mut(), |f| {
-                f.kept.grow(r.kept.bytes);
-                f.kept.address()
-            }),
+            kept: match &mut self.frozen {
+                None => std::ptr::null_mut(),
+                Some(f) => {
+                    // It takes the place of parameters, which go as it comes.
+                    f.kept.grow(r.kept.bytes);
+                    f.kept.address()
+                }
+            },
             params: self.params.address(),
             grads: self.grads.address(),
             moments: [self.moments[0].address(), self.moments[1].address()],
             scratch: &scratch,
             image: &self.image,
-            pool: &self.pool,
+            pool: self.pool.as_ref(),
             recorder: self.recorder.as_ref(),
         };
         let value = |s: &Arc<str>| env.get(s).copied().unwrap_or(0);
@@ -274,12 +281,17 @@ impl Session for Machine {
         Ok(self.params.floats(n))
     }
     fn grads(&mut self) -> Result<&mut [f32], Error> {
+        self.grads.try_grow(self.artifact.param_elements * 4, "the gradients")?;
         Ok(Machine::grads(self))
     }
     fn moments(&mut self) -> Result<(&mut [f32], &mut [f32]), Error> {
+        for m in &mut self.moments {
+            m.try_grow(self.artifact.param_elements * 4, "the optimizer")?;
+        }
         Ok(Machine::moments(self))
     }
     fn zero_grads(&mut self) -> Result<(), Error> {
+        self.grads.try_grow(self.artifact.param_elements * 4, "the gradients")?;
         Machine::grads(self).fill(0.0);
         Ok(())
     }

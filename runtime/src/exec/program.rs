@@ -2,6 +2,7 @@
 //! numbers of the optimizer.
 
 use crate::error::Error;
+use crate::memory::require;
 use crate::session::{AdamStep, Data, Tensor};
 use ir::artifact::{Artifact, BufferKind, Operand, Port, Program, Step};
 use ir::dim::{Atom, Dim, Env};
@@ -77,7 +78,32 @@ pub(crate) fn sizes(artifact: &Artifact, program: &Program, inputs: &[(&str, &Te
             }
         }
     }
+    check_requirements(artifact, program, &env)?;
     Ok(env)
+}
+
+/// With sizes that fail these a kernel would leave its buffers.
+fn check_requirements(artifact: &Artifact, program: &Program, env: &Env) -> Result<(), Error> {
+    for r in &program.requires {
+        let value = size_value(program, env, &r.value)?;
+        if !(r.least..=r.most).contains(&value) {
+            let named = artifact.dims.iter().find(|(_, def)| *def == r.value);
+            let name = named.map_or_else(|| r.value.to_string(), |(name, def)| format!("{name} = {def}"));
+            let given: Vec<String> = env.iter().map(|(name, n)| format!("{name} = {n}")).collect();
+            let bound = if value < r.least {
+                format!("at least {}", r.least)
+            } else {
+                format!("at most {}", r.most)
+            };
+            let what = format!(
+                "{} is {value} ({name}) and must be {bound}, with {}; give longer or shorter clips",
+                r.what,
+                given.join(", ")
+            );
+            return Err(Error::program(&program.name, what));
+        }
+    }
+    Ok(())
 }
 
 /// The size's name, where it is nothing but a name.
@@ -131,6 +157,9 @@ pub(crate) fn adam_scalars(a: &AdamStep) -> Tensor {
     Tensor::f32(&[8], scalars.map(|x| x as f32).to_vec())
 }
 
+/// Elements of an output that are had without asking.
+const SMALL: usize = 1 << 22;
+
 /// An output's name and zeros of its shape.
 pub(crate) fn output(program: &Program, port: &Port, env: &Env) -> Result<(String, Tensor), Error> {
     let size = |d: &Dim| {
@@ -139,7 +168,12 @@ pub(crate) fn output(program: &Program, port: &Port, env: &Env) -> Result<(Strin
             .map_err(|e| Error::program(&program.name, e.to_string()))
     };
     let shape = port.shape.iter().map(size).collect::<Result<Vec<_>, _>>()?;
-    let n = shape.iter().product();
+    let what = format!("the output `{}` of program `{}`", port.name, program.name);
+    let n = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).unwrap_or(usize::MAX);
+    // What is small is not worth a look at the system's files.
+    if n > SMALL {
+        require(n.saturating_mul(4), &what, "give smaller batches or shorter clips")?;
+    }
     let data = match port.dtype {
         DType::F32 => Data::F32(vec![0.0; n]),
         DType::I32 => Data::I32(vec![0; n]),

@@ -9,6 +9,8 @@ use ir::dim::{Dim, Env};
 /// Bytes of a page of memory, and of a line of the cache.
 pub const PAGE: usize = 4096;
 const LINE: usize = 64;
+/// Bytes of one array at most, so that sums of them stay far from 64 bits.
+const MOST_BYTES: usize = 1 << 48;
 
 /// A place in one of the memories a program works on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -197,9 +199,17 @@ impl Resolver<'_> {
         Ok(value(self.program, self.env, d)?.max(0) as usize)
     }
 
-    fn request(&mut self, bytes: usize, (first, last): (usize, usize)) -> Place {
+    fn request(&mut self, bytes: usize, (first, last): (usize, usize)) -> Result<Place, Error> {
+        self.counted(Some(bytes))?;
         self.requests.push(Request { bytes, first, last });
-        Place::Temp(self.requests.len() - 1)
+        Ok(Place::Temp(self.requests.len() - 1))
+    }
+
+    /// Bytes that can be counted together with those of everything else.
+    fn counted(&self, bytes: Option<usize>) -> Result<usize, Error> {
+        bytes
+            .filter(|n| *n < MOST_BYTES)
+            .ok_or_else(|| Error::program(&self.program.name, "its arrays are too large for any machine; give less"))
     }
 
     fn place_buffers(&mut self) -> Result<(), Error> {
@@ -207,13 +217,13 @@ impl Resolver<'_> {
             if !b.kind.is_planned() {
                 continue;
             }
-            let bytes = self.size(&b.elements)? * b.dtype.bytes();
+            let bytes = self.counted(self.size(&b.elements)?.checked_mul(b.dtype.bytes()))?;
             self.places[i] = if b.kind == BufferKind::Prepared && self.parameters == Parameters::Stay {
                 let start = self.kept.room(bytes);
                 self.kept.buffers.push((start, start + bytes));
                 Place::Kept(start)
             } else {
-                self.request(bytes, b.live)
+                self.request(bytes, b.live)?
             };
         }
         Ok(())
@@ -229,7 +239,7 @@ impl Resolver<'_> {
                     let info = &self.artifact.kernels[l.kernel];
                     let workspace = self.workspace(l, number, layers)?;
                     self.workspaces.push(workspace);
-                    self.scratch = self.scratch.max(self.size(&info.scratch)?);
+                    self.scratch = self.scratch.max(self.counted(Some(self.size(&info.scratch)?))?);
                     self.flops += self.times * self.size(&info.flops)? as f64;
                 }
                 Step::Loop { count, body, .. } => {
@@ -250,18 +260,19 @@ impl Resolver<'_> {
         let slots = info.entries.iter().filter_map(|e| e.prepares);
         let fixed: Vec<usize> = slots.filter(|s| can_stay && is_fixed(self.program, l, *s)).collect();
         let Some(layers) = layers.filter(|_| !fixed.is_empty()) else {
-            let place = self.request(bytes, (number, number));
+            let place = self.request(bytes, (number, number))?;
             return Ok(Workspace {
                 place,
                 bytes,
                 layer_bytes: 0,
             });
         };
+        self.counted(Some(bytes))?;
         let (layers, layer_bytes) = match fixed.iter().all(|s| l.operands[*s].layer_stride.is_zero()) {
             true => (1, 0),
             false => (layers.max(0) as usize, bytes.next_multiple_of(LINE)),
         };
-        let bytes = bytes.next_multiple_of(LINE) * layers;
+        let bytes = self.counted(bytes.next_multiple_of(LINE).checked_mul(layers))?;
         Ok(Workspace {
             place: Place::Kept(self.kept.room(bytes)),
             bytes,
@@ -375,12 +386,19 @@ impl Second<'_> {
             }
             Memory::Temp | Memory::Kept | Memory::Input(_) | Memory::Output(_) => self.value(&buffer.elements)?.max(0),
         };
-        Ok(Address {
+        let bytes = |n: i64| n.checked_mul(width).filter(|n| n.unsigned_abs() < MOST_BYTES as u64);
+        let too_large = || Error::program(&program.name, "its arrays are too large for any machine; give less");
+        let address = Address {
             memory,
-            byte: self.value(&o.offset)? * width + start,
-            layer_bytes: self.value(&o.layer_stride)? * width,
-            end: start + elements * width,
-        })
+            byte: bytes(self.value(&o.offset)?).ok_or_else(too_large)? + start,
+            layer_bytes: bytes(self.value(&o.layer_stride)?).ok_or_else(too_large)?,
+            end: start + bytes(elements).ok_or_else(too_large)?,
+        };
+        // A place outside its buffer would be a mistake of the compiler; nothing is run with it.
+        if !(start..=address.end).contains(&address.byte) {
+            return Err(Error::program(&program.name, "a place lies outside its buffer; compile the program again"));
+        }
+        Ok(address)
     }
 }
 

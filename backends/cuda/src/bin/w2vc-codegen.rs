@@ -2,7 +2,7 @@
 //! LLVM may end the process where code generation fails; then only this one is gone, and `w2vc` says which kernel it was.
 
 use cuda::Generator;
-use ir::codegen::{Job, Reply, receive, send};
+use ir::codegen::{Job, Reply, greet, greeted, receive, send};
 use std::io::{Error, stdin, stdout};
 use std::process::ExitCode;
 
@@ -18,6 +18,8 @@ fn main() -> ExitCode {
 
 fn serve() -> Result<(), Error> {
     let (mut jobs, mut replies) = (stdin().lock(), stdout().lock());
+    greet(&mut replies)?;
+    greeted(&mut jobs)?;
     let generator = Generator::new();
     while let Some(job) = receive::<Job>(&mut jobs)? {
         send(&mut replies, &reply(&generator, &job))?;
