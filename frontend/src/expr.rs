@@ -12,7 +12,13 @@ pub struct Expr {
 
 impl Expr {
     pub fn new(kind: Kind, span: Span) -> Expr {
-        let of_call = |c: &Call| c.args.iter().chain(c.named.iter().map(|(_, e)| e)).map(|e| e.height).max();
+        let of_call = |c: &Call| {
+            c.args
+                .iter()
+                .chain(c.named.iter().map(|(_, e)| e))
+                .map(|e| e.height)
+                .max()
+        };
         let inside = match &kind {
             Kind::Int(_) | Kind::Float(_) | Kind::Text(_) | Kind::Name(_) => None,
             Kind::List(all) => all.iter().map(|e| e.height).max(),
@@ -55,7 +61,10 @@ impl Expr {
     /// Adds every name that is read in it.
     pub fn names(&self, to: &mut std::collections::BTreeSet<String>) {
         fn of_call(c: &Call, to: &mut std::collections::BTreeSet<String>) {
-            c.args.iter().chain(c.named.iter().map(|(_, e)| e)).for_each(|e| e.names(to));
+            c.args
+                .iter()
+                .chain(c.named.iter().map(|(_, e)| e))
+                .for_each(|e| e.names(to));
         }
         match &self.kind {
             Kind::Int(_) | Kind::Float(_) | Kind::Text(_) => {}

@@ -146,7 +146,11 @@ impl<'a> Globals<'a> {
     fn check_constant(&self, v: Value, e: &Expr) -> Result<Value> {
         match v.as_number(e.span)? {
             n if n.is_finite() => Ok(v),
-            n => Err(Diagnostic::new(e.span, format!("a constant cannot be {n}"), "expected a finite number")),
+            n => Err(Diagnostic::new(
+                e.span,
+                format!("a constant cannot be {n}"),
+                "expected a finite number",
+            )),
         }
     }
 

@@ -73,7 +73,11 @@ fn build(defs: &Definitions) -> std::result::Result<Model, Vec<Diagnostic>> {
 enum Unreadable {
     File(String),
     /// Something that is no text, after the text before it.
-    Text { text: String, start: usize, what: &'static str },
+    Text {
+        text: String,
+        start: usize,
+        what: &'static str,
+    },
 }
 
 /// The text of a file, which must be one: a device or a pipe may never end.
@@ -81,7 +85,11 @@ fn read(path: &Path) -> std::result::Result<String, Unreadable> {
     let file = |e: std::io::Error| Unreadable::File(e.to_string());
     let about = std::fs::metadata(path).map_err(file)?;
     if !about.is_file() {
-        let what = if about.is_dir() { "it is a folder" } else { "it is no regular file" };
+        let what = if about.is_dir() {
+            "it is a folder"
+        } else {
+            "it is no regular file"
+        };
         return Err(Unreadable::File(what.into()));
     }
     let mut bytes = vec![];
@@ -89,11 +97,18 @@ fn read(path: &Path) -> std::result::Result<String, Unreadable> {
     let limited = std::fs::File::open(path).map(|f| f.take(limits::FILE_BYTES + 1));
     limited.and_then(|mut f| f.read_to_end(&mut bytes)).map_err(file)?;
     if bytes.len() as u64 > limits::FILE_BYTES {
-        return Err(Unreadable::File(format!("it is larger than {} bytes", limits::FILE_BYTES)));
+        return Err(Unreadable::File(format!(
+            "it is larger than {} bytes",
+            limits::FILE_BYTES
+        )));
     }
     let broken = |valid: &[u8], what| {
         let text = String::from_utf8_lossy(valid).into_owned();
-        Unreadable::Text { start: text.len(), text, what }
+        Unreadable::Text {
+            start: text.len(),
+            text,
+            what,
+        }
     };
     let text = String::from_utf8(bytes).map_err(|e| {
         let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
@@ -113,8 +128,15 @@ fn unused(all: &Definitions, added: &[Spanned<String>], known: &[String]) -> Res
     let names = all.names_read();
     match added.iter().find(|name| !names.contains(&name.value)) {
         Some(name) => {
-            let message = format!("nothing reads the constant `{}`, and the model that this one extends has none", name.value);
-            let d = Diagnostic::new(name.span, message, "expected a constant of the model, or one that is used");
+            let message = format!(
+                "nothing reads the constant `{}`, and the model that this one extends has none",
+                name.value
+            );
+            let d = Diagnostic::new(
+                name.span,
+                message,
+                "expected a constant of the model, or one that is used",
+            );
             Err(d.suggest(&name.value, known.iter().map(String::as_str)))
         }
         None => Ok(()),
@@ -230,7 +252,11 @@ impl Sources {
                 self.list[source].text = text;
                 let end = start;
                 let place = Span { source, start, end };
-                Diagnostic::new(place, format!("{path} is no text: {what}"), "expected a model file in UTF-8")
+                Diagnostic::new(
+                    place,
+                    format!("{path} is no text: {what}"),
+                    "expected a model file in UTF-8",
+                )
             }
         }
     }

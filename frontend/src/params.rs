@@ -23,10 +23,16 @@ pub struct Params {
 impl Params {
     fn declare(&mut self, new: ParamDecl, at: Span) -> Result<()> {
         let Some(i) = self.list.iter().position(|p| p.name == new.name) else {
-            let more = new.shape.iter().try_fold(new.count.unwrap_or(1), |n, d| n.checked_mul(*d));
+            let more = new
+                .shape
+                .iter()
+                .try_fold(new.count.unwrap_or(1), |n, d| n.checked_mul(*d));
             self.elements = more.map_or(i64::MAX, |more| self.elements.saturating_add(more));
             if self.elements > limits::PARAM_ELEMENTS {
-                let message = format!("all parameters together have more than {} elements", limits::PARAM_ELEMENTS);
+                let message = format!(
+                    "all parameters together have more than {} elements",
+                    limits::PARAM_ELEMENTS
+                );
                 return Err(Diagnostic::new(at, message, "expected fewer or smaller parameters"));
             }
             self.list.push(new);
@@ -120,7 +126,11 @@ impl<'a> Tracer<'a, '_> {
     fn init(&self, p: &ParamDef, shape: &[i64], frame: &Frame<'a>) -> Result<Init> {
         let number = |e: &Expr| match self.number(e, frame)?.as_number(e.span)? {
             n if n.is_finite() => Ok(n),
-            n => Err(Diagnostic::new(e.span, format!("a parameter cannot start from {n}"), "expected a finite number")),
+            n => Err(Diagnostic::new(
+                e.span,
+                format!("a parameter cannot start from {n}"),
+                "expected a finite number",
+            )),
         };
         // As frameworks count: axis 0 is what comes out, axis 1 what goes in, the others are taps of both.
         let taps: f64 = shape.iter().skip(2).map(|d| *d as f64).product();
@@ -143,7 +153,11 @@ impl<'a> Tracer<'a, '_> {
                 (a, b) if a <= b => Init::Uniform { low: a, high: b },
                 (a, b) => {
                     let message = format!("the lower bound {a} is above the upper one {b}");
-                    return Err(Diagnostic::new(low.span.to(high.span), message, "expected the lower bound first"));
+                    return Err(Diagnostic::new(
+                        low.span.to(high.span),
+                        message,
+                        "expected the lower bound first",
+                    ));
                 }
             },
             InitDef::KaimingNormal => Init::Normal {
@@ -155,7 +169,13 @@ impl<'a> Tracer<'a, '_> {
             }
             InitDef::FanIn(n) => match number(n)? {
                 fan if fan > 0.0 => uniform(1.0 / fan.sqrt()),
-                fan => return Err(Diagnostic::new(n.span, format!("a fan-in of {fan}"), "expected more than 0")),
+                fan => {
+                    return Err(Diagnostic::new(
+                        n.span,
+                        format!("a fan-in of {fan}"),
+                        "expected more than 0",
+                    ));
+                }
             },
             InitDef::NormOf(other, axis) => {
                 let Some(of) = frame.params.iter().find(|q| q.name.value == other.value) else {

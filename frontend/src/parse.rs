@@ -31,7 +31,11 @@ impl Text<'_> {
                 return Ok(all);
             }
             if all.len() == limits::STATEMENTS {
-                return Err(p.too_many(limits::STATEMENTS, "statements in one body", "put parts of it into blocks"));
+                return Err(p.too_many(
+                    limits::STATEMENTS,
+                    "statements in one body",
+                    "put parts of it into blocks",
+                ));
             }
             all.push(p.statement()?);
             p.space();
@@ -151,7 +155,12 @@ impl Parser<'_> {
 
     fn too_many(&self, limit: usize, what: &str, help: &str) -> Diagnostic {
         let at = self.span(self.at, self.at + self.peek().map_or(0, char::len_utf8));
-        Diagnostic::new(at, format!("more than {limit} {what}"), format!("expected at most {limit}")).help(help)
+        Diagnostic::new(
+            at,
+            format!("more than {limit} {what}"),
+            format!("expected at most {limit}"),
+        )
+        .help(help)
     }
 
     fn end(&mut self) -> Result<()> {

@@ -139,8 +139,17 @@ fn input_type(globals: &Globals, ty: &TypeExpr) -> Result<Type> {
     match whole.check_axes() {
         Ok(()) => Ok(whole),
         Err(TypeError(text)) => {
-            let span = ty.shape.iter().map(|e| e.span).reduce(|a, b| a.to(b)).unwrap_or(ty.dtype.span);
-            Err(Diagnostic::new(span, globals.with_size_names(&text), "expected smaller sizes"))
+            let span = ty
+                .shape
+                .iter()
+                .map(|e| e.span)
+                .reduce(|a, b| a.to(b))
+                .unwrap_or(ty.dtype.span);
+            Err(Diagnostic::new(
+                span,
+                globals.with_size_names(&text),
+                "expected smaller sizes",
+            ))
         }
     }
 }

@@ -40,7 +40,11 @@ impl<'a> Tracer<'a, '_> {
         }
         if layers > limits::LAYERS {
             let message = format!("{layers} layers");
-            return Err(Diagnostic::new(count.span, message, format!("expected at most {}", limits::LAYERS)));
+            return Err(Diagnostic::new(
+                count.span,
+                message,
+                format!("expected at most {}", limits::LAYERS),
+            ));
         }
         let name = self.callee(call, frame)?;
         let Some(block) = self.globals.block(&name) else {

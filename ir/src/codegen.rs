@@ -75,7 +75,10 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<Option<T>, E
     }
     let length = u64::from(u32::from_le_bytes(length));
     if length > MOST {
-        return Err(Error::new(ErrorKind::InvalidData, format!("a message of {length} bytes")));
+        return Err(Error::new(
+            ErrorKind::InvalidData,
+            format!("a message of {length} bytes"),
+        ));
     }
     // As much memory as there are bytes, whatever the length says.
     let mut bytes = vec![];
@@ -101,7 +104,10 @@ mod tests {
         assert_eq!(receive::<Reply>(&mut from).unwrap(), Some(Err("no".into())));
         assert!(receive::<Reply>(&mut from).unwrap().is_none());
         // Of another version, cut short, and of a length that nobody sends.
-        assert_eq!(greeted(&mut &b"W2VC-GEN-001"[..]).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!(
+            greeted(&mut &b"W2VC-GEN-001"[..]).unwrap_err().kind(),
+            ErrorKind::InvalidData
+        );
         assert_eq!(greeted(&mut &b"W2VC"[..]).unwrap_err().kind(), ErrorKind::UnexpectedEof);
         let cut = receive::<Reply>(&mut &wire[12..wire.len() - 1]).unwrap_err();
         assert_eq!(cut.kind(), ErrorKind::UnexpectedEof);

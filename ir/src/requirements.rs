@@ -15,16 +15,29 @@ pub fn of_sizes(g: &Graph) -> Vec<Requirement> {
         let mut need = |value: &Dim, least: i64, what: &str| {
             let what = format!("{what} of `{}`", node.op.name());
             let most = i64::MAX;
-            add(&mut all, Requirement { value: value.clone(), least, most, what });
+            add(
+                &mut all,
+                Requirement {
+                    value: value.clone(),
+                    least,
+                    most,
+                    what,
+                },
+            );
         };
-        node.types.iter().flat_map(|t| &t.shape).for_each(|d| need(d, 0, "an axis"));
+        node.types
+            .iter()
+            .flat_map(|t| &t.shape)
+            .for_each(|d| need(d, 0, "an axis"));
         match &node.op {
             Op::Slice(s) => {
                 let whole = g.shape(node.args[0])[s.axis].clone();
                 need(&s.start, 0, "the start");
                 need(&(whole - s.start.clone() - s.len.clone()), 0, "what is left");
             }
-            Op::Pad(p) => [&p.before, &p.after].into_iter().for_each(|d| need(d, 0, "the padding")),
+            Op::Pad(p) => [&p.before, &p.after]
+                .into_iter()
+                .for_each(|d| need(d, 0, "the padding")),
             Op::CtcLoss(_) => need(&node.types[1].shape[2], 1, "the vocabulary"),
             _ => {}
         }
@@ -38,7 +51,15 @@ pub fn of_axes(g: &Graph) -> Vec<Requirement> {
     each_node(g, &mut |_, node| {
         for value in node.types.iter().flat_map(|t| &t.shape).cloned() {
             let what = format!("an axis of `{}`", node.op.name());
-            add(&mut all, Requirement { value, least: 0, most: MAX_AXIS, what });
+            add(
+                &mut all,
+                Requirement {
+                    value,
+                    least: 0,
+                    most: MAX_AXIS,
+                    what,
+                },
+            );
         }
     });
     all
@@ -46,7 +67,10 @@ pub fn of_axes(g: &Graph) -> Vec<Requirement> {
 
 /// Adds a requirement, unless it holds whatever the sizes are.
 pub fn add(to: &mut Vec<Requirement>, new: Requirement) {
-    let fixed = new.value.as_const().is_some_and(|v| (new.least..=new.most).contains(&v));
+    let fixed = new
+        .value
+        .as_const()
+        .is_some_and(|v| (new.least..=new.most).contains(&v));
     if fixed || (new.least <= 0 && new.most == i64::MAX && new.value.is_never_negative()) {
         return;
     }
@@ -86,6 +110,9 @@ mod tests {
         let want = ["N - 10", "2*N - 13", "N - 5"].map(|s| (s.to_string(), 0));
         assert_eq!(got, want);
         let most: Vec<(String, i64)> = of_axes(&g).iter().map(|r| (r.value.to_string(), r.most)).collect();
-        assert_eq!(most, ["B", "N", "N - 10", "2*N - 13"].map(|s| (s.to_string(), MAX_AXIS)));
+        assert_eq!(
+            most,
+            ["B", "N", "N - 10", "2*N - 13"].map(|s| (s.to_string(), MAX_AXIS))
+        );
     }
 }

@@ -28,7 +28,11 @@ mod tests {
     use super::with_stack;
 
     fn depth(n: usize) -> usize {
-        if n == 0 { 0 } else { 1 + std::hint::black_box(depth(n - 1)) }
+        if n == 0 {
+            0
+        } else {
+            1 + std::hint::black_box(depth(n - 1))
+        }
     }
 
     #[test]

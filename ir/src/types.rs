@@ -81,9 +81,7 @@ impl Type {
     pub fn check_axes(&self) -> Result<(), TypeError> {
         self.check()?;
         match self.shape.iter().filter_map(Dim::as_const).find(|n| *n > MAX_AXIS) {
-            Some(n) => type_error(format!(
-                "an axis of {self} has the size {n}; the most is {MAX_AXIS}"
-            )),
+            Some(n) => type_error(format!("an axis of {self} has the size {n}; the most is {MAX_AXIS}")),
             None => Ok(()),
         }
     }

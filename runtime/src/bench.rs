@@ -136,7 +136,10 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
     let mut stream = Stream::new(1, Purpose::Synthetic, 0, 0);
     let samples = (options.seconds * crate::audio::RATE as f64) as usize;
     // The clips, and the batch that they are copied into.
-    let bytes = samples.saturating_mul(8).saturating_add(64).saturating_mul(options.batch);
+    let bytes = samples
+        .saturating_mul(8)
+        .saturating_add(64)
+        .saturating_mul(options.batch);
     if let Some(available) = available().filter(|free| bytes > *free) {
         return Err(Error::Memory {
             program: program.name.clone(),

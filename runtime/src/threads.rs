@@ -58,7 +58,10 @@ pub fn prepare_shared() {
     // A failed attempt to make the shared pool is final, so the number is tried out before.
     let shared = match pool(cores()).map(|tried| tried.current_num_threads()) {
         Some(n) => ThreadPoolBuilder::new().num_threads(n).build_global(),
-        None => ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global(),
+        None => ThreadPoolBuilder::new()
+            .num_threads(1)
+            .use_current_thread()
+            .build_global(),
     };
     // It is there already.
     drop(shared);

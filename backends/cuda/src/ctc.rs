@@ -232,7 +232,10 @@ fn collect_labels(u: &Utterance) {
     let from = f.mul(u.batch, labels);
     let count = f.for_carried((f.i64(0), labels, f.i64(1)), &[f.i64(0)], |i, count| {
         let label = f.load_element(k.label_ids, f.add(from, i));
-        let real = f.and(f.cmp(Cmp::Ge, label, f.i32(1)), f.cmp(Cmp::Lt, label, f.dim32(&k.vocab)));
+        let real = f.and(
+            f.cmp(Cmp::Ge, label, f.i32(1)),
+            f.cmp(Cmp::Lt, label, f.dim32(&k.vocab)),
+        );
         f.when(real, || f.store(f.offset(u.labels, Ty::I32, count[0]), label, 4));
         vec![f.add(count[0], f.widen(real, Ty::I64))]
     });

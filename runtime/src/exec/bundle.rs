@@ -110,17 +110,24 @@ impl Bundle {
         let start = length
             .checked_sub(FOOTER as u64)
             .ok_or_else(|| wrong("it is too short to carry a compiled model".into()))?;
-        file.read_exact_at(&mut footer, start).map_err(Error::io("read", path))?;
+        file.read_exact_at(&mut footer, start)
+            .map_err(Error::io("read", path))?;
         let magic = &footer[FOOTER - MAGIC.len()..];
         if magic[..FAMILY] != MAGIC[..FAMILY] {
-            return Err(wrong("it carries no compiled model, or its end is missing or damaged".into()));
+            return Err(wrong(
+                "it carries no compiled model, or its end is missing or damaged".into(),
+            ));
         }
         if magic != MAGIC {
-            return Err(wrong("it is of another version of w2vc than its runner, or damaged".into()));
+            return Err(wrong(
+                "it is of another version of w2vc than its runner, or damaged".into(),
+            ));
         }
         let number = |i: usize| u64::from_le_bytes(std::array::from_fn(|j| footer[i * 8 + j]));
         if digest(&file, length - UNCOUNTED as u64).map_err(Error::io("read", path))? != number(4) {
-            return Err(wrong("it is damaged: its bytes do not have the digest that it was made with".into()));
+            return Err(wrong(
+                "it is damaged: its bytes do not have the digest that it was made with".into(),
+            ));
         }
         let place = |i: usize| Place {
             offset: number(i),
@@ -131,7 +138,8 @@ impl Bundle {
             return Err(wrong("it is damaged: a part of it lies outside the file".into()));
         }
         let mut bytes = vec![0; artifact.length as usize];
-        file.read_exact_at(&mut bytes, artifact.offset).map_err(Error::io("read", path))?;
+        file.read_exact_at(&mut bytes, artifact.offset)
+            .map_err(Error::io("read", path))?;
         let artifact = postcard::from_bytes(&bytes).map_err(|e| wrong(format!("its description is damaged ({e})")))?;
         Ok(Bundle {
             artifact,

@@ -169,7 +169,10 @@ pub(crate) fn output(program: &Program, port: &Port, env: &Env) -> Result<(Strin
     };
     let shape = port.shape.iter().map(size).collect::<Result<Vec<_>, _>>()?;
     let what = format!("the output `{}` of program `{}`", port.name, program.name);
-    let n = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).unwrap_or(usize::MAX);
+    let n = shape
+        .iter()
+        .try_fold(1usize, |n, d| n.checked_mul(*d))
+        .unwrap_or(usize::MAX);
     // What is small is not worth a look at the system's files.
     if n > SMALL {
         require(n.saturating_mul(4), &what, "give smaller batches or shorter clips")?;

@@ -207,9 +207,12 @@ impl Resolver<'_> {
 
     /// Bytes that can be counted together with those of everything else.
     fn counted(&self, bytes: Option<usize>) -> Result<usize, Error> {
-        bytes
-            .filter(|n| *n < MOST_BYTES)
-            .ok_or_else(|| Error::program(&self.program.name, "its arrays are too large for any machine; give less"))
+        bytes.filter(|n| *n < MOST_BYTES).ok_or_else(|| {
+            Error::program(
+                &self.program.name,
+                "its arrays are too large for any machine; give less",
+            )
+        })
     }
 
     fn place_buffers(&mut self) -> Result<(), Error> {
@@ -396,7 +399,10 @@ impl Second<'_> {
         };
         // A place outside its buffer would be a mistake of the compiler; nothing is run with it.
         if !(start..=address.end).contains(&address.byte) {
-            return Err(Error::program(&program.name, "a place lies outside its buffer; compile the program again"));
+            return Err(Error::program(
+                &program.name,
+                "a place lies outside its buffer; compile the program again",
+            ));
         }
         Ok(address)
     }

@@ -7,14 +7,23 @@ use std::path::{Path, PathBuf};
 /// Bytes that can still be had; every file is looked for below `root`.
 pub fn room(root: &Path) -> Option<usize> {
     let of_machine = kilobytes(&root.join("proc/meminfo"), "MemAvailable");
-    of_machine.into_iter().chain(of_groups(root)).chain(of_process(root)).min()
+    of_machine
+        .into_iter()
+        .chain(of_groups(root))
+        .chain(of_process(root))
+        .min()
 }
 
 /// Value of a `Name:  123 kB` line, in bytes.
 pub fn kilobytes(file: &Path, name: &str) -> Option<usize> {
     let text = fs::read_to_string(file).ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
+    line.trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<usize>()
+        .ok()?
+        .checked_mul(1024)
 }
 
 /// What `ulimit` leaves: of the address space, and of the data in it.
@@ -81,7 +90,9 @@ fn folders(mounts: &str, path: &str, version_1: bool) -> Vec<PathBuf> {
     let mut all = vec![];
     for line in mounts.lines() {
         // id parent device root mount-point options [fields] - type source options
-        let Some((before, after)) = line.split_once(" - ") else { continue };
+        let Some((before, after)) = line.split_once(" - ") else {
+            continue;
+        };
         let before: Vec<&str> = before.split(' ').collect();
         let after: Vec<&str> = after.split(' ').collect();
         let (&[_, _, _, root, point, ..], [kind, _, options]) = (before.as_slice(), after.as_slice()) else {
@@ -98,7 +109,10 @@ fn folders(mounts: &str, path: &str, version_1: bool) -> Vec<PathBuf> {
         let point = Path::new(point);
         let inside = Path::new(path).strip_prefix(root).unwrap_or(Path::new(""));
         let inside = inside.strip_prefix("/").unwrap_or(inside);
-        if inside.components().all(|c| matches!(c, std::path::Component::Normal(_))) {
+        if inside
+            .components()
+            .all(|c| matches!(c, std::path::Component::Normal(_)))
+        {
             all.extend(inside.ancestors().map(|a| point.join(a)));
         } else {
             all.push(point.into());
@@ -113,7 +127,10 @@ fn left(folder: &Path, names: &Names) -> Option<usize> {
     let most = names.limits.iter().filter_map(|file| number(file)).min()?;
     let used = number(names.used).unwrap_or(0);
     let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
-    let cached = |name: &str| stat.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<usize>().ok());
+    let cached = |name: &str| {
+        stat.lines()
+            .find_map(|l| l.strip_prefix(name)?.trim().parse::<usize>().ok())
+    };
     let cached: usize = names.cached.iter().filter_map(|name| cached(name)).sum();
     Some(most.saturating_sub(used.saturating_sub(cached)))
 }
@@ -147,7 +164,10 @@ mod tests {
                 ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
                 ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "1000000\n"),
                 ("sys/fs/cgroup/memory/a/memory.usage_in_bytes", "700000\n"),
-                ("sys/fs/cgroup/memory/a/memory.stat", "cache 5\ntotal_inactive_file 100000\ntotal_active_file 50000\n"),
+                (
+                    "sys/fs/cgroup/memory/a/memory.stat",
+                    "cache 5\ntotal_inactive_file 100000\ntotal_active_file 50000\n",
+                ),
                 ("sys/fs/cgroup/memory/a/b/memory.limit_in_bytes", limit),
                 ("sys/fs/cgroup/memory/a/b/memory.usage_in_bytes", "4000\n"),
             ])
@@ -174,7 +194,10 @@ mod tests {
     #[test]
     fn a_container_sees_its_own_group_as_the_root() {
         let inside = root(&[
-            ("proc/self/mountinfo", "30 25 0:26 /docker/1 /sys/fs/cgroup ro - cgroup2 cgroup rw\n"),
+            (
+                "proc/self/mountinfo",
+                "30 25 0:26 /docker/1 /sys/fs/cgroup ro - cgroup2 cgroup rw\n",
+            ),
             ("proc/self/cgroup", "0::/docker/1\n"),
             ("sys/fs/cgroup/memory.max", "5000\n"),
             ("sys/fs/cgroup/memory.current", "1000\n"),

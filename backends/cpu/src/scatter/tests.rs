@@ -20,12 +20,14 @@ fn check(width: &str, widths: &[usize]) {
     for &w in widths {
         let (r, c, i) = (3usize, 11usize, 9usize);
         let from = noise(r * c * w, 1);
-        let index: Vec<i32> = (0..r * c).map(|j| match j {
-            3 => i as i32,
-            4 => i32::MAX,
-            5 => i32::MIN,
-            _ => (j as i32 * 5) % 7 - 1,
-        }).collect();
+        let index: Vec<i32> = (0..r * c)
+            .map(|j| match j {
+                3 => i as i32,
+                4 => i32::MAX,
+                5 => i32::MIN,
+                _ => (j as i32 * 5) % 7 - 1,
+            })
+            .collect();
         let mut want = vec![0f32; r * i * w];
         for (j, &to) in index.iter().enumerate().filter(|(_, to)| (0..i as i32).contains(*to)) {
             for k in 0..w {
