@@ -1,6 +1,6 @@
 //! The commands of a compiled program.
 
-use crate::atomic::{Piece, Values, write_tensors};
+use crate::atomic::{Piece, Values, not_an_input, write_tensors};
 use crate::bench::{Options as BenchOptions, bench};
 use crate::commands::{evaluate, score};
 use crate::error::Error;
@@ -9,6 +9,7 @@ use crate::session::{Session, Tensor};
 use crate::settings::Settings;
 use crate::step::{Options as StepOptions, step};
 use crate::trainer::{Options, Transcriber, finetune, pretrain};
+use crate::weights::MODEL;
 use clap::{Args, Parser, Subcommand};
 use ir::artifact::Artifact;
 use std::io::Write;
@@ -316,10 +317,14 @@ fn options(args: TrainArgs) -> Options {
         vocab,
         resume,
         set,
+        signals: None,
     }
 }
 
 fn transcribe(session: &mut dyn Session, args: TranscribeArgs) -> Result<(), Error> {
+    if let Some(output) = &args.logits {
+        not_an_input(output, &[&args.files[..], &[args.weights.join(MODEL)]].concat())?;
+    }
     let mut transcriber = Transcriber::new(session, &args.weights, &args.set)?;
     let (mut kept, mut failed) = (vec![], 0);
     for path in &args.files {
@@ -368,7 +373,7 @@ fn transcribe(session: &mut dyn Session, args: TranscribeArgs) -> Result<(), Err
 mod tests {
     use super::*;
     use crate::fake::FakeSession;
-    use crate::weights::{MODEL, TensorFile};
+    use crate::weights::TensorFile;
     use clap::CommandFactory;
     use std::path::Path;
 

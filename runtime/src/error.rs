@@ -77,8 +77,21 @@ pub enum Error {
     Device { call: String, what: String },
     #[error("this processor lacks {missing}; the executable was compiled for processors that have it: {remedy}")]
     Processor { missing: String, remedy: &'static str },
-    #[error("training stopped at update {update}: {what}; the last good checkpoint is kept")]
+    #[error("damaged: `{}`: {what}; {remedy}", .path.display())]
+    Damaged {
+        path: PathBuf,
+        what: String,
+        remedy: String,
+    },
+    #[error("training stopped at update {update}: {what}")]
     Training { update: u64, what: String },
+    #[error("{signal}: stopped after update {update}; the checkpoint `{}` is written; go on with:\n  {command}", .checkpoint.display())]
+    Interrupted {
+        signal: crate::interrupt::Signal,
+        update: u64,
+        checkpoint: PathBuf,
+        command: String,
+    },
     #[error("{0}")]
     Usage(String),
 }
@@ -117,7 +130,10 @@ fn io_remedy(source: &io::Error) -> &'static str {
         io::ErrorKind::NotFound => "; check the path",
         io::ErrorKind::PermissionDenied => "; check the permissions or choose another folder",
         io::ErrorKind::StorageFull => "; free some space on this disk, then continue with --resume",
+        io::ErrorKind::QuotaExceeded => "; free some of your quota on this disk, then continue with --resume",
         io::ErrorKind::ReadOnlyFilesystem => "; choose a folder on a disk that can be written",
+        io::ErrorKind::IsADirectory => "; name a file, not a folder",
+        io::ErrorKind::NotADirectory => "; a part of this path is a file: check the path",
         _ => "",
     }
 }
@@ -135,9 +151,10 @@ impl Error {
             Error::Processor { .. } => 8,
             Error::Audio { .. } | Error::Data { .. } | Error::Mask(_) => 9,
             Error::Memory { .. } | Error::Room { .. } => 10,
-            Error::Weights { .. } | Error::Executable { .. } => 11,
+            Error::Weights { .. } | Error::Executable { .. } | Error::Damaged { .. } => 11,
             Error::Run { .. } => 12,
             Error::Training { .. } => 13,
+            Error::Interrupted { signal, .. } => signal.exit_code(),
             Error::Io { .. } | Error::Program { .. } | Error::Frozen { .. } => 1,
         }
     }
@@ -156,6 +173,14 @@ impl Error {
 
     pub(crate) fn weights(path: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Error {
         Error::Weights {
+            path: path.into(),
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    pub(crate) fn damaged(path: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Error {
+        Error::Damaged {
             path: path.into(),
             what: what.into(),
             remedy: remedy.into(),

@@ -6,7 +6,7 @@ mod progress;
 
 pub use progress::Progress;
 
-use crate::atomic::write_text;
+use crate::atomic::{open_own, write_text};
 use crate::error::Error;
 use indicatif::{ProgressBar, ProgressStyle};
 use pace::Pace;
@@ -43,7 +43,9 @@ impl Log {
         let path = dir.join("log.jsonl");
         let mut before = [0.0; 2];
         if path.exists() {
-            let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+            let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+            // After a loss of power the last lines may be anything.
+            let text = String::from_utf8_lossy(&bytes);
             let mut kept = String::new();
             for line in text.lines() {
                 let Ok(value) = serde_json::from_str::<Value>(line) else {
@@ -60,11 +62,7 @@ impl Log {
                 write_text(&path, &kept)?;
             }
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+        let file = open_own(OpenOptions::new().create(true).append(true), &path).map_err(Error::io("open", &path))?;
         let bar = ProgressBar::new(total).with_position(done);
         bar.set_style(ProgressStyle::with_template("{wide_msg}").expect("the template is fixed"));
         Ok(Log {
@@ -160,6 +158,11 @@ impl Log {
         self.file
             .write_all(format!("{}\n", Value::Object(object)).as_bytes())
             .map_err(Error::io("write", &self.path))
+    }
+
+    /// Makes what was reported survive a loss of power.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.file.sync_data().map_err(Error::io("sync", &self.path))
     }
 
     fn say(&self, line: &str) {

@@ -5,8 +5,9 @@ use crate::audio::{Reader, normalize};
 use crate::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// A decoded clip.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,15 +78,25 @@ impl Loader {
 
     /// The next batch; an error where there are no clips at all.
     pub fn next_batch(&mut self) -> Result<Loaded, Error> {
+        loop {
+            if let Some(loaded) = self.next_within(Duration::MAX)? {
+                return Ok(loaded);
+            }
+        }
+    }
+
+    /// The next batch, if it is decoded in time; an error where there are no clips at all.
+    pub fn next_within(&mut self, time: Duration) -> Result<Option<Loaded>, Error> {
         let (receive, _) = &self.workers[self.turn];
-        let loaded = receive.recv().map_err(|_| {
-            Error::data(
+        match receive.recv_timeout(time) {
+            Ok(loaded) => Ok(Some(self.taken(loaded))),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::data(
                 "loader",
                 "no clips are left to train on",
                 "check the data and min_samples",
-            )
-        })?;
-        Ok(self.taken(loaded))
+            )),
+        }
     }
 
     /// The next batch if it is decoded already.
@@ -108,7 +119,7 @@ impl Drop for Loader {
     fn drop(&mut self) {
         for (receive, thread) in self.workers.drain(..) {
             drop(receive); // Its next send fails, which ends it.
-            let _ = thread.join();
+            drop(thread); // It is not waited for: it may hang in a file, and that must not hold up the end of a training.
         }
     }
 }
@@ -128,6 +139,8 @@ fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task:
     let (mut clips, mut skipped) = (vec![], vec![]);
     for index in &plan.clips {
         let utterance = &corpus.utterances[*index];
+        #[cfg(test)]
+        held::pass(&utterance.path);
         match reader.read(&utterance.path) {
             Ok(wave) if wave.len() < task.min_samples => skipped.push(Skipped {
                 path: utterance.path.clone(),
@@ -197,6 +210,34 @@ fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task:
             skipped: if i == 0 { std::mem::take(&mut skipped) } else { vec![] },
         })
         .collect()
+}
+
+/// Recordings that hang, as on a network that is away.
+#[cfg(test)]
+pub mod held {
+    use std::path::{Path, PathBuf};
+    use std::sync::Mutex;
+
+    type Heard = Box<dyn Fn() + Send>;
+    static HELD: Mutex<Vec<(PathBuf, Heard)>> = Mutex::new(vec![]);
+
+    /// Whoever reads below `dir` calls `heard` and waits for ever.
+    pub fn hold(dir: &Path, heard: impl Fn() + Send + 'static) {
+        HELD.lock().unwrap().push((dir.into(), Box::new(heard)));
+    }
+
+    pub fn pass(path: &Path) {
+        let held = HELD.lock().unwrap().iter().any(|(dir, heard)| {
+            let below = path.starts_with(dir);
+            if below {
+                heard();
+            }
+            below
+        });
+        while held {
+            std::thread::park();
+        }
+    }
 }
 
 #[cfg(test)]

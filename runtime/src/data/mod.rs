@@ -5,6 +5,8 @@ mod loader;
 mod open;
 
 pub use batcher::{Batcher, Limits, Plan, Position};
+#[cfg(test)]
+pub use loader::held;
 pub use loader::{Clip, Loaded, Loader, Task};
 pub use open::open;
 

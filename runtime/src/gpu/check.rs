@@ -77,10 +77,9 @@ pub(crate) fn outcome(name: &str, start: std::time::Instant, result: Result<Wors
 pub fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let bytes =
         postcard::to_stdvec(value).map_err(|e| Error::Usage(format!("`{}` cannot be written: {e}", path.display())))?;
-    let file = std::fs::File::create(path).map_err(Error::io("create", path))?;
-    let mut out = ZlibEncoder::new(file, Compression::best());
+    let mut out = ZlibEncoder::new(vec![], Compression::best());
     std::io::Write::write_all(&mut out, &bytes).map_err(Error::io("write", path))?;
-    out.finish().map(|_| ()).map_err(Error::io("write", path))
+    crate::atomic::write_bytes(path, &out.finish().map_err(Error::io("write", path))?)
 }
 
 /// What [`write`] wrote.

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod finetune;
+mod keep;
 mod objective;
 mod prepare;
 mod pretrain;
@@ -16,15 +17,15 @@ pub use pretrain::pretrain;
 pub use transcribe::{Transcriber, Transcript, transcribe_file};
 
 use crate::batch::Occasion;
-use crate::checkpoint::{Run, State};
 use crate::data::{Batcher, Clip, Corpus, Limits, Loaded, Loader, Position, Skipped, Task};
 use crate::error::Error;
 use crate::geometry::Geometry;
+use crate::interrupt::Signals;
 use crate::log::Log;
 use crate::memory::Guard;
+use crate::run::{Run, State};
 use crate::session::{AdamStep, Session};
 use crate::settings::Settings;
-use crate::weights::export_model;
 use ahead::{Gathered, Ready};
 use ir::artifact::{Artifact, Program};
 use objective::{Objective, Totals};
@@ -60,6 +61,13 @@ struct Trainer<'a> {
     ahead: Option<Result<Ready, Error>>,
     /// Clips that were left out on the way to it, told when it is run.
     left_out: Vec<Skipped>,
+    signals: Signals,
+    /// What the newest checkpoint holds.
+    saved: Option<State>,
+    /// The update of which a finite validation is the proof that its weights can be gone on with.
+    proven: Option<u64>,
+    /// A checkpoint is owed: its turn came while updates were skipped.
+    owed: bool,
 }
 
 /// Sums of the updates since the last report.
@@ -102,16 +110,22 @@ impl Trainer<'_> {
 
     /// Trains to the end; returns the updates done.
     fn train(mut self) -> Result<u64, Error> {
+        let outcome = self.updates();
+        match outcome {
+            Err(Error::Training { update, what }) => Err(self.failed(update, what)),
+            other => other,
+        }
+    }
+
+    fn updates(&mut self) -> Result<u64, Error> {
         let updates = self.settings.count("updates", 0)?;
-        let every = |s: &Settings, name: &str| s.count(name, 1);
-        let (save, validate) = (
-            every(&self.settings, "save_every")?,
-            every(&self.settings, "validate_every")?,
-        );
-        let report = every(&self.settings, "log_every")?;
+        let report = self.settings.count("log_every", 1)?;
         if self.state.update >= updates && self.state.best.is_none() {
-            self.validate()?;
-            self.save()?;
+            self.state.due = true;
+        }
+        // The validation that a stopped training left, before anything is learnt.
+        if self.state.due {
+            self.settle(&mut Window::new())?;
         }
         let batcher = self.batcher(&self.train, true);
         let threads = self.settings.count("loaders", 1)? as usize;
@@ -128,39 +142,36 @@ impl Trainer<'_> {
             if now % report == 0 || last {
                 self.report(std::mem::replace(&mut window, Window::new()))?;
             }
-            if now % validate == 0 || last {
-                let begun = Instant::now();
-                self.validate()?;
-                // Speed is that of the updates alone.
-                window.since += begun.elapsed();
-            }
-            if now % save == 0 || last {
-                self.save()?;
-            }
+            self.state.due = now % self.settings.count("validate_every", 1)? == 0 || last;
+            self.settle(&mut window)?;
             self.log.progress(now, 0.0);
+            self.attend(self.state.position)?;
         }
         self.log.finish();
         Ok(self.state.update)
     }
 
-    fn save(&mut self) -> Result<(), Error> {
-        let keep = self.settings.count("keep_checkpoints", 1)? as usize;
-        self.run.save(self.session, &self.state, keep)?;
-        // Without a validation that could score one, the latest is the best there is.
-        if self.state.best.is_none() {
-            self.export()
-        } else {
-            Ok(())
+    /// Does what the last update asks for: validation, and a checkpoint.
+    fn settle(&mut self, window: &mut Window) -> Result<(), Error> {
+        self.run.still_here()?;
+        if self.state.due {
+            let begun = Instant::now();
+            self.validate()?;
+            self.state.due = false;
+            // Speed is that of the updates alone.
+            window.since += begun.elapsed();
         }
-    }
-
-    fn export(&mut self) -> Result<(), Error> {
-        export_model(
-            self.run.dir(),
-            &self.artifact,
-            self.objective.command(),
-            self.session.params()?,
-        )
+        let (now, last) = (self.state.update, self.settings.count("updates", 0)?);
+        self.owed |= now % self.settings.count("save_every", 1)? == 0;
+        // Skipped updates leave nothing new, and nothing that is known to be good.
+        if (self.owed && self.state.skips == 0) || now >= last {
+            self.save(&self.state.clone())?;
+            // Without a validation that could score one, the latest is the best there is.
+            if self.state.best.is_none() {
+                self.export()?;
+            }
+        }
+        Ok(())
     }
 
     fn skip(&mut self, clips: Vec<Skipped>) -> Result<(), Error> {
@@ -208,12 +219,12 @@ impl Trainer<'_> {
         &mut self,
         loader: &mut Loader,
         (update, micro): (u64, u64),
-        next: &mut dyn FnMut(&mut Loader) -> Result<Option<Loaded>, Error>,
+        next: &mut dyn FnMut(&mut Self, &mut Loader) -> Result<Option<Loaded>, Error>,
     ) -> Result<Option<Gathered>, Error> {
         if update >= self.settings.count("updates", 0)? {
             return Ok(None);
         }
-        while let Some(loaded) = next(loader)? {
+        while let Some(loaded) = next(self, loader)? {
             self.left_out.extend(loaded.skipped);
             let (clips, labels) = self.usable(loaded.clips);
             if !clips.is_empty() {
@@ -249,6 +260,8 @@ impl Trainer<'_> {
     fn update(&mut self, loader: &mut Loader) -> Result<Update, Error> {
         let accumulate = self.settings.count("accumulate", 1)?;
         let program = self.program(self.objective.program(self.state.update))?;
+        // Where a checkpoint goes on until this update is done.
+        let begun = self.state.position;
         let mut done = Update {
             totals: Totals::default(),
             samples: 0,
@@ -259,7 +272,7 @@ impl Trainer<'_> {
             let ready = match self.ahead.take() {
                 Some(ready) => ready?,
                 None => {
-                    let mut wait = |loader: &mut Loader| loader.next_batch().map(Some);
+                    let mut wait = |this: &mut Self, loader: &mut Loader| this.wait(loader, begun).map(Some);
                     let gathered = self.gather(loader, (self.state.update, micro), &mut wait)?;
                     let gathered = gathered.expect("who waits gets a batch");
                     Ready::new(gathered, &self.geometry, &self.settings)
@@ -276,7 +289,7 @@ impl Trainer<'_> {
                 true => (self.state.update, micro + 1),
                 false => (self.state.update + 1, 0),
             };
-            let gathered = self.gather(loader, following, &mut |loader| Ok(loader.ready_batch()));
+            let gathered = self.gather(loader, following, &mut |_, loader| Ok(loader.ready_batch()));
             let (session, geometry, settings) = (&mut *self.session, &self.geometry, &self.settings);
             let outputs = ahead::beside(gathered, (geometry, settings), &mut self.ahead, || {
                 session.run(&program.name, &inputs)

@@ -2,12 +2,15 @@
 
 use super::Trainer;
 use super::objective::Objective;
-use crate::checkpoint::{Run, State};
 use crate::data::{Corpus, Limits, Position, Skipped, Task};
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::geometry::Geometry;
+use crate::identity::{Clips, Identity};
+use crate::interrupt::Signals;
 use crate::log::Log;
 use crate::memory::Guard;
+use crate::run::{Known, Run, State};
 use crate::session::Session;
 use crate::settings::{Settings, show};
 use crate::vocab::Vocab;
@@ -30,6 +33,8 @@ pub struct Options {
     pub resume: bool,
     /// `NAME=VALUE`.
     pub set: Vec<String>,
+    /// What signals ask for; `None`: they are watched for from the first update on.
+    pub signals: Option<Signals>,
 }
 
 /// What is known before the data are opened.
@@ -41,6 +46,7 @@ pub(super) struct Start {
     pub notes: Vec<String>,
     /// Settings that are not those the resumed run was begun with: name, and what it was and is.
     pub changed: Vec<(String, String)>,
+    pub signals: Option<Signals>,
 }
 
 /// Settings that change neither what is computed nor which model is kept.
@@ -68,6 +74,26 @@ fn list(changed: &[(String, String)]) -> String {
         .join(", ")
 }
 
+/// Fails where a new run would lie in or on the folder that its first weights are read from.
+fn apart(options: &Options) -> Result<(), Error> {
+    let Some(init) = options.init.as_deref().and_then(|p| p.canonicalize().ok()) else {
+        return Ok(());
+    };
+    // The folder need not be there yet: of its parents, the nearest that is.
+    let known = options.out.ancestors().find_map(|p| match p.as_os_str().is_empty() {
+        true => std::env::current_dir().ok(),
+        false => p.canonicalize().ok(),
+    });
+    if known.is_some_and(|out| out.starts_with(&init)) {
+        return Err(Error::run(
+            &options.out,
+            "it is, or lies in, the folder of --init, whose weights are read and not written",
+            "choose another folder with --out",
+        ));
+    }
+    Ok(())
+}
+
 impl Start {
     /// Opens the run folder, and fills the session's parameters from a checkpoint, from `init`, or at random.
     pub fn new(session: &mut dyn Session, options: &Options, command: &str, missing: Missing) -> Result<Start, Error> {
@@ -79,13 +105,16 @@ impl Start {
         }
         // Slips in --set are found before anything is written.
         options.set.iter().try_for_each(|s| settings.clone().set(s))?;
-        let run = Run::open(&options.out, options.resume)?;
-        let mut notes = vec![];
+        if !options.resume {
+            apart(options)?;
+        }
+        let run = Run::open(&options.out, options.resume, command)?;
         let state = if options.resume {
-            run.restore(session, command, &mut |w| notes.push(w))?
+            run.restore(session, command)?
         } else {
             None
         };
+        let mut notes = run.take_notes();
         if let Some(state) = &state {
             settings.restore(&state.settings);
         }
@@ -121,6 +150,7 @@ impl Start {
             state,
             notes,
             changed,
+            signals: options.signals.clone(),
         })
     }
 }
@@ -184,44 +214,58 @@ pub(super) fn train(
         state,
         notes,
         changed,
+        signals,
     } = start;
     let command = objective.command();
-    let fingerprint = corpora.train.fingerprint();
+    let tokens = |v: &Vocab| {
+        (0..v.len())
+            .map(|i| v.token(i).unwrap_or_default().to_string())
+            .collect()
+    };
+    let identity = Identity {
+        train: Clips::of(&corpora.train)?,
+        valid: Clips::of(&corpora.valid)?,
+        vocabulary: vocab.map(tokens),
+    };
     let resumed = state.is_some();
     let mut state = state.unwrap_or_else(|| State {
         command: command.into(),
         update: 0,
         skips: 0,
+        due: false,
         position: Position::default(),
         best: None,
         settings: settings.values(),
-        fingerprint,
+        identity: Known::Now(identity.clone()),
         constants: artifact.constants.clone(),
         config: artifact.export.get(command).cloned().unwrap_or_default(),
     });
-    if state.fingerprint != fingerprint {
+    if let Some(what) = identity.difference(&state.identity, corpora.train.fingerprint()) {
         let mut of_data = changed;
         of_data.retain(|(name, _)| OF_THE_DATA.contains(&name.as_str()));
         if !of_data.is_empty() {
             return Err(Error::run(
                 run.dir(),
                 format!(
-                    "settings that choose the training clips differ from those it was begun with: {}",
+                    "settings that choose the clips differ from those it was begun with: {}",
                     list(&of_data)
                 ),
                 "leave them as they were, or start anew with --init this folder and another --out",
             ));
         }
-        let remedy = "give the same --data as before, or start anew with --init this folder and another --out";
-        return Err(Error::run(
-            run.dir(),
-            "the training data are not those it was begun with",
-            remedy,
-        ));
+        let remedy = "give the same as before, or start anew with --init this folder and another --out";
+        return Err(Error::run(run.dir(), what, remedy));
     }
+    run.describe(command, digests(&identity, &artifact, &settings, command))?;
+    let saved = resumed.then(|| state.clone());
+    state.identity = Known::Now(identity);
     state.settings = settings.values();
     let normalize = settings.flag("normalize")?;
     export_texts(run.dir(), &artifact, command, vocab, normalize)?;
+    let signals = match signals {
+        Some(given) => given,
+        None => Signals::install()?,
+    };
     let mut log = Log::open(run.dir(), state.update, settings.count("updates", 0)?)?;
     for note in notes {
         log.event(state.update, "note", &note)?;
@@ -262,9 +306,39 @@ pub(super) fn train(
         barren_since: None,
         ahead: None,
         left_out: vec![],
+        signals,
+        saved,
+        proven: None,
+        owed: false,
     };
     trainer.skip(corpora.skipped)?;
     trainer.train()
+}
+
+/// What a run is about, as its marker says it.
+fn digests(
+    identity: &Identity,
+    artifact: &Artifact,
+    settings: &Settings,
+    command: &str,
+) -> std::collections::BTreeMap<String, String> {
+    let of = |value: String| Digest::of(value.as_bytes());
+    let model = format!(
+        "{:?}{:?}{:?}",
+        artifact.constants,
+        artifact.params,
+        artifact.export.get(command)
+    );
+    let entries = [
+        ("recordings", Some(identity.train.recordings.clone())),
+        ("texts", Some(identity.train.texts.clone())),
+        ("validation", Some(identity.valid.recordings.clone())),
+        ("vocabulary", identity.vocabulary.as_ref().map(|v| of(format!("{v:?}")))),
+        ("recipe", Some(of(format!("{:?}", settings.values())))),
+        ("model", Some(of(model))),
+    ];
+    let text = |(name, digest): (&str, Option<Digest>)| Some((name.to_string(), digest?.to_string()));
+    entries.into_iter().filter_map(text).collect()
 }
 
 /// Sizes of a batch that both trainings share.

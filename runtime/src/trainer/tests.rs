@@ -5,7 +5,7 @@ use crate::fake::FakeSession;
 use std::path::{Path, PathBuf};
 
 /// `count` clips of 0.05 s and more with texts, as a table.
-fn data(dir: &Path, count: usize) -> PathBuf {
+pub(super) fn data(dir: &Path, count: usize) -> PathBuf {
     let spec = hound::WavSpec {
         channels: 1,
         sample_rate: 16_000,
@@ -25,7 +25,7 @@ fn data(dir: &Path, count: usize) -> PathBuf {
     path
 }
 
-fn options(dir: &Path, run: &str, set: &[&str]) -> Options {
+pub(super) fn options(dir: &Path, run: &str, set: &[&str]) -> Options {
     let common = [
         "min_samples=100",
         "max_tokens=3000",
@@ -38,11 +38,12 @@ fn options(dir: &Path, run: &str, set: &[&str]) -> Options {
         data: data(dir, 11),
         out: dir.join(run),
         set: common.iter().chain(set).map(|s| s.to_string()).collect(),
+        signals: Some(Signals::default()),
         ..Options::default()
     }
 }
 
-fn bits(session: &mut FakeSession) -> Vec<u32> {
+pub(super) fn bits(session: &mut FakeSession) -> Vec<u32> {
     let params = session.params().to_vec();
     let (first, second) = session.moments();
     params
@@ -53,7 +54,7 @@ fn bits(session: &mut FakeSession) -> Vec<u32> {
         .collect()
 }
 
-fn events(run: &Path) -> Vec<serde_json::Value> {
+pub(super) fn events(run: &Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(run.join("log.jsonl")).unwrap();
     text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
@@ -126,7 +127,6 @@ fn a_killed_run_resumes_to_the_same_bits() {
         train(&mut one, &whole).unwrap();
 
         let mut broken = prepare(&format!("{name}-broken"));
-        broken.resume = true;
         let mut left = 5;
         let mut last = loop {
             let mut session = Killed {
@@ -141,6 +141,7 @@ fn a_killed_run_resumes_to_the_same_bits() {
                 Err(Error::Usage(_)) => left += 4,
                 Err(other) => panic!("{other}"),
             }
+            broken.resume = true;
             // A resumed run needs none of the settings again.
             broken.set.retain(|s| s == "loaders=2");
             assert!(left < 400, "resuming makes no progress");

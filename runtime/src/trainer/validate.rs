@@ -24,9 +24,18 @@ impl Trainer<'_> {
             let message = "the validation score is not a number; this model is not taken for the best";
             return self.log.event(self.state.update, "not finite", message);
         }
+        if !self.weights_are_finite()? {
+            let message = "weights are not finite; this model is not taken for the best";
+            return self.log.event(self.state.update, "not finite", message);
+        }
+        self.proven = Some(self.state.update);
         // Lexicographic: the first difference decides.
         let better = self.state.best.as_ref().is_none_or(|best| score.key < *best);
         if better {
+            // Where there is a model, there is a checkpoint: a folder without one is never resumed over a model.
+            if !self.run.has_checkpoint() {
+                self.save(&self.state.clone())?;
+            }
             self.export()?;
             self.state.best = Some(score.key);
         }
@@ -44,7 +53,8 @@ impl Trainer<'_> {
         let mut loader = Loader::new(self.valid.clone(), batcher, Position::default(), 1, self.task);
         let mut totals = Totals::default();
         for number in 0.. {
-            let loaded = loader.next_batch()?;
+            self.attend(self.state.position)?;
+            let loaded = self.wait(&mut loader, self.state.position)?;
             if loaded.position.epoch > 0 {
                 break;
             }

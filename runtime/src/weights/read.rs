@@ -1,7 +1,10 @@
 //! Opens a folder: a Hugging Face download or what a run left.
 
 use super::{CONFIG, MODEL, PREPROCESSOR, VOCAB, config, names};
+use crate::atomic;
+use crate::digest::{Digest, Hasher};
 use crate::error::Error;
+use crate::tensors::DIGEST;
 use crate::vocab::Vocab;
 use ir::artifact::{Artifact, Param};
 use memmap2::Mmap;
@@ -9,8 +12,8 @@ use rayon::prelude::*;
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use std::collections::BTreeSet;
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -23,14 +26,25 @@ pub struct TensorFile {
     file: File,
     map: Mmap,
     metadata: Metadata,
+    /// Of its tensors, by their names; empty where the file is not of our own writing.
+    digests: BTreeMap<String, String>,
     /// Where the data starts.
     start: usize,
 }
 
 impl TensorFile {
     pub fn open(path: &Path) -> Result<TensorFile, Error> {
+        TensorFile::of(File::open(path), path)
+    }
+
+    /// As [`TensorFile::open`], for a file that must be no link.
+    pub(crate) fn open_own(path: &Path) -> Result<TensorFile, Error> {
+        TensorFile::of(atomic::open_own(OpenOptions::new().read(true), path), path)
+    }
+
+    fn of(file: std::io::Result<File>, path: &Path) -> Result<TensorFile, Error> {
         let remedy = "the file is damaged or no safetensors file; copy or convert it again";
-        let file = File::open(path).map_err(Error::io("open", path))?;
+        let file = file.map_err(Error::io("open", path))?;
         // SAFETY: the map is only read. Our own writers replace files by renaming, which leaves a mapped file as it
         // is; another program that shortens the file under us ends this one with a signal, it does not corrupt memory.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
@@ -40,13 +54,48 @@ impl TensorFile {
         if map.len() - start != metadata.data_len() {
             return Err(Error::weights(path, "its length and its header disagree", remedy));
         }
+        let digests = digests(&metadata);
+        let without = metadata.offset_keys().into_iter().find(|n| !digests.contains_key(n));
+        if let Some(name) = without.filter(|_| !digests.is_empty()) {
+            let what = format!("`{name}` has no digest and others have");
+            return Err(Error::damaged(path, what, remedy));
+        }
         Ok(TensorFile {
             path: path.into(),
             file,
             map,
             metadata,
+            digests,
             start,
         })
+    }
+
+    /// Of names, types, shapes and, in files of our own, the digests of all tensors.
+    pub(crate) fn header_digest(&self) -> Digest {
+        Digest::of(&self.map[8..self.start])
+    }
+
+    /// Fails where a tensor of a file of our own is not what was written.
+    fn verify(&self, name: &str, found: impl FnOnce() -> Digest) -> Result<(), Error> {
+        match self.digests.get(name) {
+            Some(digest) if found().as_str() != digest => Err(Error::damaged(
+                &self.path,
+                format!("`{name}` is not what was written (its digest differs)"),
+                "use another copy of it, or a checkpoint before it",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads every tensor of floating-point numbers through.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let read = |name: &String| {
+            let info = self.info(name).expect("it is one of its names");
+            let (width, _) = decoder(info.dtype).ok_or_else(|| self.wrong_type(name, info.dtype, "f32"))?;
+            let values = (info.data_offsets.1 - info.data_offsets.0) / width;
+            self.pieces(name, values, |_, _| ())
+        };
+        self.names().par_iter().map(read).collect()
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -78,6 +127,7 @@ impl TensorFile {
         let Some(info) = self.info(name) else { return Ok(None) };
         let (width, decode) = decoder(info.dtype).ok_or_else(|| self.wrong_type(name, info.dtype, "f32"))?;
         let bytes = self.bytes(info);
+        self.verify(name, || Digest::of(bytes))?;
         let mut values = vec![0.0; bytes.len() / width];
         decode(bytes, &mut values);
         Ok(Some(values))
@@ -85,30 +135,51 @@ impl TensorFile {
 
     /// As [`TensorFile::floats`], into place. The file is read, not looked at through its map: mapped pages would count as
     /// this process's memory, as much of it as the values themselves. Fails on values that are not finite.
-    fn floats_into(&self, name: &str, to: &mut [f32]) -> Result<(), Error> {
+    pub(crate) fn floats_into(&self, name: &str, to: &mut [f32]) -> Result<(), Error> {
+        let values = to.len();
+        self.pieces(name, values, |at, piece| {
+            to[at..at + piece.len()].copy_from_slice(piece)
+        })
+    }
+
+    /// Hands out the `count` values of a tensor in order, some at a time; the last error may be found after the last value.
+    fn pieces(&self, name: &str, count: usize, mut take: impl FnMut(usize, &[f32])) -> Result<(), Error> {
         let Some(info) = self.info(name) else { return Ok(()) };
         let (width, decode) = decoder(info.dtype).ok_or_else(|| self.wrong_type(name, info.dtype, "f32"))?;
         let start = self.start + info.data_offsets.0;
-        let mut bytes = vec![0; PIECE.min(to.len()) * width];
-        for (i, values) in to.chunks_mut(PIECE).enumerate() {
-            let bytes = &mut bytes[..values.len() * width];
-            let at = start + i * PIECE * width;
+        let mut bytes = vec![0; PIECE.min(count) * width];
+        let mut values = vec![0.0; PIECE.min(count)];
+        let (mut hasher, mut strange) = (Hasher::default(), None);
+        for at in (0..count).step_by(PIECE) {
+            let n = PIECE.min(count - at);
+            let (bytes, values) = (&mut bytes[..n * width], &mut values[..n]);
             self.file
-                .read_exact_at(bytes, at as u64)
+                .read_exact_at(bytes, (start + at * width) as u64)
                 .map_err(Error::io("read", &self.path))?;
+            if !self.digests.is_empty() {
+                hasher.update(bytes);
+            }
             decode(bytes, values);
-            if let Some(n) = values.iter().position(|v| !v.is_finite()) {
-                let what = format!("`{name}` holds {} at element {}", values[n], i * PIECE + n);
-                return Err(Error::weights(&self.path, what, "use a sound checkpoint"));
+            let infinite = values.iter().position(|v| !v.is_finite());
+            strange = strange.or(infinite.map(|i| (values[i], at + i)));
+            take(at, values);
+        }
+        // Damage is the better reason for a strange value.
+        self.verify(name, || hasher.finish())?;
+        match strange {
+            None => Ok(()),
+            Some((value, at)) => {
+                let what = format!("`{name}` holds {value} at element {at}");
+                Err(Error::weights(&self.path, what, "use a sound checkpoint"))
             }
         }
-        Ok(())
     }
 
     /// Values of an integer tensor as i32, or `None` where there is no such tensor.
     pub fn integers(&self, name: &str) -> Result<Option<Vec<i32>>, Error> {
         let Some(info) = self.info(name) else { return Ok(None) };
         let bytes = self.bytes(info);
+        self.verify(name, || Digest::of(bytes))?;
         let wide: Vec<i64> = match info.dtype {
             Dtype::I64 => groups::<8>(bytes).map(i64::from_le_bytes).collect(),
             Dtype::I32 => groups::<4>(bytes).map(|b| i32::from_le_bytes(b) as i64).collect(),
@@ -120,6 +191,12 @@ impl TensorFile {
             .map(Some)
             .map_err(|_| Error::weights(&self.path, format!("`{name}` has values beyond 32 bits"), "check it"))
     }
+}
+
+/// The digests that our own files carry.
+fn digests(metadata: &Metadata) -> BTreeMap<String, String> {
+    let own = |(key, digest): (&String, &String)| Some((key.strip_prefix(DIGEST)?.to_string(), digest.clone()));
+    metadata.metadata().iter().flatten().filter_map(own).collect()
 }
 
 /// Bytes of a value, and how values become f32.

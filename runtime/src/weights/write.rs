@@ -1,7 +1,7 @@
 //! Folders that transformers' `from_pretrained` opens with no key missing or unexpected.
 
 use super::{CONFIG, MODEL, PREPROCESSOR, VOCAB, exported};
-use crate::atomic::{Piece, Values, create_dir, write_tensors, write_text};
+use crate::atomic::{Piece, Values, write_tensors, write_text};
 use crate::error::Error;
 use crate::vocab::{Vocab, WORD_END};
 use ir::artifact::Artifact;
@@ -16,7 +16,6 @@ pub fn export_texts(
     vocab: Option<&Vocab>,
     normalize: bool,
 ) -> Result<(), Error> {
-    create_dir(dir)?;
     let put = |name: &str, text: &str| write_text(&dir.join(name), text);
     if let Some(config) = artifact.export.get(command) {
         put(CONFIG, config)?;

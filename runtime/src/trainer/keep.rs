@@ -1,0 +1,155 @@
+//! Checkpoints in the course of a training: when they are written, and what signals ask for.
+
+#[cfg(test)]
+mod tests;
+
+use super::Trainer;
+use crate::data::{Loaded, Loader, Position};
+use crate::error::Error;
+use crate::interrupt::{Wish, command_to_go_on};
+use crate::run::State;
+use crate::weights::export_model;
+use rayon::prelude::*;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Between two looks at what signals ask for.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+fn finite(values: &[f32]) -> bool {
+    values
+        .par_chunks(1 << 16)
+        .all(|chunk| chunk.iter().all(|v| v.is_finite()))
+}
+
+impl Trainer<'_> {
+    /// Writes a checkpoint, unless the newest holds the same.
+    pub(super) fn save(&mut self, state: &State) -> Result<PathBuf, Error> {
+        self.owed = false;
+        if let (true, Some(newest)) = (self.saved.as_ref() == Some(state), self.run.newest()) {
+            return Ok(newest);
+        }
+        self.demand_finite()?;
+        self.log.sync()?;
+        let keep = self.settings.count("keep_checkpoints", 1)? as usize;
+        let keep = if state.skips > 0 {
+            // Nothing has been computed from these weights that was finite: nothing is given up for them.
+            usize::MAX
+        } else if self.proven == Some(state.update) {
+            keep
+        } else {
+            // From the one before, the last update was computed, and it was finite.
+            keep.max(2)
+        };
+        let path = self.run.save(self.session, state, keep)?;
+        self.saved = Some(state.clone());
+        self.say_notes()?;
+        Ok(path)
+    }
+
+    /// Writes the model into the run folder.
+    pub(super) fn export(&mut self) -> Result<(), Error> {
+        self.run.still_here()?;
+        let params = self.session.params()?;
+        export_model(self.run.dir(), &self.artifact, self.objective.command(), params)
+    }
+
+    /// Whether all weights are numbers.
+    pub(super) fn weights_are_finite(&mut self) -> Result<bool, Error> {
+        Ok(finite(self.session.params()?))
+    }
+
+    /// Fails where a weight or a moment is not finite: nothing could ever be learnt from there.
+    fn demand_finite(&mut self) -> Result<(), Error> {
+        let weights = finite(self.session.params()?);
+        let (first, second) = self.session.moments()?;
+        let what = match (weights, finite(first) && finite(second)) {
+            (true, true) => return Ok(()),
+            (false, _) => "weights are not finite",
+            (true, false) => "moments of the optimizer are not finite",
+        };
+        Err(Error::Training {
+            update: self.state.update,
+            what: format!("{what}, and no checkpoint is written of them; try a lower lr or clip_norm"),
+        })
+    }
+
+    /// Says what was found in the run folder.
+    pub(super) fn say_notes(&mut self) -> Result<(), Error> {
+        for note in self.run.take_notes() {
+            self.log.event(self.state.update, "note", &note)?;
+        }
+        Ok(())
+    }
+
+    /// The next batch; meanwhile signals are attended to. `begun` is the batch after the last whole update.
+    pub(super) fn wait(&mut self, loader: &mut Loader, begun: Position) -> Result<Loaded, Error> {
+        loop {
+            if let Some(loaded) = loader.next_within(PATIENCE)? {
+                return Ok(loaded);
+            }
+            self.run.still_here()?;
+            self.attend(begun)?;
+        }
+    }
+
+    /// Does what signals ask for; `begun` is the batch after the last whole update.
+    pub(super) fn attend(&mut self, begun: Position) -> Result<(), Error> {
+        let Some(wish) = self.signals.take() else {
+            return Ok(());
+        };
+        // What goes with the weights as they are.
+        let state = State {
+            position: begun,
+            ..self.state.clone()
+        };
+        match wish {
+            Wish::Checkpoint => {
+                let path = self.save(&state)?;
+                let message = format!("`{}` is written, as SIGUSR1 asks for", path.display());
+                self.log.event(state.update, "checkpoint", &message)
+            }
+            Wish::End(signal) => {
+                let checkpoint = self.save(&state)?;
+                self.log.event(state.update, "interrupted", &format!("by {signal}"))?;
+                self.log.finish();
+                Err(Error::Interrupted {
+                    signal,
+                    update: state.update,
+                    checkpoint,
+                    command: command_to_go_on(),
+                })
+            }
+        }
+    }
+
+    /// Completes what is said of a training that cannot go on: what there is to go on from.
+    pub(super) fn failed(&mut self, update: u64, what: String) -> Error {
+        self.log.finish();
+        let aside = match self.state.skips {
+            0 => Ok(None),
+            // Skipped updates are counted, the one that ended it not.
+            skips => self.run.put_aside_unless_last(
+                update.saturating_sub(skips - 1),
+                &self.artifact,
+                self.objective.command(),
+            ),
+        };
+        let aside = match aside {
+            Ok(aside) => aside,
+            Err(e) => return e,
+        };
+        let what = match aside {
+            Some(aside) => format!(
+                "{what}; nothing finite came from the last checkpoint, which is put aside as `{}`",
+                aside.display()
+            ),
+            None => what,
+        };
+        let what = match self.run.newest() {
+            Some(path) => format!("{what}; `{}` is kept: go on from it by --resume", path.display()),
+            None => format!("{what}; no checkpoint was written"),
+        };
+        Error::Training { update, what }
+    }
+}
