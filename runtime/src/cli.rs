@@ -98,12 +98,16 @@ enum Command {
 
 #[derive(Args)]
 struct TrainArgs {
-    /// Recordings to learn from.
+    /// Recordings to learn from; may be given several times.
+    #[arg(long, value_name = "D", required = true)]
+    data: Vec<PathBuf>,
+    /// Recordings to validate on; may be given several times. By default a share of the data.
     #[arg(long, value_name = "D")]
-    data: PathBuf,
-    /// Recordings to validate on; by default a share of the data.
-    #[arg(long, value_name = "D")]
-    valid: Option<PathBuf>,
+    valid: Vec<PathBuf>,
+    /// Go on where clips cannot be used, up to this share of them (all, where no share is given); by default 2 % may be left
+    /// out.
+    #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "1", value_parser = share)]
+    allow_skips: Option<f64>,
     /// Folder for checkpoints, log and model.
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
@@ -295,6 +299,19 @@ fn say(text: &str) -> Result<(), Error> {
     }
 }
 
+/// A share, as 0.1 or 10%.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, unit) = match text.strip_suffix('%') {
+        Some(percent) => (percent.trim(), 0.01),
+        None => (text, 1.0),
+    };
+    let share = number.parse::<f64>().map(|n| n * unit);
+    share
+        .ok()
+        .filter(|s| (0.0..=1.0).contains(s))
+        .ok_or_else(|| "a share is a number from 0 to 1, or a percentage".into())
+}
+
 fn trained(out: &std::path::Path, updates: u64) -> Result<(), Error> {
     say(&format!("{updates} updates done; the model is in {}\n", out.display()))
 }
@@ -303,6 +320,7 @@ fn options(args: TrainArgs) -> Options {
     let TrainArgs {
         data,
         valid,
+        allow_skips,
         out,
         init,
         vocab,
@@ -312,6 +330,7 @@ fn options(args: TrainArgs) -> Options {
     Options {
         data,
         valid,
+        allow_skips,
         out,
         init,
         vocab,

@@ -54,6 +54,23 @@ impl Geometry {
         self.frames.eval(&env).expect("the only symbol is bound").max(0) as usize
     }
 
+    /// Samples of the shortest clip with so many frames.
+    pub fn least_samples(&self, frames: usize) -> usize {
+        let (mut low, mut high) = (0, 1);
+        while self.frames(high) < frames {
+            high *= 2;
+        }
+        while high - low > 1 {
+            let middle = (low + high) / 2;
+            if self.frames(middle) < frames {
+                low = middle
+            } else {
+                high = middle
+            }
+        }
+        high
+    }
+
     /// Samples from one frame to the next.
     pub fn hop(&self) -> usize {
         let (near, far) = (1 << 20, 1 << 28);

@@ -71,6 +71,9 @@ impl Clips {
         for (i, (utterance, length)) in corpus.utterances.iter().zip(&corpus.lengths).enumerate() {
             recordings.field(files[path(i)].as_str().as_bytes());
             recordings.update(&(*length as u64).to_le_bytes());
+            if let Some(segment) = utterance.segment {
+                recordings.field(segment.to_string().as_bytes());
+            }
             texts.field(utterance.text.as_deref().map_or(b"", str::as_bytes));
             texts.update(&[utterance.text.is_some() as u8]);
         }
@@ -171,6 +174,7 @@ mod tests {
 
     fn corpus(dir: &Path, names: &[&str]) -> Corpus {
         let utterance = |name: &&str| Utterance {
+            segment: None,
             path: dir.join(name),
             text: Some(name.to_string()),
         };

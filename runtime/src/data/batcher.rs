@@ -16,6 +16,9 @@ pub struct Limits {
     pub crop_to_shortest: bool,
 }
 
+/// A clip that is so many times shorter than the longest of a batch does not join it where all would be cropped to it.
+const SPOILS: usize = 4;
+
 /// A place in the endless sequence of batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position {
@@ -70,7 +73,8 @@ impl Batcher {
             match groups.last_mut() {
                 Some(group)
                     if group.len() < self.limits.max_batch
-                        && (group.len() + 1) * size(&group[0]) <= self.limits.max_tokens =>
+                        && (group.len() + 1) * size(&group[0]) <= self.limits.max_tokens
+                        && !(self.limits.crop_to_shortest && size(&clip) * SPOILS < size(&group[0])) =>
                 {
                     group.push(clip)
                 }
@@ -150,6 +154,26 @@ mod tests {
             let later: Vec<Plan> = batcher.from(all[skip].position).take(5).collect();
             prop_assert_eq!(&all[skip..], &later[..]);
         }
+    }
+
+    #[test]
+    fn a_short_clip_does_not_crop_the_long_ones() {
+        let limits = Limits {
+            max_tokens: 100_000,
+            max_batch: 9,
+            max_crop: 2_000,
+            crop_to_shortest: true,
+        };
+        let crops = |limits| -> Vec<usize> {
+            let plans = Batcher::new(vec![1_000, 900, 20, 700, 240], limits, 1, false).epoch(0);
+            plans.iter().map(|p| p.crop).collect()
+        };
+        assert_eq!(crops(limits), [700, 240, 20]);
+        let padded = Limits {
+            crop_to_shortest: false,
+            ..limits
+        };
+        assert_eq!(crops(padded), [2_000]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Decoding ahead of training, on threads of its own.
 
+use super::clip::{Taken, take};
 use super::{Batcher, Corpus, Plan, Position, Skipped};
-use crate::audio::{Reader, normalize};
+use crate::audio::Reader;
 use crate::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,11 +40,13 @@ pub struct Task {
     pub equal: bool,
     /// Zero mean and unit variance, over the whole clip before it is cropped.
     pub normalize: bool,
+    /// Clips of digital silence are skipped.
+    pub drop_silent: bool,
 }
 
 /// Batches in order, decoded by several threads, each of which works a few batches ahead and no further.
 pub struct Loader {
-    workers: Vec<(Receiver<Loaded>, JoinHandle<()>)>,
+    workers: Vec<(Receiver<Result<Loaded, Error>>, JoinHandle<()>)>,
     turn: usize,
 }
 
@@ -62,9 +65,15 @@ impl Loader {
                 let thread = std::thread::spawn(move || {
                     let mut reader = Reader::default();
                     for (plan, next) in plans {
-                        let parts = load(&corpus, &plan, next, &mut reader, task);
+                        let parts = match load(&corpus, &plan, next, &mut reader, task) {
+                            Ok(parts) => parts,
+                            Err(e) => {
+                                let _ = send.send(Err(e)); // It does not matter to a trainer that has gone.
+                                return;
+                            }
+                        };
                         for loaded in parts.into_iter().filter(|l| l.position >= start) {
-                            if send.send(loaded).is_err() {
+                            if send.send(Ok(loaded)).is_err() {
                                 return; // The trainer has gone.
                             }
                         }
@@ -76,7 +85,10 @@ impl Loader {
         Loader { workers, turn: 0 }
     }
 
-    /// The next batch; an error where there are no clips at all.
+    /// The next batch.
+    ///
+    /// # Errors
+    /// Where there are no clips at all, or the system failed to read one.
     pub fn next_batch(&mut self) -> Result<Loaded, Error> {
         loop {
             if let Some(loaded) = self.next_within(Duration::MAX)? {
@@ -89,7 +101,7 @@ impl Loader {
     pub fn next_within(&mut self, time: Duration) -> Result<Option<Loaded>, Error> {
         let (receive, _) = &self.workers[self.turn];
         match receive.recv_timeout(time) {
-            Ok(loaded) => Ok(Some(self.taken(loaded))),
+            Ok(received) => received.map(|loaded| Some(self.taken(loaded))),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(Error::data(
                 "loader",
@@ -99,11 +111,13 @@ impl Loader {
         }
     }
 
-    /// The next batch if it is decoded already.
-    pub fn ready_batch(&mut self) -> Option<Loaded> {
+    /// The next batch if it is decoded already; errors as [`Loader::next_batch`].
+    pub fn ready_batch(&mut self) -> Result<Option<Loaded>, Error> {
         let (receive, _) = &self.workers[self.turn];
-        let loaded = receive.try_recv().ok()?;
-        Some(self.taken(loaded))
+        match receive.try_recv() {
+            Ok(received) => received.map(|loaded| Some(self.taken(loaded))),
+            Err(_) => Ok(None),
+        }
     }
 
     fn taken(&mut self, loaded: Loaded) -> Loaded {
@@ -135,30 +149,19 @@ fn with_next(plans: impl Iterator<Item = Plan>) -> impl Iterator<Item = (Plan, P
 }
 
 /// Decodes a planned batch: one part, or several where headers understated the lengths and it does not fit.
-fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task: Task) -> Vec<Loaded> {
+fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task: Task) -> Result<Vec<Loaded>, Error> {
     let (mut clips, mut skipped) = (vec![], vec![]);
     for index in &plan.clips {
         let utterance = &corpus.utterances[*index];
         #[cfg(test)]
         held::pass(&utterance.path);
-        match reader.read(&utterance.path) {
-            Ok(wave) if wave.len() < task.min_samples => skipped.push(Skipped {
-                path: utterance.path.clone(),
-                reason: format!("it has {} samples and min_samples is {}", wave.len(), task.min_samples),
-            }),
-            Ok(mut wave) => {
-                if task.normalize {
-                    normalize(&mut wave);
-                }
-                clips.push(Clip {
-                    path: utterance.path.clone(),
-                    wave,
-                    text: utterance.text.clone(),
-                })
-            }
-            Err(e) => skipped.push(Skipped {
-                path: utterance.path.clone(),
-                reason: e.to_string(),
+        let (path, known) = (utterance.name(), corpus.lengths[*index]);
+        match take(reader, utterance, known, (plan, clips.len()), task)? {
+            Taken::LeftOut(reason) => skipped.push(Skipped { path, reason }),
+            Taken::Samples(wave) => clips.push(Clip {
+                path,
+                wave,
+                text: utterance.text.clone(),
             }),
         }
     }
@@ -200,16 +203,13 @@ fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task:
         part: i,
         ..plan.position
     };
-    parts
-        .into_iter()
-        .zip(0..)
-        .map(|(clips, i)| Loaded {
-            position: part(i),
-            next: if i + 1 < count { part(i + 1) } else { next },
-            clips,
-            skipped: if i == 0 { std::mem::take(&mut skipped) } else { vec![] },
-        })
-        .collect()
+    let parts = parts.into_iter().zip(0..).map(|(clips, i)| Loaded {
+        position: part(i),
+        next: if i + 1 < count { part(i + 1) } else { next },
+        clips,
+        skipped: if i == 0 { std::mem::take(&mut skipped) } else { vec![] },
+    });
+    Ok(parts.collect())
 }
 
 /// Recordings that hang, as on a network that is away.
@@ -265,7 +265,10 @@ mod tests {
                 (0..n).for_each(|s| w.write_sample((s * (i + 1)) as i16).unwrap());
                 w.finalize().unwrap();
             }
-            corpus.utterances.push(Utterance { path, text: None });
+            corpus.utterances.push(Utterance {
+                path,
+                ..Utterance::default()
+            });
             corpus.lengths.push(n);
         }
         let corpus = Arc::new(corpus);
@@ -281,6 +284,7 @@ mod tests {
             max_tokens: 1_200,
             equal: true,
             normalize: false,
+            drop_silent: false,
         };
         let load = |threads, start, count| {
             let batcher = Batcher::new(corpus.lengths.clone(), limits, 7, true);
@@ -300,7 +304,7 @@ mod tests {
             .filter(|l| l.position.epoch == 0)
             .flat_map(|l| &l.skipped)
             .collect();
-        assert!(bad.len() == 1 && bad[0].reason.contains("5.wav"), "{bad:?}");
+        assert!(bad.len() == 1 && bad[0].path.ends_with("5.wav"), "{bad:?}");
     }
 
     #[test]
@@ -318,7 +322,10 @@ mod tests {
             let mut w = hound::WavWriter::create(&path, spec).unwrap();
             (0..n).for_each(|s| w.write_sample(s as i16).unwrap());
             w.finalize().unwrap();
-            corpus.utterances.push(Utterance { path, text: None });
+            corpus.utterances.push(Utterance {
+                path,
+                ..Utterance::default()
+            });
             // Far too little, so that all are planned into one batch.
             corpus.lengths.push(100);
         }
@@ -335,6 +342,7 @@ mod tests {
             max_tokens: 1_000,
             equal: false,
             normalize: false,
+            drop_silent: false,
         };
         let loader = |start, threads| {
             let batcher = Batcher::new(corpus.lengths.clone(), limits, 7, false);

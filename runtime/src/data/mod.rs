@@ -1,32 +1,69 @@
 //! Where recordings and their texts come from.
 
 mod batcher;
+mod clip;
+mod folder;
 mod loader;
+mod manifest;
 mod open;
+mod place;
+mod probe;
+mod skips;
+mod table;
+mod text;
 
 pub use batcher::{Batcher, Limits, Plan, Position};
 #[cfg(test)]
 pub use loader::held;
 pub use loader::{Clip, Loaded, Loader, Task};
-pub use open::open;
+pub use open::{listing, open};
+pub use skips::{DEFAULT_SHARE, Skipped, too_many};
+pub(crate) use skips::{enough_left, table as table_of_reasons};
 
+use crate::audio::Segment;
 use crate::error::Error;
 use crate::random::{Purpose, Stream};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-/// A recording and, where it has one, its text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A recording, or a part of one, and, where it has one, its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Utterance {
     pub path: PathBuf,
+    pub segment: Option<Segment>,
     pub text: Option<String>,
 }
 
-/// A clip that could not be used, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped {
-    pub path: PathBuf,
-    pub reason: String,
+impl Utterance {
+    /// What it is called: the path, and the segment behind it.
+    pub fn name(&self) -> PathBuf {
+        match self.segment {
+            None => self.path.clone(),
+            Some(segment) => format!("{}:{segment}", self.path.display()).into(),
+        }
+    }
+}
+
+/// What a data set names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    pub utterances: Vec<Utterance>,
+    /// Files that are no recordings known by extension, counted by it.
+    pub unknown: BTreeMap<String, usize>,
+}
+
+impl Listing {
+    /// One line about files that were passed over, where there are any.
+    pub fn unknown_note(&self) -> Option<String> {
+        let all: usize = self.unknown.values().sum();
+        let kinds: Vec<String> = self.unknown.iter().map(|(k, n)| format!("{n} {k}")).collect();
+        (all > 0).then(|| {
+            format!(
+                "{all} files are not known as recordings and passed over: {}",
+                kinds.join(", ")
+            )
+        })
+    }
 }
 
 /// Utterances with their lengths.
@@ -38,34 +75,51 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Opens a data set and finds the lengths; clips that cannot be read are returned beside it.
-    pub fn open(place: &Path) -> Result<(Corpus, Vec<Skipped>), Error> {
-        let utterances = open(place)?;
-        let lengths = probe_all(&utterances);
-        let (mut corpus, mut skipped) = (Corpus::default(), vec![]);
-        for (utterance, length) in utterances.into_iter().zip(lengths) {
+    /// Opens data sets and finds the lengths; clips that cannot be read are returned beside it, and remarks on the whole.
+    ///
+    /// # Errors
+    /// Where nothing can be read, or the system fails to read: what is trained on must not depend on that.
+    pub fn open(places: &[PathBuf]) -> Result<Opened, Error> {
+        let mut listing = Listing::default();
+        for place in places {
+            let own = open::listing(place)?;
+            listing.utterances.extend(own.utterances);
+            for (kind, count) in own.unknown {
+                *listing.unknown.entry(kind).or_default() += count;
+            }
+        }
+        let mut notes: Vec<String> = listing.unknown_note().into_iter().collect();
+        notes.extend(repeated_note(&listing.utterances));
+        let lengths = probe::all(&listing.utterances)?;
+        let mut opened = Opened {
+            corpus: Corpus::default(),
+            skipped: vec![],
+            notes,
+        };
+        for (utterance, length) in listing.utterances.into_iter().zip(lengths) {
             match length {
                 Ok(n) => {
-                    corpus.utterances.push(utterance);
-                    corpus.lengths.push(n);
+                    opened.corpus.utterances.push(utterance);
+                    opened.corpus.lengths.push(n);
                 }
-                Err(e) => skipped.push(Skipped {
-                    path: utterance.path,
-                    reason: e.to_string(),
+                Err(reason) => opened.skipped.push(Skipped {
+                    path: utterance.name(),
+                    reason,
                 }),
             }
         }
-        match skipped.first() {
-            Some(first) if corpus.utterances.is_empty() => Err(Error::data(
-                place.display(),
+        match opened.skipped.first() {
+            Some(first) if opened.corpus.is_empty() => Err(Error::data(
+                show_places(places),
                 format!(
-                    "none of its {} recordings can be read; the first: {}",
-                    skipped.len(),
+                    "none of its {} recordings can be read; the first, {}: {}",
+                    opened.skipped.len(),
+                    first.path.display(),
                     first.reason
                 ),
                 "repair or convert them",
             )),
-            _ => Ok((corpus, skipped)),
+            _ => Ok(opened),
         }
     }
 
@@ -87,7 +141,7 @@ impl Corpus {
                     kept.lengths.push(*length);
                 }
                 Err(reason) => skipped.push(Skipped {
-                    path: utterance.path,
+                    path: utterance.name(),
                     reason,
                 }),
             }
@@ -119,36 +173,52 @@ impl Corpus {
     pub fn fingerprint(&self) -> u64 {
         let mut h = crate::random::hash("corpus");
         for (u, n) in self.utterances.iter().zip(&self.lengths) {
-            let line = format!("{h:x} {} {n} {:?}", u.path.display(), u.text);
+            let line = format!("{h:x} {} {n} {:?}", u.name().display(), u.text);
             h = crate::random::hash(&line);
         }
         h
     }
 }
 
-/// Lengths of all recordings, found on all cores.
-fn probe_all(utterances: &[Utterance]) -> Vec<Result<usize, Error>> {
-    let threads = std::thread::available_parallelism()
-        .map_or(1, |n| n.get())
-        .min(utterances.len().max(1));
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut found = vec![];
-        loop {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            let Some(u) = utterances.get(i) else { return found };
-            found.push((i, crate::audio::probe(&u.path)));
+/// A corpus as it was found.
+pub struct Opened {
+    pub corpus: Corpus,
+    /// Clips that cannot be read.
+    pub skipped: Vec<Skipped>,
+    /// Remarks on the whole.
+    pub notes: Vec<String>,
+}
+
+/// Data sets as a message names them.
+pub fn show_places(places: &[PathBuf]) -> String {
+    let names: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
+    names.join(", ")
+}
+
+/// One line about recordings that are listed more than once, where there are any.
+fn repeated_note(utterances: &[Utterance]) -> Option<String> {
+    let mut seen: BTreeMap<PathBuf, &Option<String>> = BTreeMap::new();
+    let (mut again, mut otherwise) = (vec![], 0);
+    for utterance in utterances {
+        match seen.get(&utterance.name()) {
+            None => {
+                seen.insert(utterance.name(), &utterance.text);
+            }
+            Some(text) => {
+                otherwise += usize::from(*text != &utterance.text);
+                again.push(utterance.name());
+            }
         }
+    }
+    let first = again.first()?.display().to_string();
+    let texts = match otherwise {
+        0 => String::new(),
+        n => format!(", {n} of them with another text"),
     };
-    let mut all: Vec<(usize, Result<usize, Error>)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers
-            .into_iter()
-            .flat_map(|w| w.join().expect("probing returns errors, it does not panic"))
-            .collect()
-    });
-    all.sort_by_key(|(i, _)| *i);
-    all.into_iter().map(|(_, n)| n).collect()
+    Some(format!(
+        "{} clips are listed more than once{texts}; the first: {first}",
+        again.len()
+    ))
 }
 
 #[cfg(test)]
@@ -169,7 +239,7 @@ mod tests {
         w.finalize().unwrap();
         let manifest = dir.path().join("train.tsv");
         std::fs::write(&manifest, ".\na.wav\t500\ngone.wav\t500\n").unwrap();
-        let (corpus, skipped) = Corpus::open(&manifest).unwrap();
-        assert_eq!((corpus.lengths, skipped.len()), (vec![1_000], 1));
+        let opened = Corpus::open(&[manifest]).unwrap();
+        assert_eq!((opened.corpus.lengths, opened.skipped.len()), (vec![1_000], 1));
     }
 }

@@ -1,208 +1,91 @@
-//! The four forms of a data set: fairseq manifest, two-column TSV, LibriSpeech folder, plain folder.
+//! The forms of a data set, told apart by what they hold.
 
-use super::Utterance;
-use crate::audio::EXTENSIONS;
+use super::{Listing, Utterance, folder, manifest, table, text};
+use crate::audio::{EXTENSIONS, STDIN};
 use crate::error::Error;
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Lists the utterances of a data set, in a fixed order.
-///
-/// - `FILE.tsv` whose first line is a folder: a fairseq manifest (`path<TAB>samples`, where the samples are at the
-///   recording's own rate and its header is asked instead), with texts from `FILE.ltr` where that is there;
-/// - any other `.tsv` or `.txt` file: `path<TAB>text` per line, paths relative to the file;
-/// - a folder: every recording below it, with texts from `*.trans.txt` (LibriSpeech) or a `.txt` of the same name;
-/// - a recording by itself.
+/// Lists the utterances of a data set, in a fixed order; see [`listing`].
 pub fn open(place: &Path) -> Result<Vec<Utterance>, Error> {
-    let found = if place.is_dir() {
-        folder(place)?
-    } else if !place.exists() {
-        return Err(Error::data(
+    listing(place).map(|l| l.utterances)
+}
+
+/// Lists a data set, in a fixed order, and what in it is no recording.
+///
+/// - a folder: every recording below it, with texts from `*.trans.txt` (LibriSpeech), or a `.txt`, `.lab`, `.wrd` or `.phn`
+///   of the same name; links to folders are followed;
+/// - a table with a header (CSV, TSV) or JSON lines: columns are found by name, segments by start and end or duration;
+/// - a manifest of fairseq: a folder in the first line, then `path<TAB>samples` (its header is asked instead of the samples),
+///   with texts from `.ltr`, `.wrd` or `.phn`;
+/// - any other text file: `path<TAB>text` per line, or a path per line;
+/// - a recording by itself.
+///
+/// Paths are relative to the file that names them; `path:start:samples` is a part of a recording.
+///
+/// # Errors
+/// Names the file and line of what cannot be read as one of these forms.
+pub fn listing(place: &Path) -> Result<Listing, Error> {
+    let missing = || {
+        Error::data(
             place.display(),
             "there is no such file or folder",
-            "check the path given to --data",
-        ));
-    } else if is_audio(place) {
-        vec![Utterance {
-            path: place.into(),
-            text: same_name_text(place)?,
-        }]
-    } else {
-        table(place)?
+            "check the path, which --data or the command line gave",
+        )
     };
-    if found.is_empty() {
+    if place == Path::new(STDIN) {
+        return Ok(single(place, None));
+    }
+    let found = match std::fs::metadata(place) {
+        Ok(found) => found,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
+        Err(e) => return Err(Error::io("open", place)(e)),
+    };
+    let listing = if found.is_dir() {
+        folder::read(place)?
+    } else if folder::is_audio(place) {
+        single(place, folder::text_beside(place)?)
+    } else {
+        file(place)?
+    };
+    if listing.utterances.is_empty() {
+        let unknown = listing.unknown_note().map(|n| format!(" ({n})")).unwrap_or_default();
         return Err(Error::data(
             place.display(),
-            "it holds no recordings",
+            format!("it holds no recordings{unknown}"),
             format!("name a manifest or a folder with {} files", EXTENSIONS[..4].join(", ")),
         ));
     }
-    Ok(found)
+    Ok(listing)
 }
 
-fn is_audio(path: &Path) -> bool {
-    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
+fn single(path: &Path, text: Option<String>) -> Listing {
+    Listing {
+        utterances: vec![Utterance {
+            path: path.into(),
+            segment: None,
+            text,
+        }],
+        ..Listing::default()
+    }
 }
 
-fn read(path: &Path) -> Result<String, Error> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    let text = String::from_utf8(bytes).map_err(|e| {
-        Error::data(
-            path.display(),
-            format!("it is not UTF-8 text ({e})"),
-            "save it as UTF-8",
-        )
-    })?;
-    // Some editors put a byte order mark first, which would be taken for part of the first path.
-    Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
-}
-
-fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines()
-        .enumerate()
-        .map(|(i, l)| (i + 1, l.trim_end_matches('\r')))
-        .filter(|(_, l)| !l.trim().is_empty())
-}
-
-fn table(path: &Path) -> Result<Vec<Utterance>, Error> {
-    let text = read(path)?;
+fn file(path: &Path) -> Result<Listing, Error> {
+    let content = text::read(path)?;
     let base = path.parent().unwrap_or(Path::new(""));
-    let Some((_, first)) = lines(&text).next() else {
-        return Ok(vec![]);
+    let utterances = match manifest::is(base, &content) {
+        true => manifest::read(path, base, &content)?,
+        false => table::read(path, base, &content)?,
     };
-    if !first.contains('\t') {
-        return manifest(path, base, &text);
-    }
-    lines(&text)
-        .map(|(line, l)| match l.split_once('\t') {
-            Some((name, label)) if !name.is_empty() => Ok(Utterance {
-                path: base.join(name),
-                text: Some(label.trim().into()),
-            }),
-            _ => Err(Error::data(
-                format!("{}:{line}", path.display()),
-                format!("`{l}` is not `path<TAB>text`"),
-                "put one tab between the recording and its text",
-            )),
-        })
-        .collect()
-}
-
-fn manifest(path: &Path, base: &Path, text: &str) -> Result<Vec<Utterance>, Error> {
-    let mut rows = lines(text);
-    // The caller has seen a first line.
-    let root = base.join(rows.next().map_or("", |(_, l)| l.trim()));
-    if !root.is_dir() {
-        return Err(Error::data(
-            format!("{}:1", path.display()),
-            format!("`{}` is no folder", root.display()),
-            "the first line of a manifest is the folder of its recordings; a table of texts has a tab in every line",
-        ));
-    }
-    let mut found = vec![];
-    for (line, l) in rows {
-        let parsed = l
-            .split_once('\t')
-            .and_then(|(name, n)| n.trim().parse::<u64>().ok().map(|_| name));
-        let Some(name) = parsed else {
-            return Err(Error::data(
-                format!("{}:{line}", path.display()),
-                format!("`{l}` is not `path<TAB>samples`"),
-                "write the manifest again",
-            ));
-        };
-        found.push(Utterance {
-            path: root.join(name),
-            text: None,
-        });
-    }
-    let labels = path.with_extension("ltr");
-    if labels.is_file() {
-        let text = read(&labels)?;
-        // Empty lines count: they are empty texts.
-        let texts: Vec<&str> = text.lines().collect();
-        if texts.len() != found.len() {
-            return Err(Error::data(
-                labels.display(),
-                format!(
-                    "it has {} lines for the {} recordings of {}",
-                    texts.len(),
-                    found.len(),
-                    path.display()
-                ),
-                "write both from the same list",
-            ));
-        }
-        for (utterance, letters) in found.iter_mut().zip(texts) {
-            utterance.text = Some(from_letters(letters));
-        }
-    }
-    Ok(found)
-}
-
-/// `H I | Y O U |` to `HI YOU`.
-fn from_letters(letters: &str) -> String {
-    let joined: String = letters
-        .split_whitespace()
-        .map(|l| if l == "|" { " " } else { l })
-        .collect();
-    joined.trim().into()
-}
-
-fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let mut entries = vec![];
-    for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
-        entries.push(entry.map_err(Error::io("list", dir))?);
-    }
-    entries.sort_by_key(|e| e.file_name());
-    for entry in entries {
-        // By the entry itself: a link to a folder is not followed, so no cycle can form.
-        if entry.file_type().is_ok_and(|t| t.is_dir()) {
-            walk(&entry.path(), files)?;
-        } else {
-            files.push(entry.path());
-        }
-    }
-    Ok(())
-}
-
-fn folder(dir: &Path) -> Result<Vec<Utterance>, Error> {
-    let mut files = vec![];
-    walk(dir, &mut files)?;
-    // LibriSpeech: `ID TEXT` per line, the recording ID.flac beside it.
-    let mut transcripts: BTreeMap<PathBuf, String> = BTreeMap::new();
-    for file in files.iter().filter(|f| f.to_string_lossy().ends_with(".trans.txt")) {
-        let text = read(file)?;
-        for (_, line) in lines(&text) {
-            let (id, words) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-            transcripts.insert(file.with_file_name(id), words.trim().into());
-        }
-    }
-    let mut found = vec![];
-    for path in files.into_iter().filter(|f| is_audio(f)) {
-        let text = match transcripts.get(&path.with_extension("")) {
-            Some(text) => Some(text.clone()),
-            None => same_name_text(&path)?,
-        };
-        found.push(Utterance { path, text });
-    }
-    Ok(found)
-}
-
-fn same_name_text(path: &Path) -> Result<Option<String>, Error> {
-    let label = path.with_extension("txt");
-    if label.is_file() {
-        Ok(Some(read(&label)?.trim().into()))
-    } else {
-        Ok(None)
-    }
+    Ok(Listing {
+        utterances,
+        ..Listing::default()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn texts(found: &[Utterance]) -> Vec<(String, Option<&str>)> {
         let name = |u: &Utterance| u.path.file_name().unwrap().to_string_lossy().into_owned();
@@ -236,6 +119,7 @@ mod tests {
             plain[1],
             Utterance {
                 path: at("libri").join("c.ogg"),
+                segment: None,
                 text: None
             }
         );

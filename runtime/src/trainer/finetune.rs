@@ -32,6 +32,9 @@ pub fn finetune(session: &mut dyn Session, options: &Options) -> Result<u64, Err
         if length < least {
             return Err(format!("it has {length} samples and min_samples is {least}"));
         }
+        if geometry.frames(length) < super::LEAST_FRAMES {
+            return Err(format!("it has {length} samples, too few to train on"));
+        }
         if length > most {
             return Err(format!(
                 "it has {length} samples and max_samples or max_tokens is {most}; cut it into sentences"

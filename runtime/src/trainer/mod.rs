@@ -6,6 +6,7 @@ mod keep;
 mod objective;
 mod prepare;
 mod pretrain;
+mod skipped;
 #[cfg(test)]
 mod tests;
 mod transcribe;
@@ -68,6 +69,13 @@ struct Trainer<'a> {
     proven: Option<u64>,
     /// A checkpoint is owed: its turn came while updates were skipped.
     owed: bool,
+    /// Clips of the data, those that are left out among them, and the share that may be.
+    clips: usize,
+    allowed: f64,
+    /// Clips that are left out since that was last told.
+    untold: Vec<Skipped>,
+    /// Whether silent validation clips were told.
+    silent_told: bool,
 }
 
 /// Sums of the updates since the last report.
@@ -174,21 +182,6 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    fn skip(&mut self, clips: Vec<Skipped>) -> Result<(), Error> {
-        for clip in clips {
-            let message = format!(
-                "{} ({} so far): {}",
-                clip.path.display(),
-                self.skipped.len() + 1,
-                clip.reason
-            );
-            if self.skipped.insert(clip.path) {
-                self.log.event(self.state.update, "clip skipped", &message)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Splits off the clips that this objective cannot use.
     fn usable(&mut self, clips: Vec<Clip>) -> (Vec<Clip>, Vec<Vec<i32>>) {
         let (mut kept, mut labels, mut bad) = (vec![], vec![], vec![]);
@@ -289,7 +282,7 @@ impl Trainer<'_> {
                 true => (self.state.update, micro + 1),
                 false => (self.state.update + 1, 0),
             };
-            let gathered = self.gather(loader, following, &mut |_, loader| Ok(loader.ready_batch()));
+            let gathered = self.gather(loader, following, &mut |_, loader| loader.ready_batch());
             let (session, geometry, settings) = (&mut *self.session, &self.geometry, &self.settings);
             let outputs = ahead::beside(gathered, (geometry, settings), &mut self.ahead, || {
                 session.run(&program.name, &inputs)
@@ -349,6 +342,7 @@ impl Trainer<'_> {
     }
 
     fn report(&mut self, window: Window) -> Result<(), Error> {
+        self.tell_skipped()?;
         let update = self.state.update;
         let mut fields = self.objective.report(&window.totals);
         let seconds = window.since.elapsed().as_secs_f64();

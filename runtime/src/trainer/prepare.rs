@@ -2,7 +2,9 @@
 
 use super::Trainer;
 use super::objective::Objective;
-use crate::data::{Corpus, Limits, Position, Skipped, Task};
+use crate::data::{
+    Corpus, DEFAULT_SHARE, Limits, Opened, Position, Skipped, Task, enough_left, show_places, table_of_reasons,
+};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::geometry::Geometry;
@@ -16,15 +18,19 @@ use crate::settings::{Settings, show};
 use crate::vocab::Vocab;
 use crate::weights::{Folder, Missing, export_texts, initialize};
 use ir::artifact::Artifact;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What a user asks of a training.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    pub data: PathBuf,
-    /// Validation data; otherwise a share of `data`.
-    pub valid: Option<PathBuf>,
+    /// Data sets to train on, together.
+    pub data: Vec<PathBuf>,
+    /// Validation data; where there are none, a share of `data`.
+    pub valid: Vec<PathBuf>,
+    /// Share of the clips that may be left out; by default a few percent.
+    pub allow_skips: Option<f64>,
     pub out: PathBuf,
     /// Weights to start from; otherwise random ones.
     pub init: Option<PathBuf>,
@@ -160,41 +166,71 @@ pub(super) struct Corpora {
     pub train: Corpus,
     pub valid: Corpus,
     pub skipped: Vec<Skipped>,
+    /// Share of the clips that may be left out.
+    pub allowed: f64,
+    pub notes: Vec<String>,
 }
 
 impl Corpora {
     /// Opens the data, drops what `keep` refuses, and sets validation data apart.
+    ///
+    /// # Errors
+    /// Where nothing is left, or more is left out than may be: before anything is trained.
     pub fn open(
         options: &Options,
         settings: &Settings,
         keep: &dyn Fn(&crate::data::Utterance, usize) -> Result<(), String>,
     ) -> Result<Corpora, Error> {
-        let open = |place: &PathBuf| -> Result<(Corpus, Vec<Skipped>), Error> {
-            let (mut corpus, mut skipped) = Corpus::open(place)?;
+        let allowed = options.allow_skips.unwrap_or(DEFAULT_SHARE);
+        let mut notes = vec![];
+        let mut open = |places: &[PathBuf]| -> Result<(Corpus, Vec<Skipped>), Error> {
+            let Opened {
+                mut corpus,
+                mut skipped,
+                notes: more,
+            } = Corpus::open(places)?;
+            notes.extend(more);
             skipped.extend(corpus.retain(keep));
-            match skipped.first() {
-                Some(first) if corpus.is_empty() => Err(Error::data(
-                    place.display(),
-                    format!(
-                        "none of its clips can be used; the first, {}: {}",
-                        first.path.display(),
-                        first.reason
-                    ),
+            let place = show_places(places);
+            if corpus.is_empty() {
+                return Err(Error::data(
+                    place,
+                    format!("none of its clips can be used:{}\n ", table_of_reasons(&skipped)),
                     "see the settings by `info`",
-                )),
-                _ => Ok((corpus, skipped)),
+                ));
             }
+            let hours = corpus.lengths.iter().sum::<usize>() as f64 / crate::audio::RATE as f64 / 3600.0;
+            enough_left(&place, &skipped, (corpus.len(), hours), allowed)?;
+            Ok((corpus, skipped))
         };
         let (all, mut skipped) = open(&options.data)?;
-        let (train, valid) = match &options.valid {
-            Some(place) => {
-                let (valid, more) = open(place)?;
+        let (train, valid) = match options.valid.is_empty() {
+            false => {
+                let (valid, more) = open(&options.valid)?;
                 skipped.extend(more);
                 (all, valid)
             }
-            None => all.split(settings.share("valid_fraction")?, settings.count("seed", 0)?),
+            true => all.split(settings.share("valid_fraction")?, settings.count("seed", 0)?),
         };
-        Ok(Corpora { train, valid, skipped })
+        let of_training: BTreeSet<PathBuf> = train.utterances.iter().map(|u| u.name()).collect();
+        let shared = valid
+            .utterances
+            .iter()
+            .filter(|u| of_training.contains(&u.name()))
+            .count();
+        if shared > 0 {
+            notes.push(format!(
+                "{shared} of the {} validation clips are trained on too: their score says nothing of other recordings",
+                valid.len()
+            ));
+        }
+        Ok(Corpora {
+            train,
+            valid,
+            skipped,
+            allowed,
+            notes,
+        })
     }
 }
 
@@ -267,8 +303,8 @@ pub(super) fn train(
         None => Signals::install()?,
     };
     let mut log = Log::open(run.dir(), state.update, settings.count("updates", 0)?)?;
-    for note in notes {
-        log.event(state.update, "note", &note)?;
+    for note in notes.iter().chain(&corpora.notes) {
+        log.event(state.update, "note", note)?;
     }
     let seconds = |c: &Corpus| c.lengths.iter().sum::<usize>() as f64 / crate::audio::RATE as f64;
     let (train, valid) = (corpora.train, corpora.valid);
@@ -280,15 +316,19 @@ pub(super) fn train(
         ("clips_left_out".into(), corpora.skipped.len() as f64),
     ];
     log.report(state.update, if resumed { "resume" } else { "start" }, &fields)?;
+    let geometry = Geometry::new(&artifact)?;
     let task = Task {
         seed: settings.count("seed", 0)?,
-        min_samples: settings.count("min_samples", 0)? as usize,
+        min_samples: (settings.count("min_samples", 0)? as usize).max(geometry.least_samples(super::LEAST_FRAMES)),
         max_tokens: limits.max_tokens,
         equal: limits.crop_to_shortest,
         normalize,
+        // Its frames are all alike, so that telling them apart is luck.
+        drop_silent: command == "pretrain",
     };
+    let clips = train.len() + valid.len() + corpora.skipped.len();
     let mut trainer = Trainer {
-        geometry: Geometry::new(&artifact)?,
+        geometry,
         session,
         programs: artifact.programs.iter().cloned().map(Arc::new).collect(),
         artifact,
@@ -310,8 +350,13 @@ pub(super) fn train(
         saved,
         proven: None,
         owed: false,
+        clips,
+        allowed: corpora.allowed,
+        untold: vec![],
+        silent_told: false,
     };
     trainer.skip(corpora.skipped)?;
+    trainer.tell_skipped()?;
     trainer.train()
 }
 

@@ -5,6 +5,7 @@ use super::prepare::{Corpora, Options, Start, limits, train};
 use crate::batch::Batch;
 use crate::data::Clip;
 use crate::error::Error;
+use crate::geometry::Geometry;
 use crate::schedule;
 use crate::session::{Session, Tensor};
 use crate::settings::Settings;
@@ -16,10 +17,12 @@ pub fn pretrain(session: &mut dyn Session, options: &Options) -> Result<u64, Err
     let start = Start::new(session, options, "pretrain", Missing::Head)?;
     let settings = &start.settings;
     let mut objective = Pretraining::new(settings)?;
+    let possible = Geometry::new(&start.artifact)?.least_samples(super::LEAST_FRAMES);
     let least = settings.count("min_samples", 0)? as usize;
     let most = settings.count("max_samples", 1)? as usize;
     let keep = |_: &crate::data::Utterance, length: usize| match length >= least {
-        true => Ok(()),
+        true if length >= possible => Ok(()),
+        true => Err(format!("it has {length} samples and training needs {possible}")),
         false => Err(format!("it has {length} samples and min_samples is {least}")),
     };
     let corpora = Corpora::open(options, settings, &keep)?;

@@ -35,7 +35,7 @@ pub(super) fn options(dir: &Path, run: &str, set: &[&str]) -> Options {
         "warmup=2",
     ];
     Options {
-        data: data(dir, 11),
+        data: vec![data(dir, 11)],
         out: dir.join(run),
         set: common.iter().chain(set).map(|s| s.to_string()).collect(),
         signals: Some(Signals::default()),
@@ -232,23 +232,24 @@ fn clips_that_cannot_be_used_are_counted_and_told() {
     let tmp = tempfile::tempdir().unwrap();
     let mut o = options(tmp.path(), "skips", &["updates=3", "freeze_updates=0"]);
     o.set.retain(|s| !s.starts_with("warmup="));
-    let mut table = std::fs::read_to_string(&o.data).unwrap();
+    o.allow_skips = Some(0.5);
+    let mut table = std::fs::read_to_string(&o.data[0]).unwrap();
     table = table
         .replace("1.wav\tone two\n", "1.wav\tone 2\n")
         .replacen("3.wav\tone two", "3.wav\t", 1);
     table = table.replacen("4.wav\tone two", &format!("4.wav\t{}", "a".repeat(100)), 1) + "gone.wav\tone\n";
-    std::fs::write(&o.data, table).unwrap();
+    std::fs::write(&o.data[0], table).unwrap();
     std::fs::write(tmp.path().join("2.wav"), b"RIFF\x04\0\0\0WAVE").unwrap();
     finetune(&mut FakeSession::default(), &o).unwrap();
     let told: String = events(&o.out)
         .iter()
-        .filter(|l| l["event"] == "clip skipped")
+        .filter(|l| l["event"] == "clips left out")
         .map(|l| l["message"].to_string())
         .collect();
     for part in ["gone.wav", "2.wav", "1.wav", "`2`", "labels longer than frames"] {
         assert!(told.contains(part), "{part} in {told}");
     }
-    std::fs::write(&o.data, "gone.wav\tone\n").unwrap();
+    std::fs::write(&o.data[0], "gone.wav\tone\n").unwrap();
     o.out = tmp.path().join("none");
     let error = finetune(&mut FakeSession::default(), &o).unwrap_err().to_string();
     assert!(error.contains("gone.wav"), "{error}");
@@ -287,14 +288,15 @@ fn a_run_whose_validation_clips_are_all_unusable_still_gives_a_model() {
         bits_per_sample: 16,
         sample_format: hound::SampleFormat::Int,
     };
-    // Two frames, of which none could be hidden and judged.
+    // Nothing to tell apart, so that every guess is right.
     let valid = tmp.path().join("valid.wav");
     let mut w = hound::WavWriter::create(&valid, spec).unwrap();
-    (0..30).for_each(|s| w.write_sample(s as i16).unwrap());
+    (0..900).for_each(|s| w.write_sample(7 + (s % 2) as i16).unwrap());
     w.finalize().unwrap();
-    o.valid = Some(valid);
+    o.valid = vec![valid];
     pretrain(&mut FakeSession::default(), &o).unwrap();
     assert!(events(&o.out).iter().all(|l| l["kind"] != "valid"));
+    assert!(events(&o.out).iter().any(|l| l["event"] == "silent"));
     assert!(o.out.join("model.safetensors").is_file());
 }
 
@@ -315,4 +317,102 @@ fn settings_changed_on_resuming_are_told() {
         .collect();
     assert!(told.contains("`lr` was") && told.contains("is 0.125"), "{told}");
     assert!(told.contains("uninterrupted") && !told.contains("loaders"), "{told}");
+}
+
+/// One table before anything begins, and no run folder with a model in it.
+#[test]
+fn too_many_clips_left_out_stop_a_training_before_it_begins() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut o = options(tmp.path(), "few", &["updates=3", "min_samples=1200"]);
+    o.set.retain(|s| s != "min_samples=100");
+    let error = pretrain(&mut FakeSession::default(), &o).unwrap_err();
+    let said = error.to_string();
+    assert_eq!(error.exit_code(), 9);
+    assert!(
+        said.contains("5 of 11 clips") && said.contains("--allow-skips"),
+        "{said}"
+    );
+    assert_eq!(
+        said.lines().filter(|l| l.contains("min_samples is 1200")).count(),
+        1,
+        "{said}"
+    );
+    assert!(!o.out.join("model.safetensors").exists());
+    o.allow_skips = Some(1.0);
+    o.out = tmp.path().join("allowed");
+    pretrain(&mut FakeSession::default(), &o).unwrap();
+}
+
+/// Damage that only decoding shows counts too.
+#[test]
+fn too_many_damaged_clips_stop_a_training_on_the_way() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut o = options(tmp.path(), "damaged", &["updates=30", "valid_fraction=0"]);
+    for i in [2, 5, 7] {
+        let path = tmp.path().join(format!("{i}.wav"));
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: 16_000,
+            bits_per_sample: 32,
+            sample_format: hound::SampleFormat::Float,
+        };
+        let mut w = hound::WavWriter::create(&path, spec).unwrap();
+        (0..900).for_each(|s| w.write_sample(if s == 500 { f32::NAN } else { 0.1 }).unwrap());
+        w.finalize().unwrap();
+    }
+    let said = pretrain(&mut FakeSession::default(), &o).unwrap_err().to_string();
+    assert!(
+        said.contains("not a finite number") && said.contains("of 11 clips"),
+        "{said}"
+    );
+    (o.allow_skips, o.out) = (Some(0.3), tmp.path().join("allowed"));
+    pretrain(&mut FakeSession::default(), &o).unwrap();
+}
+
+/// A file that vanishes or cannot be read while training is no bad clip: leaving it out would give other weights.
+#[test]
+fn what_the_system_cannot_read_stops_a_training() {
+    let tmp = tempfile::tempdir().unwrap();
+    let o = options(tmp.path(), "gone", &["updates=30", "valid_fraction=0", "loaders=1"]);
+    struct Removing(FakeSession, PathBuf);
+    impl Session for Removing {
+        fn artifact(&self) -> &Artifact {
+            self.0.artifact()
+        }
+        fn params(&mut self) -> Result<&mut [f32], Error> {
+            Ok(self.0.params())
+        }
+        fn grads(&mut self) -> Result<&mut [f32], Error> {
+            Ok(self.0.grads())
+        }
+        fn moments(&mut self) -> Result<(&mut [f32], &mut [f32]), Error> {
+            Ok(self.0.moments())
+        }
+        fn zero_grads(&mut self) -> Result<(), Error> {
+            self.0.zero_grads()
+        }
+        fn peak_bytes(&self, p: &str, i: &[(&str, &crate::session::Tensor)]) -> Result<usize, Error> {
+            self.0.peak_bytes(p, i)
+        }
+        fn run(
+            &mut self,
+            p: &str,
+            i: &[(&str, &crate::session::Tensor)],
+        ) -> Result<Vec<(String, crate::session::Tensor)>, Error> {
+            let _ = std::fs::remove_file(&self.1); // Once is enough.
+            self.0.run(p, i)
+        }
+        fn grad_norm(&mut self, p: &str, scale: f32) -> Result<f64, Error> {
+            self.0.grad_norm(p, scale)
+        }
+        fn adam(&mut self, p: &str, a: &AdamStep) -> Result<(), Error> {
+            self.0.adam(p, a)
+        }
+    }
+    let mut session = Removing(FakeSession::default(), tmp.path().join("4.wav"));
+    let error = pretrain(&mut session, &o).unwrap_err();
+    assert!(
+        matches!(&error, Error::Io { path, .. } if path.ends_with("4.wav")),
+        "{error}"
+    );
 }

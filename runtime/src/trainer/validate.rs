@@ -3,7 +3,7 @@
 use super::objective::{Score, Totals};
 use super::{LEAST_FRAMES, Trainer};
 use crate::batch::{Clips, Occasion, build};
-use crate::data::{Loader, Position};
+use crate::data::{Loader, Position, Task};
 use crate::error::Error;
 
 /// Keeps the numbers of a validation apart from those of training.
@@ -50,7 +50,13 @@ impl Trainer<'_> {
         };
         let settings = self.settings.without_dropout();
         let batcher = self.batcher(&self.valid, false);
-        let mut loader = Loader::new(self.valid.clone(), batcher, Position::default(), 1, self.task);
+        // A silent clip is trivially right; it must not choose the best model.
+        let task = Task {
+            drop_silent: true,
+            ..self.task
+        };
+        let mut silent = 0;
+        let mut loader = Loader::new(self.valid.clone(), batcher, Position::default(), 1, task);
         let mut totals = Totals::default();
         for number in 0.. {
             self.attend(self.state.position)?;
@@ -58,6 +64,7 @@ impl Trainer<'_> {
             if loaded.position.epoch > 0 {
                 break;
             }
+            silent += loaded.skipped.iter().filter(|s| s.reason.contains("silent")).count();
             // What cannot be used was reported when the data were opened or is seen in every validation: not again.
             let mut clips = loaded.clips;
             let mut labels = vec![];
@@ -98,6 +105,11 @@ impl Trainer<'_> {
             let outputs = self.session.run(&program.name, &inputs)?;
             totals.add(&self.objective.read(&batch, &outputs)?);
             self.objective.observe(self.session, &clips, &batch, &outputs)?;
+        }
+        if silent > 0 && !std::mem::replace(&mut self.silent_told, true) {
+            let all = self.valid.len();
+            let message = format!("{silent} of {all} validation clips are silent; they do not count");
+            self.log.event(self.state.update, "silent", &message)?;
         }
         // A training program has added gradients; the next update starts from zero, and so does a resumed one.
         self.session.zero_grads()?;

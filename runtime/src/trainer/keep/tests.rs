@@ -277,14 +277,14 @@ fn data_are_known_by_content_and_what_differs_is_named() {
     // The same clips elsewhere.
     let moved = tmp.path().join("moved");
     fs::create_dir(&moved).unwrap();
-    o.data = data(&moved, 11);
+    o.data = vec![data(&moved, 11)];
     assert_eq!(go_on(&o, 4), Ok(4));
     // Another text of the same length.
-    let table = fs::read_to_string(&o.data).unwrap();
-    fs::write(&o.data, table.replacen("one two", "two one", 1)).unwrap();
+    let table = fs::read_to_string(&o.data[0]).unwrap();
+    fs::write(&o.data[0], table.replacen("one two", "two one", 1)).unwrap();
     let (code, said) = go_on(&o, 5).unwrap_err();
     assert!(code == 12 && said.contains("data") && said.contains("texts"), "{said}");
-    fs::write(&o.data, table).unwrap();
+    fs::write(&o.data[0], table).unwrap();
     // One sample of one clip.
     let clip = moved.join("3.wav");
     let whole = fs::read(&clip).unwrap();
@@ -349,7 +349,7 @@ fn runs_of_version_0_1_go_on() {
             own,
         ];
         let options = |run: &str| Options {
-            data: fixtures.join("data/data.tsv"),
+            data: vec![fixtures.join("data/data.tsv")],
             out: tmp.path().join(run),
             signals: Some(Signals::default()),
             ..Options::default()
@@ -367,7 +367,7 @@ fn runs_of_version_0_1_go_on() {
         // From here on it is known by its content.
         let moved = tmp.path().join(format!("{name}-data"));
         copy(&fixtures.join("data"), &moved);
-        (old.data, old.set) = (moved.join("data.tsv"), vec!["updates=10".into()]);
+        (old.data, old.set) = (vec![moved.join("data.tsv")], vec!["updates=10".into()]);
         assert_eq!(train(&mut session, &old).unwrap(), 10);
     }
 }
