@@ -3,6 +3,14 @@
 SHELL := /bin/bash
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
+# Where LLVM is elsewhere than in .cargo/config.toml, one variable says so for all crates that look for a part of it.
+ifdef LLVM_SYS_221_PREFIX
+export LLVM_SYS_221_PREFIX
+export MLIR_SYS_220_PREFIX ?= $(LLVM_SYS_221_PREFIX)
+export TABLEGEN_220_PREFIX ?= $(LLVM_SYS_221_PREFIX)
+export LIBCLANG_PATH ?= $(LLVM_SYS_221_PREFIX)/lib
+endif
+
 .PHONY: help demo test build build-cpu bench gpu-bundle setup golden lint fmt clean-demo
 
 help:
