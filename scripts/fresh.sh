@@ -101,7 +101,7 @@ bare_root() { # makes $dir/bare-$suite, once
 }
 
 new_root() { # $1: its folder
-    rm -rf "$1"
+    rm -rf --one-file-system "$1"
     cp -a "$dir/bare-$suite" "$1"
     mkdir -p "$1/opt/rust" "$1/root/.cargo/bin" "$1/root/w2vc"
     local tool
@@ -171,7 +171,7 @@ run_order() { # $1: targets with commas between them
             break
         fi
     done
-    if [ -n "$passed" ] && [ -z "$keep" ]; then rm -rf "$root"; else say "the root is kept: $root"; fi
+    if [ -n "$passed" ] && [ -z "$keep" ]; then rm -rf --one-file-system "$root"; else say "the root is kept: $root"; fi
 }
 
 bare_root
