@@ -75,8 +75,13 @@ have_mlir() { # the headers, the archives of the C interface, and libMLIR behind
         -o "$work/mlir"
 }
 
-# LLVM's TableGen is linked with all of LLVM's archives; llvm-config fails if one is not there, as Polly's may be.
-have_archives() { is_22 "$tablegen_prefix" && compiles "$tablegen_prefix/bin/llvm-config" --link-static --libnames; }
+# LLVM's TableGen is linked with all archives that llvm-config names, Polly's too, which are in a package by themselves.
+have_archives() {
+    is_22 "$tablegen_prefix" || return 1
+    local config="$tablegen_prefix/bin/llvm-config" lib names name
+    lib=$("$config" --libdir) && names=$("$config" --link-static --libnames 2>/dev/null) || return 1
+    for name in $names; do [ -s "$lib/$name" ] || return 1; done
+}
 
 # Prints the packages of the system's libraries that LLVM's archives need and that cannot be linked.
 system_libraries_missing() {
