@@ -125,6 +125,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2, max_shrink_iters: 0, ..ProptestConfig::default() })]
 
     #[test]
+    #[cfg_attr(not(feature = "gpu"), ignore = "needs the code generator for the GPU")]
     fn gpu_code_computes_what_the_evaluator_says(seeds in prop::collection::vec((any::<u32>(), 1usize..10), 6)) {
         check(&seeds, on_gpu)?;
     }

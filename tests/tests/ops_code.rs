@@ -106,11 +106,13 @@ fn cpu_gradient_code_computes_what_the_evaluator_says() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "gpu"), ignore = "needs the code generator for the GPU")]
 fn gpu_code_computes_what_the_evaluator_says() {
     check(forward, on_gpu, GPU_SEEDS);
 }
 
 #[test]
+#[cfg_attr(not(feature = "gpu"), ignore = "needs the code generator for the GPU")]
 fn gpu_gradient_code_computes_what_the_evaluator_says() {
     check(gradient, on_gpu, GPU_SEEDS);
 }

@@ -2,4 +2,5 @@
 
 mod commands;
 mod cpu;
+#[cfg(feature = "gpu")]
 mod gpu;

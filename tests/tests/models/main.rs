@@ -4,6 +4,7 @@
 mod accumulation;
 mod convolutions;
 mod frozen;
+#[cfg(feature = "gpu")]
 mod gpu;
 mod int8;
 mod padding;
