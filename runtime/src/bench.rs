@@ -268,7 +268,7 @@ fn update(session: &mut dyn Session, program: &str, inputs: &[(&str, &Tensor)], 
 }
 
 /// Letters at about the rate of speech, and no more than the frames hold.
-fn some_labels(artifact: &ir::artifact::Artifact, frames: usize, stream: &mut Stream) -> Vec<i32> {
+pub(crate) fn some_labels(artifact: &ir::artifact::Artifact, frames: usize, stream: &mut Stream) -> Vec<i32> {
     let head = artifact.params.iter().find(|p| p.name == "lm_head.weight");
     let classes = head.map_or(2, |p| p.shape[0] as usize).max(2);
     let mut labels: Vec<i32> = (0..frames / 4).map(|_| 1 + stream.below(classes - 1) as i32).collect();

@@ -2,7 +2,7 @@
 
 use crate::atomic::{Piece, Values, not_an_input, write_tensors};
 use crate::bench::{Options as BenchOptions, bench};
-use crate::commands::{evaluate, score};
+use crate::commands::{evaluate, report, score};
 use crate::error::Error;
 use crate::info::info;
 use crate::session::{Session, Tensor};
@@ -82,6 +82,11 @@ enum Command {
     /// Count the errors between two text files.
     #[command(after_help = "Example: OUT score texts.tsv heard.tsv --json")]
     Score(score::ScoreArgs),
+    /// Show what runs logged: one HTML file with curves, settings and samples.
+    #[command(
+        after_help = "Examples:\n  OUT report run1\n  OUT report run1 run2 -o compared.html --tensorboard events/"
+    )]
+    Report(report::ReportArgs),
     /// Losses and gradients of one given batch, to compare with other implementations.
     #[command(
         after_help = "The batch holds wave f32 [B,N], lengths i64 [B], mask u8 [B,T], negatives i64 [B,M,K], and \
@@ -216,6 +221,7 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
         Command::Transcribe(args) => transcribe(&mut *open()?, args),
         Command::Evaluate(args) => evaluate::run(&mut *open()?, &args, &say),
         Command::Score(args) => say(&score::run(&args)?),
+        Command::Report(args) => say(&report::run(&args)?),
         Command::Step(args) => {
             let StepArgs {
                 weights,

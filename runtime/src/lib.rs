@@ -23,6 +23,7 @@ pub mod meter;
 pub mod metrics;
 pub mod profile;
 pub mod random;
+pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod score;

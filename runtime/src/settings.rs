@@ -65,6 +65,7 @@ const TRAINING: &[Known] = known! {
     "keep_checkpoints" = Number(2.0), Whole(1.0, 1e6), "checkpoints kept, the newest first";
     "loaders" = Number(2.0), Whole(1.0, 1024.0), "threads that decode audio ahead of training";
     "on_nan" = Text("skip".into()), Choice(&["skip", "stop"]), "an update whose loss or gradient is not finite: `skip` it or `stop`";
+    "estimate" = Flag(true), SWITCH, "time one step before training and say how long all will take";
     "max_skips" = Number(10.0), UPDATES, "skipped updates in a row before training stops";
 };
 

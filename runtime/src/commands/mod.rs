@@ -1,4 +1,5 @@
 //! Commands of a compiled program that look at what was learnt: their command lines and what they do.
 
 pub mod evaluate;
+pub mod report;
 pub mod score;

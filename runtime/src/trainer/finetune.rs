@@ -1,6 +1,7 @@
 //! Fine-tuning: letters by connectionist temporal classification.
 
 use super::objective::{Objective, Score, Totals, need, sum_of};
+use super::opening::histogram;
 use super::prepare::{Corpora, Options, Start, limits, train};
 use crate::batch::{Batch, Clips, Occasion, build, classes as artifact_classes};
 use crate::data::{Clip, Utterance};
@@ -13,7 +14,11 @@ use crate::settings::Settings;
 use crate::vocab::{Vocab, best_path, frames_needed};
 use crate::weights::{Folder, Missing};
 use ir::artifact::{Artifact, Program};
+use serde_json::{Map, Value};
 use std::f64::consts::LN_2;
+
+/// Validation clips whose texts go into the log.
+const SAMPLES: usize = 8;
 
 /// Fine-tunes, into a run folder; returns the updates done.
 pub fn finetune(session: &mut dyn Session, options: &Options) -> Result<u64, Error> {
@@ -124,6 +129,9 @@ struct Finetuning {
     rates: ErrorRates,
     /// Whether any validation hypothesis had a letter.
     spoke: bool,
+    /// The first clips of the validation, and the letter error rate of every clip in percent.
+    samples: Vec<Map<String, Value>>,
+    clip_rates: Vec<f64>,
 }
 
 impl Finetuning {
@@ -156,6 +164,8 @@ impl Finetuning {
             transcription: Settings::new(artifact, "transcribe")?,
             rates: ErrorRates::default(),
             spoke: false,
+            samples: vec![],
+            clip_rates: vec![],
         })
     }
 }
@@ -208,7 +218,7 @@ impl Objective for Finetuning {
         ]
     }
 
-    fn warnings(&mut self, _: &Totals) -> Vec<(&'static str, String)> {
+    fn warnings(&mut self, _: u64, _: &Totals) -> Vec<(&'static str, String)> {
         vec![]
     }
 
@@ -256,10 +266,20 @@ impl Objective for Finetuning {
             let own = &values[row * frames * classes..][..batch.frames[row] * classes];
             let hypothesis = self.vocab.decode(&best_path(own, classes));
             self.spoke |= !hypothesis.is_empty();
-            self.rates.add(
-                &self.vocab.normalize(clip.text.as_deref().unwrap_or_default()),
-                &hypothesis,
-            );
+            let reference = self.vocab.normalize(clip.text.as_deref().unwrap_or_default());
+            self.rates.add(&reference, &hypothesis);
+            let mut own = ErrorRates::default();
+            own.add(&reference, &hypothesis);
+            self.clip_rates.push(100.0 * own.cer());
+            if self.samples.len() < SAMPLES {
+                let fields = [
+                    ("path", clip.path.display().to_string()),
+                    ("reference", reference),
+                    ("hypothesis", hypothesis),
+                ];
+                self.samples
+                    .push(fields.map(|(n, v)| (n.to_string(), v.into())).into_iter().collect());
+            }
         }
         Ok(())
     }
@@ -275,7 +295,16 @@ impl Objective for Finetuning {
         } else {
             vec![("blanks only", message.to_string())]
         };
+        let samples = std::mem::take(&mut self.samples).into_iter().map(|s| ("sample", s));
+        let clip_rates = std::mem::take(&mut self.clip_rates);
+        let shown = (!clip_rates.is_empty()).then(|| {
+            (
+                "histogram",
+                histogram("letter error rate of validation clips, percent", &clip_rates),
+            )
+        });
         Score {
+            records: samples.chain(shown).collect(),
             key: vec![rates.wer(), rates.cer(), totals.get("loss") / totals.weight],
             fields,
             warnings,

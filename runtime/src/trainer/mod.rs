@@ -1,9 +1,12 @@
 //! Training: updates, checkpoints, validation and reports, the same for every objective.
 
+mod advice;
 mod ahead;
+mod estimate;
 mod finetune;
 mod keep;
 mod objective;
+mod opening;
 mod prepare;
 mod pretrain;
 mod skipped;
@@ -359,7 +362,7 @@ impl Trainer<'_> {
             fields.push(("skipped_clips".into(), self.skipped.len() as f64));
         }
         self.log.report(update, "train", &fields)?;
-        for (name, message) in self.objective.warnings(&window.totals) {
+        for (name, message) in self.objective.warnings(update, &window.totals) {
             self.log.event(update, name, &message)?;
         }
         Ok(())

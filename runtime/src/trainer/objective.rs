@@ -4,6 +4,7 @@ use crate::batch::Batch;
 use crate::data::Clip;
 use crate::error::Error;
 use crate::session::{Session, Tensor};
+use serde_json::{Map, Value};
 
 /// Sums over micro-batches, by name, and the sample size they are divided by.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -56,6 +57,8 @@ pub struct Score {
     pub fields: Vec<(String, f64)>,
     /// Things to name: (name, message).
     pub warnings: Vec<(&'static str, String)>,
+    /// Lines for the log alone: (kind, fields).
+    pub records: Vec<(&'static str, Map<String, Value>)>,
 }
 
 pub trait Objective {
@@ -78,8 +81,8 @@ pub trait Objective {
     /// Numbers for the log.
     fn report(&self, totals: &Totals) -> Vec<(String, f64)>;
 
-    /// Signs of collapse, told once each: (name, message).
-    fn warnings(&mut self, totals: &Totals) -> Vec<(&'static str, String)>;
+    /// Signs of collapse and of learning nothing, told once each, after so many updates: (name, message).
+    fn warnings(&mut self, update: u64, totals: &Totals) -> Vec<(&'static str, String)>;
 
     /// Whether validation hides spans.
     fn masks_in_validation(&self) -> bool;

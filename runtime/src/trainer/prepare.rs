@@ -53,10 +53,12 @@ pub(super) struct Start {
     /// Settings that are not those the resumed run was begun with: name, and what it was and is.
     pub changed: Vec<(String, String)>,
     pub signals: Option<Signals>,
+    /// Weights to start from were given.
+    pub from_weights: bool,
 }
 
 /// Settings that change neither what is computed nor which model is kept.
-const WITHOUT_EFFECT: [&str; 4] = ["loaders", "save_every", "keep_checkpoints", "log_every"];
+const WITHOUT_EFFECT: [&str; 5] = ["loaders", "save_every", "keep_checkpoints", "log_every", "estimate"];
 
 /// Settings that decide which clips there are to train on.
 const OF_THE_DATA: [&str; 5] = ["seed", "valid_fraction", "min_samples", "max_samples", "max_tokens"];
@@ -157,6 +159,7 @@ impl Start {
             notes,
             changed,
             signals: options.signals.clone(),
+            from_weights: init.is_some(),
         })
     }
 }
@@ -251,6 +254,7 @@ pub(super) fn train(
         notes,
         changed,
         signals,
+        from_weights,
     } = start;
     let command = objective.command();
     let tokens = |v: &Vocab| {
@@ -357,6 +361,9 @@ pub(super) fn train(
     };
     trainer.skip(corpora.skipped)?;
     trainer.tell_skipped()?;
+    let of = |name: &str| trainer.settings.scalar(name).unwrap_or(0.0) as u64;
+    let (warmup, frozen) = (of("warmup"), of("freeze_updates"));
+    trainer.introduce(from_weights || resumed, warmup, frozen)?;
     trainer.train()
 }
 

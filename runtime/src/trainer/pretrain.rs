@@ -42,7 +42,13 @@ struct Pretraining {
     /// A group below this perplexity has collapsed.
     threshold: f64,
     collapsed: bool,
+    /// Bits of a guess among the target and its negatives.
+    chance: f64,
+    stuck: bool,
 }
+
+/// Nearer to a guess than this, in bits, nothing has been learnt.
+const NEAR_CHANCE: f64 = 0.02;
 
 impl Pretraining {
     fn new(s: &Settings) -> Result<Pretraining, Error> {
@@ -57,6 +63,8 @@ impl Pretraining {
             ],
             threshold: s.number("collapse_perplexity")?,
             collapsed: false,
+            chance: (s.count("negatives", 1)? as f64 + 1.0).log2(),
+            stuck: false,
         })
     }
 }
@@ -129,7 +137,48 @@ impl Objective for Pretraining {
         fields
     }
 
-    fn warnings(&mut self, totals: &Totals) -> Vec<(&'static str, String)> {
+    fn warnings(&mut self, update: u64, totals: &Totals) -> Vec<(&'static str, String)> {
+        let mut all = self.collapse(totals);
+        all.extend(self.stuck(update, totals));
+        all
+    }
+
+    fn masks_in_validation(&self) -> bool {
+        true
+    }
+
+    fn observe(&mut self, _: &mut dyn Session, _: &[Clip], _: &Batch, _: &[(String, Tensor)]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn score(&mut self, totals: &Totals) -> Score {
+        let contrastive = totals.find("contrastive").unwrap_or(totals.get("loss"));
+        Score {
+            key: vec![contrastive / totals.weight],
+            fields: self.report(totals),
+            warnings: vec![],
+            records: vec![],
+        }
+    }
+}
+
+impl Pretraining {
+    /// After the warm-up the contrastive loss is still that of a guess: told once, and again if it comes back.
+    fn stuck(&mut self, update: u64, totals: &Totals) -> Option<(&'static str, String)> {
+        let loss = totals.find("contrastive").filter(|_| totals.weight > 0.0)? / totals.weight / LN_2;
+        let near = update >= self.warmup.max(1) && (loss - self.chance).abs() <= NEAR_CHANCE;
+        let was = std::mem::replace(&mut self.stuck, near);
+        let message = format!(
+            "the contrastive loss is {loss:.2} bits after the warm-up, and a guess among {:.0} gives {:.2}: nothing has been \
+             learnt yet. What got a small model going: a higher lr (2e-3), mask_prob=0.5 and mask_length=5, no dropout of any \
+             kind, and a model compiled with --set feature_grad_mult=1 --set feature_l2=1 (docs/results.md)",
+            self.chance.exp2(),
+            self.chance
+        );
+        (near && !was).then_some(("stuck at chance", message))
+    }
+
+    fn collapse(&mut self, totals: &Totals) -> Vec<(&'static str, String)> {
         let lowest = perplexities(totals)
             .into_iter()
             .enumerate()
@@ -147,21 +196,36 @@ impl Objective for Pretraining {
         );
         vec![("codebook collapse", message)]
     }
+}
 
-    fn masks_in_validation(&self) -> bool {
-        true
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake;
 
-    fn observe(&mut self, _: &mut dyn Session, _: &[Clip], _: &Batch, _: &[(String, Tensor)]) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn score(&mut self, totals: &Totals) -> Score {
-        let contrastive = totals.find("contrastive").unwrap_or(totals.get("loss"));
-        Score {
-            key: vec![contrastive / totals.weight],
-            fields: self.report(totals),
-            warnings: vec![],
-        }
+    #[test]
+    fn a_loss_of_a_guess_after_the_warm_up_is_named_once() {
+        let mut settings = Settings::new(&fake::artifact(), "pretrain").unwrap();
+        settings.set("warmup=100").unwrap();
+        let mut p = Pretraining::new(&settings).unwrap();
+        let totals = |bits: f64| Totals::of(50.0, vec![("contrastive".into(), 50.0 * bits * LN_2)]);
+        // Of 1 + 5.
+        let chance = 6f64.log2();
+        assert!(p.warnings(99, &totals(chance)).is_empty(), "still warming up");
+        assert!(p.warnings(100, &totals(chance - 0.03)).is_empty());
+        let said = p.warnings(100, &totals(chance - 0.019));
+        assert_eq!(said.len(), 1);
+        assert!(
+            said[0].0 == "stuck at chance" && said[0].1.contains("guess among 6 gives 2.58"),
+            "{}",
+            said[0].1
+        );
+        assert!(p.warnings(110, &totals(chance)).is_empty(), "told once");
+        assert!(p.warnings(120, &totals(1.0)).is_empty());
+        assert_eq!(p.warnings(130, &totals(chance + 0.01)).len(), 1, "it has come back");
+        assert!(
+            p.warnings(140, &Totals::default()).is_empty(),
+            "every update was skipped"
+        );
     }
 }

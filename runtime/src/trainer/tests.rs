@@ -416,3 +416,51 @@ fn what_the_system_cannot_read_stops_a_training() {
         "{error}"
     );
 }
+
+/// The step that is timed beforehand leaves no trace in the weights.
+#[test]
+fn an_estimate_changes_no_bit() {
+    let tmp = tempfile::tempdir().unwrap();
+    type Train = fn(&mut dyn Session, &Options) -> Result<u64, Error>;
+    for (name, train) in [("p", pretrain as Train), ("f", finetune as Train)] {
+        let mut found = vec![];
+        for estimate in [true, false] {
+            let mut o = options(
+                tmp.path(),
+                &format!("{name}-{estimate}"),
+                &["updates=24", &format!("estimate={estimate}")],
+            );
+            o.set.retain(|s| name == "p" || !s.starts_with("warmup="));
+            if name == "f" {
+                o.set.push("freeze_updates=3".into());
+            }
+            let mut session = FakeSession::default();
+            train(&mut session, &o).unwrap();
+            let said = events(&o.out).iter().any(|l| l["event"] == "estimate");
+            assert_eq!(said, estimate);
+            found.push((bits(&mut session), session.runs));
+        }
+        assert_eq!(found[0].0, found[1].0, "{name}");
+        assert!(found[0].1 > found[1].1, "nothing was measured");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_named_before_training() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut o = options(tmp.path(), "run", &["updates=3"]);
+    o.set.retain(|s| !s.starts_with("warmup="));
+    finetune(&mut FakeSession::default(), &o).unwrap();
+    let log = events(&o.out);
+    let told: Vec<&str> = log
+        .iter()
+        .filter(|l| l["event"] == "warning")
+        .filter_map(|l| l["message"].as_str())
+        .collect();
+    for part in ["without --init", "only the head trains", "one clip is all"] {
+        assert!(told.iter().any(|t| t.contains(part)), "{part} in {told:?}");
+    }
+    for kind in ["settings", "sample", "histogram"] {
+        assert!(log.iter().any(|l| l["kind"] == kind), "{kind}");
+    }
+}

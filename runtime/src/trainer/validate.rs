@@ -15,10 +15,13 @@ impl Trainer<'_> {
         if self.valid.is_empty() {
             return Ok(());
         }
-        let Some(score) = self.score()? else { return Ok(()) };
+        let Some(mut score) = self.score()? else { return Ok(()) };
         self.log.report(self.state.update, "valid", &score.fields)?;
         for (name, message) in &score.warnings {
             self.log.event(self.state.update, name, message)?;
+        }
+        for (kind, fields) in std::mem::take(&mut score.records) {
+            self.log.record(self.state.update, kind, fields)?;
         }
         if !score.key.iter().all(|k| k.is_finite()) {
             let message = "the validation score is not a number; this model is not taken for the best";
