@@ -10,6 +10,7 @@ use ir::dim::Dim;
 use ir::graph::Graph;
 use ir::kernel::Kernel;
 use ir::kernel_describe::describe;
+use ir::requirements;
 use ir::rounding::Levels;
 use passes::lower::Kernels;
 use passes::pipeline::{CompileError, Source, Stages, to_kernels, to_primitive};
@@ -22,6 +23,8 @@ use std::sync::Arc;
 pub enum Error {
     #[error("program `{program}`: {source}")]
     Program { program: String, source: CompileError },
+    #[error("program `{program}`: a size of it is too large to be counted in 64 bits; make the model smaller")]
+    TooLarge { program: String },
     #[error(transparent)]
     Backend(#[from] cpu::Error),
     #[error(transparent)]
@@ -219,6 +222,14 @@ fn lower(model: &Model) -> Result<Lowered, Error> {
             &mut kernels,
         )
         .map_err(fail)?;
+        requirements::of_axes(&p.graph)
+            .into_iter()
+            .for_each(|r| requirements::add(&mut program.requires, r));
+        if program.has_too_large_sizes() {
+            return Err(Error::TooLarge {
+                program: p.name.clone(),
+            });
+        }
         if p.loss.is_some() {
             program.trains = trained(model, &layout, &stage.decomposed);
         }

@@ -1,14 +1,20 @@
 //! The `w2vc` command.
 
+mod failure;
+
 use clap::{Parser, Subcommand, ValueEnum};
 use compiler::compile::{Output, compile, compile_cuda};
 use compiler::explain::explain;
 use compiler::generate::ARCHS;
+use compiler::recipes;
 use cpu::Target;
+use failure::Failure;
 use frontend::Model;
 use indicatif::{ProgressBar, ProgressStyle};
 use ir::artifact::Precision;
 use ir::dim::Env;
+use ir::stack::with_stack;
+use ir::types::MAX_AXIS;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -110,14 +116,19 @@ enum Emit {
     Ptx,
 }
 
-type Result<T> = std::result::Result<T, String>;
+type Result<T> = std::result::Result<T, Failure>;
+
+/// Bytes of stack that a model is compiled with: passes recurse along its chains of ops, whose length is limited.
+const STACK: usize = 256 << 20;
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let command = Cli::parse().command;
+    match with_stack(STACK, || failure::guarded(|| run(command))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("{}", e.trim_end());
-            ExitCode::FAILURE
+            // Nobody is left to tell where the standard error stream is gone.
+            let _ = writeln!(std::io::stderr(), "{}", e.text.trim_end());
+            ExitCode::from(e.code)
         }
     }
 }
@@ -154,7 +165,9 @@ fn run(command: Command) -> Result<()> {
             check_stage(emit, target)?;
             check_options(target, precision, cpu.as_deref())?;
             if direct_convolutions && target == Backend::Cuda {
-                return Err("error: --direct-convolutions is for --target cpu; on the GPU all are direct".into());
+                return Err(Failure::usage(
+                    "--direct-convolutions is for --target cpu; on the GPU all are direct",
+                ));
             }
             let out = match target {
                 Backend::Cpu => {
@@ -179,10 +192,10 @@ fn run(command: Command) -> Result<()> {
 /// Stages belong to targets.
 fn check_stage(emit: Option<Emit>, target: Backend) -> Result<()> {
     match (emit, target) {
-        (Some(Emit::Llvm | Emit::Asm), Backend::Cuda) => {
-            Err("error: --emit llvm and asm are for --target cpu; for the GPU there are mlir and ptx".into())
-        }
-        (Some(Emit::Mlir | Emit::Ptx), Backend::Cpu) => Err("error: --emit mlir and ptx need --target cuda".into()),
+        (Some(Emit::Llvm | Emit::Asm), Backend::Cuda) => Err(Failure::usage(
+            "--emit llvm and asm are for --target cpu; for the GPU there are mlir and ptx",
+        )),
+        (Some(Emit::Mlir | Emit::Ptx), Backend::Cpu) => Err(Failure::usage("--emit mlir and ptx need --target cuda")),
         _ => Ok(()),
     }
 }
@@ -190,23 +203,23 @@ fn check_stage(emit: Option<Emit>, target: Backend) -> Result<()> {
 /// So do options.
 fn check_options(target: Backend, precision: Option<Numbers>, cpu: Option<&str>) -> Result<()> {
     match target {
-        Backend::Cpu if precision == Some(Numbers::Bf16) => {
-            Err("error: --precision bf16 needs --target cuda; on the CPU there are fp32 and int8".into())
-        }
-        Backend::Cuda if precision == Some(Numbers::Int8) => {
-            Err("error: --precision int8 is for --target cpu; on the GPU there are bf16 and fp32".into())
-        }
-        Backend::Cuda if cpu.is_some() => Err("error: --cpu is for --target cpu".into()),
+        Backend::Cpu if precision == Some(Numbers::Bf16) => Err(Failure::usage(
+            "--precision bf16 needs --target cuda; on the CPU there are fp32 and int8",
+        )),
+        Backend::Cuda if precision == Some(Numbers::Int8) => Err(Failure::usage(
+            "--precision int8 is for --target cpu; on the GPU there are bf16 and fp32",
+        )),
+        Backend::Cuda if cpu.is_some() => Err(Failure::usage("--cpu is for --target cpu")),
         _ => Ok(()),
     }
 }
 
 fn cpu_target(cpu: Option<&str>) -> Result<Target> {
-    Target::parse(cpu.unwrap_or("native")).map_err(error)
+    Target::parse(cpu.unwrap_or("native")).map_err(Failure::usage)
 }
 
 fn for_cpu(model: &Model, precision: Option<Numbers>, target: &Target, asm: bool) -> Result<Output> {
-    compile(model, target, precision == Some(Numbers::Int8), asm).map_err(error)
+    compile(model, target, precision == Some(Numbers::Int8), asm).map_err(Failure::of_compiler)
 }
 
 fn for_gpu(model: &Model, precision: Option<Numbers>) -> Result<Output> {
@@ -221,13 +234,9 @@ fn for_gpu(model: &Model, precision: Option<Numbers>) -> Result<Output> {
         Some(Numbers::Fp32) => Precision::Fp32,
         _ => Precision::Bf16,
     };
-    let out = compile_cuda(model, precision, &progress).map_err(error);
+    let out = compile_cuda(model, precision, &progress).map_err(Failure::of_compiler);
     bar.finish_and_clear();
     out
-}
-
-fn error(e: impl std::fmt::Display) -> String {
-    format!("error: {e}")
 }
 
 fn print(text: &str) -> Result<()> {
@@ -240,7 +249,9 @@ fn print(text: &str) -> Result<()> {
         }
     }) {
         // Whoever reads may stop early, as `head` does.
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(error(e)),
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::other(format!("cannot write the standard output: {e}")))
+        }
         _ => Ok(()),
     }
 }
@@ -250,19 +261,21 @@ fn pairs(set: &[String]) -> Result<Vec<(String, String)>> {
         let pair = s
             .split_once('=')
             .map(|(n, v)| (n.trim().to_string(), v.trim().to_string()));
-        pair.ok_or_else(|| format!("error: `{s}` is not of the form NAME=VALUE"))
+        pair.ok_or_else(|| Failure::usage(format!("`{s}` is not of the form NAME=VALUE")))
     };
     set.iter().map(split).collect()
 }
 
 fn load(file: &Path, set: &[String]) -> Result<Model> {
-    frontend::load(file, &pairs(set)?).map_err(|d| d.to_string())
+    let model = frontend::load(file, &pairs(set)?).map_err(|d| Failure::diagnostics(d.to_string()))?;
+    recipes::check(&model).map_err(|e| Failure::model(format!("{}: {e}", file.display())))?;
+    Ok(model)
 }
 
 /// The model with every setting of its commands, those that its recipes leave at the runtime's default included.
 fn with_all_settings(mut model: Model) -> Result<Model> {
     for (command, recipe) in &mut model.recipes {
-        *recipe = runtime::settings::complete(command, recipe).map_err(error)?;
+        *recipe = runtime::settings::complete(command, recipe).map_err(Failure::model)?;
     }
     Ok(model)
 }
@@ -282,14 +295,20 @@ fn example_sizes(model: &Model, size: &[String]) -> Result<Env> {
     for (name, value) in pairs(size)? {
         let n: i64 = value
             .parse()
-            .map_err(|_| format!("error: `{value}` is no whole number for size {name}"))?;
+            .ok()
+            .filter(|n| (0..=MAX_AXIS).contains(n))
+            .ok_or_else(|| {
+                Failure::usage(format!(
+                    "size {name} is a whole number from 0 to {MAX_AXIS}, not `{value}`"
+                ))
+            })?;
         match env.get_mut(name.as_str()) {
             Some(slot) => *slot = n,
             None => {
-                return Err(format!(
-                    "error: the model has no size `{name}`; its sizes are {}",
+                return Err(Failure::usage(format!(
+                    "the model has no size `{name}`; its sizes are {}",
                     model.symbols.join(", ")
-                ));
+                )));
             }
         }
     }
@@ -316,9 +335,10 @@ fn emitted(out: &Output, stage: Emit) -> String {
 fn write_files(folder: &Path, out: &Output, ptx: bool) -> Result<()> {
     let write = |name: String, text: &str| {
         let path = folder.join(name);
-        fs::write(&path, text).map_err(|e| format!("error: cannot write `{}`: {e}", path.display()))
+        fs::write(&path, text).map_err(|e| Failure::other(format!("cannot write `{}`: {e}", path.display())))
     };
-    fs::create_dir_all(folder).map_err(|e| format!("error: cannot make the folder `{}`: {e}", folder.display()))?;
+    fs::create_dir_all(folder)
+        .map_err(|e| Failure::other(format!("cannot make the folder `{}`: {e}", folder.display())))?;
     for (i, (name, _)) in out.kernels.list.iter().enumerate() {
         if ptx {
             for image in &out.ptx {
@@ -344,15 +364,17 @@ fn write_files(folder: &Path, out: &Output, ptx: bool) -> Result<()> {
 
 /// The runner that this command was installed with, followed by the artifact and its code.
 fn write_executable(path: &Path, out: &Output) -> Result<()> {
-    let beside = std::env::current_exe().map_err(error)?.with_file_name("w2vc-runner");
+    let beside = std::env::current_exe()
+        .map_err(Failure::other)?
+        .with_file_name("w2vc-runner");
     let missing = |e| {
-        format!(
-            "error: cannot read `{}`: {e}; it is installed beside w2vc: build both with `make build`",
+        Failure::other(format!(
+            "cannot read `{}`: {e}; it is installed beside w2vc: build both with `make build`",
             beside.display()
-        )
+        ))
     };
     let runner = fs::read(&beside).map_err(missing)?;
-    let bytes = runtime::exec::append(&runner, &out.artifact, &out.code).map_err(error)?;
+    let bytes = runtime::exec::append(&runner, &out.artifact, &out.code).map_err(Failure::of_runtime)?;
     // Renamed into place, so that a running program of the same name is not cut off.
     let temporary = path.with_extension("w2vc-tmp");
     let write = || {
@@ -360,5 +382,5 @@ fn write_executable(path: &Path, out: &Output) -> Result<()> {
         fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755))?;
         fs::rename(&temporary, path)
     };
-    write().map_err(|e| format!("error: cannot write `{}`: {e}", path.display()))
+    write().map_err(|e: std::io::Error| Failure::other(format!("cannot write `{}`: {e}", path.display())))
 }

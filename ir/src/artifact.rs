@@ -182,6 +182,24 @@ impl Program {
     pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
         self.prepare.iter().chain(&self.steps)
     }
+
+    /// Whether a size of it went beyond what can be counted.
+    pub fn has_too_large_sizes(&self) -> bool {
+        fn operand(o: &Operand) -> bool {
+            o.offset.is_too_large() || o.layer_stride.is_too_large()
+        }
+        fn step(s: &Step) -> bool {
+            match s {
+                Step::Launch(l) => l.operands.iter().any(operand),
+                Step::Loop { keep, body, .. } => keep.iter().any(operand) || body.iter().any(step),
+            }
+        }
+        let ports = self.inputs.iter().chain(&self.outputs);
+        ports.flat_map(|p| &p.shape).any(Dim::is_too_large)
+            || self.requires.iter().any(|r| r.value.is_too_large())
+            || self.buffers.iter().any(|b| b.elements.is_too_large())
+            || self.all_steps().any(step)
+    }
 }
 
 /// A size that must lie in `least..=most`.

@@ -43,6 +43,15 @@ pub fn compile(kernels: &[(String, Kernel)], symbols: &[Arc<str>], target: &Targ
     compile_with(kernels, symbols, target, false)
 }
 
+/// Bytes of stack: values of kernels are trees, and LLVM recurses along them too.
+const STACK: usize = 256 << 20;
+
+/// Part of the work, on a thread of its own or done already.
+enum Job<'s> {
+    Started(std::thread::ScopedJoinHandle<'s, Result<Part, Error>>),
+    Done(Result<Part, Error>),
+}
+
 /// [`compile`], with assembly text if `asm`.
 pub fn compile_with(
     kernels: &[(String, Kernel)],
@@ -58,10 +67,20 @@ pub fn compile_with(
         let jobs: Vec<_> = parts
             .iter()
             .filter(|p| !p.is_empty())
-            .map(|p| s.spawn(move || compile_part(kernels, p, symbols, target, asm)))
+            .map(|p| {
+                let work = move || compile_part(kernels, p, symbols, target, asm);
+                // Where there is no further thread, on this one.
+                match std::thread::Builder::new().stack_size(STACK).spawn_scoped(s, work) {
+                    Ok(job) => Job::Started(job),
+                    Err(_) => Job::Done(work()),
+                }
+            })
             .collect();
         jobs.into_iter()
-            .map(|j| j.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
+            .map(|j| match j {
+                Job::Started(j) => j.join().unwrap_or_else(|e| std::panic::resume_unwind(e)),
+                Job::Done(part) => part,
+            })
             .collect()
     });
     let objects: Vec<Part> = objects.into_iter().collect::<Result<_, _>>()?;

@@ -7,7 +7,8 @@ use std::io::{Error, stdin, stdout};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match serve() {
+    // Values of kernels are trees, and MLIR recurses along them too.
+    match ir::stack::with_stack(256 << 20, serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("w2vc-codegen: {e}; it is run by `w2vc compile --target cuda`");
