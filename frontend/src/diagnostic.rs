@@ -103,6 +103,10 @@ impl Diagnostics {
             .with_char_set(if color { CharSet::Unicode } else { CharSet::Ascii });
         let mut out = vec![];
         for d in &self.list {
+            if self.is_long(&d.span) || d.related.iter().any(|(span, _)| self.is_long(span)) {
+                out.extend(self.plain(d).into_bytes());
+                continue;
+            }
             let at = |s: &Span| (self.sources[s.source].name.clone(), s.start..s.end.max(s.start));
             let mut report = Report::build(ReportKind::Error, at(&d.span))
                 .with_config(config)
@@ -126,6 +130,41 @@ impl Diagnostics {
         }
         let text = String::from_utf8_lossy(&out);
         text.lines().map(|l| l.trim_end().to_string() + "\n").collect()
+    }
+}
+
+/// Bytes of a line that are shown.
+const LINE: usize = 400;
+
+impl Diagnostics {
+    /// Line and column, from 1, and the line itself.
+    fn place(&self, span: &Span) -> (usize, usize, &str) {
+        let text = &self.sources[span.source].text;
+        let start = span.start.min(text.len());
+        let begin = text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let line = text[begin..].lines().next().unwrap_or_default();
+        let number = 1 + text[..begin].matches('\n').count();
+        (number, 1 + text[begin..start].chars().count(), line)
+    }
+
+    fn is_long(&self, span: &Span) -> bool {
+        self.place(span).2.len() > LINE
+    }
+
+    /// Without the lines, which would fill the screen.
+    fn plain(&self, d: &Diagnostic) -> String {
+        let at = |span: &Span| {
+            let (line, column, _) = self.place(span);
+            format!("{}:{line}:{column}", self.sources[span.source].name)
+        };
+        let mut text = format!("Error: {}\n   at {}: {}\n", d.message, at(&d.span), d.label);
+        for (span, what) in &d.related {
+            text += &format!("   at {}: {what}\n", at(span));
+        }
+        if let Some(help) = &d.help {
+            text += &format!("   Help: {help}\n");
+        }
+        text
     }
 }
 

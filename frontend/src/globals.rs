@@ -49,6 +49,10 @@ impl<'a> Globals<'a> {
 
     /// One name must mean one thing.
     fn check_names(&self) -> Result<()> {
+        if let Some(name) = self.defs.symbols.iter().find(|s| RESERVED.contains(&s.value.as_str())) {
+            let message = format!("`{}` has a meaning of its own in every program", name.value);
+            return Err(Diagnostic::new(name.span, message, "expected another name"));
+        }
         let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
         let all = self
             .defined()
@@ -56,13 +60,6 @@ impl<'a> Globals<'a> {
             .chain(self.defs.symbols.iter())
             .chain(self.defs.blocks.iter().map(|b| &b.name));
         for name in all {
-            if RESERVED.contains(&name.value.as_str()) {
-                return Err(Diagnostic::new(
-                    name.span,
-                    format!("`{}` has a meaning of its own in every program", name.value),
-                    "expected another name",
-                ));
-            }
             if let Some(first) = seen.insert(&name.value, name.span) {
                 let d = Diagnostic::new(
                     name.span,

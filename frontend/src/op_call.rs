@@ -174,7 +174,7 @@ fn unknown_attribute(name: &str, key: &Spanned<String>, known: &[String]) -> Dia
 /// RON's complaint about attributes, at the attribute it is about.
 fn explain(name: &str, call: &Call, named: &[(&Spanned<String>, Value, Span)], text: &str) -> Diagnostic {
     let quoted: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
-    if let Some(field) = quoted.first().filter(|_| text.contains("missing")) {
+    if let Some(field) = quoted.first().filter(|_| text.contains("missing field")) {
         // A near miss among the given names is more likely than nothing at all.
         let given: Vec<&str> = named.iter().map(|(k, ..)| k.value.as_str()).collect();
         if let Some((key, ..)) =

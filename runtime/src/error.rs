@@ -53,7 +53,7 @@ pub enum Error {
         available: usize,
         remedy: String,
     },
-    #[error("{what} needs {:.2} GiB of memory and {:.2} GiB can be had; {remedy}", gib(*.needed), gib(*.available))]
+    #[error("{what}: this needs {:.2} GiB of memory and {:.2} GiB can be had; {remedy}", gib(*.needed), gib(*.available))]
     Room {
         what: String,
         needed: usize,

@@ -310,6 +310,8 @@ pub fn bind(g: &Graph, sizes: &Env, r: &mut Rand) -> BTreeMap<String, Tensor> {
         let spread = if name.starts_with('p') { spread } else { 1.0 };
         let draw = |r: &mut Rand| match name.as_str() {
             "lengths" => r.int(time.min(1), time) as f64,
+            // Some outside the rows, which read as zeros.
+            "index" if r.int(0, 9) == 0 => *r.pick(&[time, i32::MAX as i64, i32::MIN as i64]) as f64,
             "index" => r.int(-1, time - 1) as f64,
             "seed" => r.int(0, 1 << 20) as f64,
             "rate" => 0.25,

@@ -8,3 +8,4 @@ pub mod interpret;
 pub mod native;
 pub mod ops;
 pub mod programs;
+pub mod written;

@@ -18,6 +18,9 @@ pub fn gflops(threads: usize) -> f64 {
         let flops: f64 = std::thread::scope(|s| {
             let started = (0..threads).map_while(|_| Builder::new().spawn_scoped(s, chains).ok());
             let jobs: Vec<_> = started.collect();
+            if jobs.is_empty() {
+                return chains();
+            }
             jobs.into_iter().map(|j| j.join().unwrap_or(0.0)).sum()
         });
         flops / start.elapsed().as_secs_f64() / 1e9
