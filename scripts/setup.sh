@@ -160,6 +160,7 @@ find_missing() {
         have_libclang || packages+=(libclang-22-dev)
         local p
         for p in $(system_libraries_missing); do packages+=("$p"); done
+        compiles strace -V || packages+=(strace)
     fi
     if [ "$what" = demo ] && ! have_voice; then packages+=(espeak-ng); fi
 }
@@ -204,6 +205,7 @@ by_hand() {
             ;;
         *-dev) say "  - Debian's package $p" ;;
         g++) say "  - a C and C++ compiler that answers to cc and c++ (Debian's package: g++)" ;;
+        strace) say "  - strace (only for the tests that kill trainings at system calls)" ;;
         espeak-ng) say "  - espeak-ng (only for the demo)" ;;
         esac
     done

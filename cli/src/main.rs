@@ -17,7 +17,6 @@ use ir::stack::with_stack;
 use ir::types::MAX_AXIS;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -169,6 +168,10 @@ fn run(command: Command) -> Result<()> {
                     "--direct-convolutions is for --target cpu; on the GPU all are direct",
                 ));
             }
+            let o = o.unwrap_or_else(|| PathBuf::from(file.file_stem().unwrap_or(file.as_os_str())));
+            if emit.is_none() {
+                check_output(&file, &o)?;
+            }
             let out = match target {
                 Backend::Cpu => {
                     let target = Target {
@@ -179,7 +182,6 @@ fn run(command: Command) -> Result<()> {
                 }
                 Backend::Cuda => for_gpu(&model, precision)?,
             };
-            let o = o.unwrap_or_else(|| PathBuf::from(file.file_stem().unwrap_or(file.as_os_str())));
             match emit {
                 Some(Emit::Mlir | Emit::Ptx) => write_files(&o, &out, emit == Some(Emit::Ptx)),
                 Some(stage) => print(&emitted(&out, stage)),
@@ -335,7 +337,7 @@ fn emitted(out: &Output, stage: Emit) -> String {
 fn write_files(folder: &Path, out: &Output, ptx: bool) -> Result<()> {
     let write = |name: String, text: &str| {
         let path = folder.join(name);
-        fs::write(&path, text).map_err(|e| Failure::other(format!("cannot write `{}`: {e}", path.display())))
+        runtime::atomic::write_text(&path, text).map_err(Failure::of_runtime)
     };
     fs::create_dir_all(folder)
         .map_err(|e| Failure::other(format!("cannot make the folder `{}`: {e}", folder.display())))?;
@@ -376,11 +378,21 @@ fn write_executable(path: &Path, out: &Output) -> Result<()> {
     let runner = fs::read(&beside).map_err(missing)?;
     let bytes = runtime::exec::append(&runner, &out.artifact, &out.code).map_err(Failure::of_runtime)?;
     // Renamed into place, so that a running program of the same name is not cut off.
-    let temporary = path.with_extension("w2vc-tmp");
-    let write = || {
-        fs::write(&temporary, bytes)?;
-        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755))?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|e: std::io::Error| Failure::other(format!("cannot write `{}`: {e}", path.display())))
+    runtime::atomic::replace_with_mode(path, 0o777, |file| {
+        file.write_all(&bytes).map_err(runtime::Error::io("write", path))
+    })
+    .map_err(Failure::of_runtime)
+}
+
+/// Fails where the output cannot be written or is a model description: before the work, not after it.
+fn check_output(model: &Path, output: &Path) -> Result<()> {
+    runtime::atomic::check_output(output, &[model.into()]).map_err(Failure::of_runtime)?;
+    // A file may be another's base, and none is an executable.
+    if output.is_file() && output.extension().is_some_and(|e| e == "ron") {
+        return Err(Failure::usage(format!(
+            "`{}` is a model description, which the executable would replace: name another file with -o",
+            output.display()
+        )));
+    }
+    Ok(())
 }

@@ -162,11 +162,27 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     })
 }
 
+/// Fails where an output cannot be written, or is a file that is read: for the start of long work.
+///
+/// # Errors
+/// Where it is a folder, its folder is not there or not writable, or it is one of the inputs.
+pub fn check_output(output: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
+    not_an_input(output, inputs)?;
+    let refuse = Error::io("write", output);
+    match fs::metadata(output) {
+        Ok(known) if known.is_dir() => return Err(refuse(std::io::ErrorKind::IsADirectory.into())),
+        Ok(known) if !known.is_file() => return Ok(()),
+        _ => {}
+    }
+    use rustix::fs::Access;
+    rustix::fs::access(parent(output), Access::WRITE_OK | Access::EXEC_OK).map_err(|e| refuse(e.into()))
+}
+
 /// Fails where an output is a file that is read, by this or another name.
 ///
 /// # Errors
 /// Where both are one file.
-pub fn not_an_input(output: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
+fn not_an_input(output: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
     let identity = |p: &Path| fs::metadata(p).ok().filter(|m| m.is_file()).map(|m| (m.dev(), m.ino()));
     let Some(own) = identity(output) else { return Ok(()) };
     match inputs.iter().find(|i| identity(i) == Some(own)) {
@@ -268,6 +284,26 @@ mod tests {
         expected.sort();
         assert_eq!(names(dir.path()), expected);
         assert_eq!(fs::read_to_string(at("precious")).unwrap(), "of another");
+    }
+
+    #[test]
+    fn outputs_are_looked_at_before_the_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("a"), "").unwrap();
+        for good in ["a", "b", "/dev/null"] {
+            check_output(&at(good), &[at("c")]).unwrap();
+        }
+        for (bad, why) in [
+            ("", "directory"),
+            ("a/b", "Not a directory"),
+            ("no/b", "No such file"),
+            ("a", "is read"),
+        ] {
+            let said = check_output(&at(bad), &[at("a")]).unwrap_err().to_string();
+            assert!(said.contains(why), "{bad}: {said}");
+        }
+        assert_eq!(names(dir.path()), ["a"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The commands of a compiled program.
 
-use crate::atomic::{Piece, Values, not_an_input, write_tensors};
+use crate::atomic::{Piece, Values, check_output, write_tensors};
 use crate::bench::{Options as BenchOptions, bench};
 use crate::commands::{evaluate, report, score};
 use crate::error::Error;
@@ -348,7 +348,7 @@ fn options(args: TrainArgs) -> Options {
 
 fn transcribe(session: &mut dyn Session, args: TranscribeArgs) -> Result<(), Error> {
     if let Some(output) = &args.logits {
-        not_an_input(output, &[&args.files[..], &[args.weights.join(MODEL)]].concat())?;
+        check_output(output, &[&args.files[..], &[args.weights.join(MODEL)]].concat())?;
     }
     let mut transcriber = Transcriber::new(session, &args.weights, &args.set)?;
     let (mut kept, mut failed) = (vec![], 0);

@@ -126,6 +126,9 @@ fn gib(bytes: usize) -> f64 {
 }
 
 fn io_remedy(source: &io::Error) -> &'static str {
+    if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        return "; it is a symbolic link, which is not followed here: remove it";
+    }
     match source.kind() {
         io::ErrorKind::NotFound => "; check the path",
         io::ErrorKind::PermissionDenied => "; check the permissions or choose another folder",

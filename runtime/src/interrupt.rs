@@ -46,15 +46,30 @@ pub struct Signals {
     /// The number of the signal; 0: none.
     end: Arc<AtomicUsize>,
     checkpoint: Arc<AtomicBool>,
+    /// Whether they are of this process; otherwise a test raises them.
+    real: bool,
 }
 
 impl Signals {
-    /// Has signals noted from here on, in place of what they did.
+    /// Has SIGUSR1 noted from here on: at no moment does it end the process, as it otherwise would.
     ///
     /// # Errors
     /// Where the system refuses.
-    pub fn install() -> Result<Signals, Error> {
-        let signals = Signals::default();
+    pub fn watch() -> Result<Signals, Error> {
+        let signals = Signals {
+            real: true,
+            ..Signals::default()
+        };
+        let set = flag::register(SIGUSR1, signals.checkpoint.clone());
+        set.map_err(Error::io("watch for signals of", "this process".as_ref()))?;
+        Ok(signals)
+    }
+
+    /// Has the signals that end a process noted, too: from here on there is something to lose.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn arm(&self) -> Result<(), Error> {
         let set = || -> io::Result<()> {
             let second = Arc::new(AtomicBool::new(false));
             for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -65,12 +80,14 @@ impl Signals {
                 // In this order: the first signal arms what ends the process at the second.
                 flag::register_conditional_shutdown(signal, 128 + signal, second.clone())?;
                 flag::register(signal, second.clone())?;
-                flag::register_usize(signal, signals.end.clone(), signal as usize)?;
+                flag::register_usize(signal, self.end.clone(), signal as usize)?;
             }
-            flag::register(SIGUSR1, signals.checkpoint.clone()).map(|_| ())
+            Ok(())
         };
-        set().map_err(Error::io("watch for signals of", "this process".as_ref()))?;
-        Ok(signals)
+        if self.real {
+            set().map_err(Error::io("watch for signals of", "this process".as_ref()))?;
+        }
+        Ok(())
     }
 
     /// What is asked for; a checkpoint is asked for once.

@@ -42,7 +42,11 @@ impl Log {
     pub fn open(dir: &Path, done: u64, total: u64) -> Result<Log, Error> {
         let path = dir.join("log.jsonl");
         let mut before = [0.0; 2];
-        if path.exists() {
+        let known = std::fs::symlink_metadata(&path);
+        if known.as_ref().is_ok_and(|m| !m.is_file()) {
+            return Err(Error::run(&path, "it is no regular file", "move it away"));
+        }
+        if known.is_ok() {
             let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
             // After a loss of power the last lines may be anything.
             let text = String::from_utf8_lossy(&bytes);

@@ -1,6 +1,6 @@
 //! One step on given tensors: the window through which losses and gradients are compared with other implementations.
 
-use crate::atomic::{Piece, Values, not_an_input, write_tensors};
+use crate::atomic::{Piece, Values, check_output, write_tensors};
 use crate::batch::{Inputs, classes, constant, mask, masked_index, scalar};
 use crate::error::Error;
 use crate::geometry::Geometry;
@@ -28,7 +28,7 @@ pub struct Options {
 /// Runs forward and backward once and writes the losses (undivided sums), logits and gradients.
 pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
     let inputs = [options.batch.clone(), options.weights.join(crate::weights::MODEL)];
-    not_an_input(&options.out, &inputs)?;
+    check_output(&options.out, &inputs)?;
     let file = TensorFile::open(&options.batch)?;
     let has_labels = file.shape("labels").is_some();
     let name = options

@@ -39,7 +39,7 @@ pub struct Options {
     pub resume: bool,
     /// `NAME=VALUE`.
     pub set: Vec<String>,
-    /// What signals ask for; `None`: they are watched for from the first update on.
+    /// What signals ask for; `None`: those of this process are watched for.
     pub signals: Option<Signals>,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Start {
     pub notes: Vec<String>,
     /// Settings that are not those the resumed run was begun with: name, and what it was and is.
     pub changed: Vec<(String, String)>,
-    pub signals: Option<Signals>,
+    pub signals: Signals,
     /// Weights to start from were given.
     pub from_weights: bool,
 }
@@ -105,6 +105,7 @@ fn apart(options: &Options) -> Result<(), Error> {
 impl Start {
     /// Opens the run folder, and fills the session's parameters from a checkpoint, from `init`, or at random.
     pub fn new(session: &mut dyn Session, options: &Options, command: &str, missing: Missing) -> Result<Start, Error> {
+        let signals = options.signals.clone().map_or_else(Signals::watch, Ok)?;
         let artifact = session.artifact().clone();
         let mut settings = Settings::new(&artifact, command)?;
         let init = options.init.as_deref().map(Folder::open).transpose()?;
@@ -158,7 +159,7 @@ impl Start {
             state,
             notes,
             changed,
-            signals: options.signals.clone(),
+            signals,
             from_weights: init.is_some(),
         })
     }
@@ -302,10 +303,7 @@ pub(super) fn train(
     state.settings = settings.values();
     let normalize = settings.flag("normalize")?;
     export_texts(run.dir(), &artifact, command, vocab, normalize)?;
-    let signals = match signals {
-        Some(given) => given,
-        None => Signals::install()?,
-    };
+    signals.arm()?;
     let mut log = Log::open(run.dir(), state.update, settings.count("updates", 0)?)?;
     for note in notes.iter().chain(&corpora.notes) {
         log.event(state.update, "note", note)?;
