@@ -218,7 +218,7 @@ fn lower(model: &Model) -> Result<Lowered, Error> {
             &p.name,
             &stage.decomposed,
             &layout.offsets,
-            layout.elements,
+            &layout.elements,
             &mut kernels,
         )
         .map_err(fail)?;
@@ -247,16 +247,21 @@ fn lower(model: &Model) -> Result<Lowered, Error> {
 }
 
 fn artifact(model: &Model, layout: Layout, kernels: Vec<KernelInfo>, programs: Vec<Program>) -> Artifact {
+    let constants = model.constants.iter().map(|c| (c.name.clone(), c.value));
+    let sizes = model.run_sizes.iter().map(|s| (s.name.to_string(), s.value as f64));
+    let elements = layout.elements.eval(&model.run_env());
     Artifact {
         name: model.name.clone(),
         cpu_features: vec![],
         gpu: None,
         int8: None,
-        constants: model.constants.iter().map(|c| (c.name.clone(), c.value)).collect(),
+        constants: constants.chain(sizes).collect(),
+        run_sizes: model.run_sizes.clone(),
         recipes: model.recipes.clone(),
         export: model.export.clone(),
         params: layout.params,
-        param_elements: layout.elements,
+        param_elements: elements.expect("parameters depend on run sizes alone") as usize,
+        param_room: layout.elements,
         symbols: symbols(model),
         dims: model.sizes.clone(),
         kernels,
@@ -287,7 +292,9 @@ fn trained(model: &Model, layout: &Layout, g: &Graph) -> Vec<usize> {
 /// Run-time sizes in the order in which kernels receive them.
 fn symbols(model: &Model) -> Vec<Arc<str>> {
     let own = model.symbols.iter().map(|s| s.as_str());
-    own.chain(["layer", "range_start", "range_len"])
+    let chosen = model.run_sizes.iter().map(|s| &*s.name);
+    own.chain(chosen)
+        .chain(["layer", "range_start", "range_len"])
         .map(Arc::from)
         .collect()
 }

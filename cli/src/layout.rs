@@ -2,39 +2,45 @@
 
 use frontend::{Model, ParamDecl};
 use ir::artifact::Param;
+use ir::dim::{Dim, numel};
 use passes::lower::ParamOffsets;
 
 pub struct Layout {
     pub params: Vec<Param>,
     /// Stacked parameters as a whole.
     pub offsets: ParamOffsets,
-    pub elements: usize,
+    /// In terms of run sizes.
+    pub elements: Dim,
 }
 
 /// Vectors are read 64 bytes at a time: rows that start on a cache line are read faster.
-const ALIGN: usize = 16;
+const ALIGN: i64 = 16;
 
-/// One after the other in the order of declaration, layers of a stacked parameter adjacent.
+/// One after the other in the order of declaration, layers of a stacked parameter adjacent; those with run sizes last, so
+/// that all others lie where they lie whatever a run chooses.
 pub fn layout(model: &Model) -> Layout {
     let mut l = Layout {
         params: vec![],
         offsets: ParamOffsets::new(),
-        elements: 0,
+        elements: Dim::from(0),
     };
-    for p in &model.params {
-        l.offsets.insert(p.name.clone(), l.elements);
-        let one: usize = p.shape.iter().product::<i64>() as usize;
+    let env = model.run_env();
+    let value = |d: &Dim| d.eval(&env).expect("parameters depend on run sizes alone");
+    let (fixed, sized): (Vec<_>, Vec<_>) = model.params.iter().partition(|p| p.elements().as_const().is_some());
+    for p in fixed.into_iter().chain(sized) {
+        l.offsets.insert(p.name.clone(), l.elements.clone());
         for layer in 0..p.count.unwrap_or(1) {
-            let name = layer_name(p, layer);
             l.params.push(Param {
-                name,
-                shape: p.shape.clone(),
-                offset: l.elements,
+                name: layer_name(p, layer),
+                dims: p.shape.clone(),
+                place: l.elements.clone(),
+                shape: p.shape.iter().map(value).collect(),
+                offset: value(&l.elements) as usize,
                 init: p.init.clone(),
             });
-            l.elements += one;
+            l.elements = l.elements + numel(&p.shape);
         }
-        l.elements = l.elements.next_multiple_of(ALIGN);
+        l.elements = (l.elements + Dim::from(ALIGN - 1)).floor_div(ALIGN) * Dim::from(ALIGN);
     }
     l
 }

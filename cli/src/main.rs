@@ -294,6 +294,7 @@ fn example_sizes(model: &Model, size: &[String]) -> Result<Env> {
         };
         env.insert(s.as_str().into(), n);
     }
+    env.extend(model.run_env());
     for (name, value) in pairs(size)? {
         let n: i64 = value
             .parse()

@@ -81,6 +81,8 @@ fn json(globals: &Globals, d: &Datum) -> Result<String> {
             Value::Int(v) => v.to_string(),
             Value::Float(v) if v.is_finite() => format!("{v:?}"),
             Value::Text(t) => quoted(&t),
+            // Filled in when a run has chosen it.
+            Value::Dim(d) if globals.is_run_size(&d) => quoted(&format!("${d}")),
             other => {
                 let message = format!("{} has no place in a configuration", other.what());
                 return Err(Diagnostic::new(

@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 pub struct Definitions {
     pub name: Option<Spanned<String>>,
     pub constants: Vec<ConstantDef>,
+    /// Sizes that a run chooses, with their defaults.
+    pub run_sizes: Vec<ConstantDef>,
     pub symbols: Vec<Spanned<String>>,
     pub sizes: Vec<SizeDef>,
     pub blocks: Vec<Block>,
@@ -140,6 +142,7 @@ impl Definitions {
         Ok(Definitions {
             name,
             constants: entries(r, d.constants, "a constant", |name, raw| constant(r, name, raw))?,
+            run_sizes: entries(r, d.run_sizes, "a run size", |name, raw| constant(r, name, raw))?,
             symbols: strings(d.symbols, "a size's name")?,
             sizes,
             blocks: entries(r, d.blocks, "a block", |name, text| block(r, name, text))?,
@@ -179,17 +182,18 @@ impl Definitions {
 
     /// These definitions over those of the file that is extended: what has the same name takes its place.
     pub fn over(self, base: Definitions) -> Definitions {
+        let documented = |old: ConstantDef, new: ConstantDef| {
+            let doc = if new.doc.is_empty() { old.doc } else { new.doc };
+            ConstantDef { doc, ..new }
+        };
+        // What the base file declares as a run size stays one, whichever of the two lists names it.
+        let is_run_size = |c: &ConstantDef| base.run_sizes.iter().any(|s| s.name.value == c.name.value);
+        let (defaults, constants): (Vec<_>, Vec<_>) = self.constants.into_iter().partition(is_run_size);
+        let run_sizes = self.run_sizes.into_iter().chain(defaults).collect();
         Definitions {
             name: self.name.or(base.name),
-            constants: merge(
-                base.constants,
-                self.constants,
-                |c| &c.name.value,
-                |old, new| {
-                    let doc = if new.doc.is_empty() { old.doc } else { new.doc };
-                    ConstantDef { doc, ..new }
-                },
-            ),
+            constants: merge(base.constants, constants, |c| &c.name.value, documented),
+            run_sizes: merge(base.run_sizes, run_sizes, |c| &c.name.value, documented),
             symbols: merge(base.symbols, self.symbols, |s| &s.value, |_, new| new),
             sizes: merge(base.sizes, self.sizes, |s| &s.name.value, |_, new| new),
             blocks: merge(base.blocks, self.blocks, |b| &b.name.value, |_, new| new),

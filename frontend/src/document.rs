@@ -17,6 +17,7 @@ pub struct Document<'a> {
     pub extends: Option<&'a RawValue>,
     pub name: Option<&'a RawValue>,
     pub constants: Option<&'a RawValue>,
+    pub run_sizes: Option<&'a RawValue>,
     pub symbols: Option<&'a RawValue>,
     pub sizes: Option<&'a RawValue>,
     pub blocks: Option<&'a RawValue>,

@@ -6,6 +6,7 @@ use crate::expr::Expr;
 use crate::limits;
 use crate::model::Constant;
 use crate::value::{Value, evaluate};
+use ir::artifact::{LARGEST_RUN_SIZE, RunSize};
 use ir::dim::Dim;
 use ir::ops::Op;
 use std::cell::RefCell;
@@ -44,12 +45,15 @@ impl<'a> Globals<'a> {
         for name in globals.defined() {
             globals.value(name)?;
         }
+        globals.run_sizes()?;
         Ok(globals)
     }
 
     /// One name must mean one thing.
     fn check_names(&self) -> Result<()> {
-        if let Some(name) = self.defs.symbols.iter().find(|s| RESERVED.contains(&s.value.as_str())) {
+        let run_sizes = || self.defs.run_sizes.iter().map(|s| &s.name);
+        let mut symbols = self.defs.symbols.iter().chain(run_sizes());
+        if let Some(name) = symbols.find(|n| RESERVED.contains(&n.value.as_str())) {
             let message = format!("`{}` has a meaning of its own in every program", name.value);
             return Err(Diagnostic::new(name.span, message, "expected another name"));
         }
@@ -58,6 +62,7 @@ impl<'a> Globals<'a> {
             .defined()
             .into_iter()
             .chain(self.defs.symbols.iter())
+            .chain(run_sizes())
             .chain(self.defs.blocks.iter().map(|b| &b.name));
         for name in all {
             if let Some(first) = seen.insert(&name.value, name.span) {
@@ -134,6 +139,7 @@ impl<'a> Globals<'a> {
             "none" => Some(Value::None),
             "inf" => Some(Value::Float(f64::INFINITY)),
             _ if self.defs.symbols.iter().any(|s| s.value == text) => Some(Value::Dim(Dim::sym(text))),
+            _ if self.defs.run_sizes.iter().any(|s| s.name.value == text) => Some(Value::Dim(Dim::sym(text))),
             _ if WORDS.contains(&text) => Some(Value::Word(text.into())),
             _ if self.blocks.contains_key(text) || op_names().any(|n| n == text) => Some(Value::Callable(text.into())),
             _ => None,
@@ -156,6 +162,7 @@ impl<'a> Globals<'a> {
             .defined()
             .into_iter()
             .chain(&self.defs.symbols)
+            .chain(self.defs.run_sizes.iter().map(|s| &s.name))
             .map(|n| -> &'b str { n.value.as_str() });
         let message = format!("`{}` is not defined", name.value);
         Diagnostic::new(name.span, message, "expected a value, a size or a constant")
@@ -183,6 +190,32 @@ impl<'a> Globals<'a> {
             })
         };
         self.defs.constants.iter().map(number).collect()
+    }
+
+    /// Whether a size is nothing but one that a run chooses.
+    pub fn is_run_size(&self, d: &Dim) -> bool {
+        self.defs.run_sizes.iter().any(|s| *d == Dim::sym(&s.name.value))
+    }
+
+    /// Sizes that a run chooses, with their defaults.
+    pub fn run_sizes(&self) -> Result<Vec<RunSize>> {
+        let size = |s: &'a crate::definitions::ConstantDef| -> Result<RunSize> {
+            let value = evaluate(&s.value, &mut |n| self.value(n))?.as_int(s.value.span)?;
+            let message = || format!("the run size `{}` is {value}", s.name.value);
+            if value < 1 {
+                return Err(Diagnostic::new(s.value.span, message(), "expected at least 1"));
+            }
+            if value > LARGEST_RUN_SIZE {
+                let label = format!("expected at most {LARGEST_RUN_SIZE}");
+                return Err(Diagnostic::new(s.value.span, message(), label));
+            }
+            Ok(RunSize {
+                name: s.name.value.as_str().into(),
+                value,
+                doc: s.doc.clone(),
+            })
+        };
+        self.defs.run_sizes.iter().map(size).collect()
     }
 
     pub fn sizes(&self) -> Result<Vec<(String, Dim)>> {

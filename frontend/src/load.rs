@@ -60,6 +60,7 @@ fn build(defs: &Definitions) -> std::result::Result<Model, Vec<Diagnostic>> {
     Ok(Model {
         name: defs.name.as_ref().map_or_else(String::new, |n| n.value.clone()),
         constants: globals.constants().map_err(one)?,
+        run_sizes: globals.run_sizes().map_err(one)?,
         symbols: defs.symbols.iter().map(|s| s.value.clone()).collect(),
         sizes: globals.sizes().map_err(one)?,
         params: params.list,
@@ -264,7 +265,8 @@ impl Sources {
     fn set(&mut self, defs: &mut Definitions, name: &str, value: &str) -> Result<()> {
         let text = format!("{name}={value}");
         let source = self.add("--set".into(), PathBuf::new(), text);
-        let Some(constant) = defs.constants.iter_mut().find(|c| c.name.value == name) else {
+        let mut known = defs.constants.iter_mut().chain(&mut defs.run_sizes);
+        let Some(constant) = known.find(|c| c.name.value == name) else {
             let span = Span {
                 source,
                 start: 0,
@@ -275,7 +277,8 @@ impl Sources {
                 format!("the model has no constant `{name}`"),
                 "expected a constant of the model",
             );
-            return Err(d.suggest(name, defs.constants.iter().map(|c| c.name.value.as_str())));
+            let names = defs.constants.iter().chain(&defs.run_sizes);
+            return Err(d.suggest(name, names.map(|c| c.name.value.as_str())));
         };
         constant.value = Text {
             source,

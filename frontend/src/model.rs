@@ -1,7 +1,7 @@
 //! What the language says: parameters, and programs as tensor IR.
 
-use ir::artifact::{Init, Setting};
-use ir::dim::Dim;
+use ir::artifact::{Init, RunSize, Setting};
+use ir::dim::{Dim, Env, numel};
 use ir::graph::Graph;
 use std::collections::BTreeMap;
 
@@ -10,6 +10,8 @@ pub struct Model {
     pub name: String,
     /// Numbers as compiled, after `--set`.
     pub constants: Vec<Constant>,
+    /// Sizes that a run chooses, with their defaults.
+    pub run_sizes: Vec<RunSize>,
     /// Sizes known when a program runs.
     pub symbols: Vec<String>,
     /// Named sizes in terms of symbols alone.
@@ -34,17 +36,17 @@ pub struct Constant {
 pub struct ParamDecl {
     /// With `{i}` for the layer where `count` is given.
     pub name: String,
-    /// Of one layer.
-    pub shape: Vec<i64>,
+    /// Of one layer, in terms of run sizes.
+    pub shape: Vec<Dim>,
     /// Layers of the repeat it belongs to; the graph holds them stacked along a first axis.
     pub count: Option<i64>,
     pub init: Init,
 }
 
 impl ParamDecl {
-    /// Elements, those of all layers.
-    pub fn elements(&self) -> i64 {
-        self.shape.iter().product::<i64>() * self.count.unwrap_or(1)
+    /// Elements, those of all layers, in terms of run sizes.
+    pub fn elements(&self) -> Dim {
+        numel(&self.shape) * Dim::from(self.count.unwrap_or(1))
     }
 }
 
@@ -60,6 +62,20 @@ pub struct Program {
 }
 
 impl Model {
+    /// Run sizes at their defaults.
+    pub fn run_env(&self) -> Env {
+        self.run_sizes.iter().map(|s| (s.name.clone(), s.value)).collect()
+    }
+    /// Elements of a parameter, those of all layers, at the default run sizes.
+    pub fn elements(&self, p: &ParamDecl) -> i64 {
+        self.shape(p).iter().product::<i64>() * p.count.unwrap_or(1)
+    }
+    /// Shape of one layer of a parameter at the default run sizes.
+    pub fn shape(&self, p: &ParamDecl) -> Vec<i64> {
+        let env = self.run_env();
+        let size = |d: &Dim| d.eval(&env).expect("a parameter depends on run sizes alone");
+        p.shape.iter().map(size).collect()
+    }
     pub fn param(&self, name: &str) -> Option<&ParamDecl> {
         self.params.iter().find(|p| p.name == name)
     }

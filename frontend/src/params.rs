@@ -8,9 +8,10 @@ use crate::model::ParamDecl;
 use crate::trace::{Frame, Tracer, join};
 use crate::value::{Value, evaluate};
 use ir::artifact::Init;
-use ir::dim::Dim;
+use ir::dim::{Dim, Env};
 use ir::ops;
 use ir::types::{MAX_AXIS, Type, TypeError, shape_text};
+use std::collections::BTreeSet;
 
 /// Declarations in the order of their first use, and where each was made.
 #[derive(Default)]
@@ -21,12 +22,13 @@ pub struct Params {
 }
 
 impl Params {
-    fn declare(&mut self, new: ParamDecl, at: Span) -> Result<()> {
+    /// `run_sizes` at their defaults.
+    fn declare(&mut self, new: ParamDecl, run_sizes: &Env, at: Span) -> Result<()> {
         let Some(i) = self.list.iter().position(|p| p.name == new.name) else {
             let more = new
                 .shape
                 .iter()
-                .try_fold(new.count.unwrap_or(1), |n, d| n.checked_mul(*d));
+                .try_fold(new.count.unwrap_or(1), |n, d| n.checked_mul(d.eval(run_sizes).ok()?));
             self.elements = more.map_or(i64::MAX, |more| self.elements.saturating_add(more));
             if self.elements > limits::PARAM_ELEMENTS {
                 let message = format!(
@@ -44,9 +46,8 @@ impl Params {
             return Ok(());
         }
         let what = |p: &ParamDecl| {
-            let shape: Vec<Dim> = p.shape.iter().map(|d| Dim::from(*d)).collect();
             let layers = p.count.map_or(String::new(), |n| format!(" of {n} layers"));
-            format!("{}{layers}, {:?}", shape_text(&shape), p.init)
+            format!("{}{layers}, {:?}", shape_text(&p.shape), p.init)
         };
         let message = format!("the parameter `{}` is declared in two ways", new.name);
         let d = Diagnostic::new(at, message, format!("here it is {}", what(&new)));
@@ -79,16 +80,7 @@ impl<'a> Tracer<'a, '_> {
         }
         let mut shape = vec![];
         for e in &p.shape {
-            let size = self.number(e, frame)?.as_int(e.span)?;
-            if !(1..=MAX_AXIS).contains(&size) {
-                let label = if size < 1 {
-                    "expected at least 1".into()
-                } else {
-                    format!("expected at most {MAX_AXIS}")
-                };
-                return Err(Diagnostic::new(e.span, format!("a size of `{name}` is {size}"), label));
-            }
-            shape.push(size);
+            shape.push(self.param_size(&name, self.number(e, frame)?.as_dim(e.span)?, e.span)?);
         }
         let init = self.init(p, &shape, frame)?;
         let decl = ParamDecl {
@@ -97,8 +89,10 @@ impl<'a> Tracer<'a, '_> {
             count,
             init,
         };
-        self.params.declare(decl, p.name.span)?;
-        let ty = Type::f32(shape.into_iter().map(Dim::from).collect::<Vec<_>>());
+        let sizes = self.globals.run_sizes()?;
+        let env = sizes.into_iter().map(|s| (s.name, s.value)).collect();
+        self.params.declare(decl, &env, p.name.span)?;
+        let ty = Type::f32(shape);
         ty.check_axes()
             .map_err(|TypeError(text)| Diagnostic::new(p.name.span, text, "expected a smaller parameter"))?;
         let Some(body) = &mut self.body else {
@@ -112,6 +106,30 @@ impl<'a> Tracer<'a, '_> {
         Ok(Value::Tensor(v))
     }
 
+    /// A parameter has the same size in every program: one known when compiling, or when a run begins.
+    fn param_size(&self, param: &str, size: Dim, span: Span) -> Result<Dim> {
+        let message = format!("a size of `{param}` is {size}");
+        match size.as_const() {
+            Some(n) if n < 1 => return Err(Diagnostic::new(span, message, "expected at least 1")),
+            Some(n) if n > MAX_AXIS => {
+                return Err(Diagnostic::new(span, message, format!("expected at most {MAX_AXIS}")));
+            }
+            Some(_) => return Ok(size),
+            None => {}
+        }
+        let mut symbols = BTreeSet::new();
+        size.symbols(&mut symbols);
+        let chosen = |s: &std::sync::Arc<str>| self.globals.defs.run_sizes.iter().any(|r| r.name.value == **s);
+        match symbols.iter().find(|s| !chosen(s)) {
+            None => Ok(size),
+            Some(_) => Err(Diagnostic::new(
+                span,
+                message,
+                "expected a size made of constants and run sizes",
+            )),
+        }
+    }
+
     /// A number or size where tensors make no sense.
     fn number(&self, e: &Expr, frame: &Frame<'a>) -> Result<Value> {
         evaluate(e, &mut |n| match frame.get(&n.value) {
@@ -123,7 +141,7 @@ impl<'a> Tracer<'a, '_> {
         })
     }
 
-    fn init(&self, p: &ParamDef, shape: &[i64], frame: &Frame<'a>) -> Result<Init> {
+    fn init(&self, p: &ParamDef, shape: &[Dim], frame: &Frame<'a>) -> Result<Init> {
         let number = |e: &Expr| match self.number(e, frame)?.as_number(e.span)? {
             n if n.is_finite() => Ok(n),
             n => Err(Diagnostic::new(
@@ -132,14 +150,19 @@ impl<'a> Tracer<'a, '_> {
                 "expected a finite number",
             )),
         };
+        let axes = |wanted: &str| {
+            let message = format!("`{}` has too few axes for this start", p.name.value);
+            Diagnostic::new(p.name.span, message, wanted)
+        };
         // As frameworks count: axis 0 is what comes out, axis 1 what goes in, the others are taps of both.
-        let taps: f64 = shape.iter().skip(2).map(|d| *d as f64).product();
-        let fans = || match shape {
-            [out, of, ..] => Ok((*of as f64 * taps, *out as f64 * taps)),
-            _ => {
-                let message = format!("`{}` has too few axes for this start", p.name.value);
-                Err(Diagnostic::new(p.name.span, message, "expected at least two axes"))
+        let fan_in = || match shape {
+            [_, of @ ..] if !of.is_empty() => {
+                let known: Option<Vec<i64>> = of.iter().map(Dim::as_const).collect();
+                known
+                    .map(|of| of.iter().map(|d| *d as f64).product::<f64>())
+                    .ok_or_else(|| axes("expected constants in all axes but the first"))
             }
+            _ => Err(axes("expected at least two axes")),
         };
         let uniform = |bound: f64| Init::Uniform {
             low: -bound,
@@ -161,12 +184,10 @@ impl<'a> Tracer<'a, '_> {
                 }
             },
             InitDef::KaimingNormal => Init::Normal {
-                std: (2.0 / fans()?.0).sqrt(),
+                std: (2.0 / fan_in()?).sqrt(),
             },
-            InitDef::XavierUniform => {
-                let (fan_in, fan_out) = fans()?;
-                uniform((6.0 / (fan_in + fan_out)).sqrt())
-            }
+            InitDef::XavierUniform if shape.len() < 2 => return Err(axes("expected at least two axes")),
+            InitDef::XavierUniform => Init::XavierUniform,
             InitDef::FanIn(n) => match number(n)? {
                 fan if fan > 0.0 => uniform(1.0 / fan.sqrt()),
                 fan => {

@@ -22,13 +22,13 @@ fn sections(model: &Model, out: &mut String) -> std::fmt::Result {
         out,
         "{}: {} parameters in {} tensors\n",
         model.name,
-        grouped(total(&model.params)),
+        grouped(model.params.iter().map(|p| model.elements(p)).sum()),
         tensors(&model.params)
     )?;
     writeln!(out, "parameters by block")?;
     let mut tree = Tree::default();
     for p in &model.params {
-        tree.add(&p.name, p);
+        tree.add(&p.name, p, model.elements(p));
     }
     tree.write(out, "", 0)?;
     writeln!(out, "\nprograms")?;
@@ -37,8 +37,12 @@ fn sections(model: &Model, out: &mut String) -> std::fmt::Result {
         let all = model.params.iter().filter(|d| names.contains(&d.name.as_str()));
         let (count, trained): (i64, i64) = all.fold((0, 0), |(a, t), d| {
             (
-                a + d.elements(),
-                t + if p.trains.contains(&d.name) { d.elements() } else { 0 },
+                a + model.elements(d),
+                t + if p.trains.contains(&d.name) {
+                    model.elements(d)
+                } else {
+                    0
+                },
             )
         });
         writeln!(
@@ -58,6 +62,19 @@ fn sections(model: &Model, out: &mut String) -> std::fmt::Result {
             let ty = with_size_names(&p.graph.ty(*v).to_string(), &model.sizes);
             writeln!(out, "    -> {name:<20} {ty}")?;
         }
+    }
+    if !model.run_sizes.is_empty() {
+        writeln!(
+            out,
+            "\nsizes that a run chooses, with their defaults (w2vc compile --set NAME=VALUE)"
+        )?;
+    }
+    for s in &model.run_sizes {
+        writeln!(
+            out,
+            "{}",
+            format!("  {:<24}{:<14} {}", s.name, s.value, s.doc).trim_end()
+        )?;
     }
     writeln!(out, "\nsizes known when a program runs: {}", model.symbols.join(", "))?;
     for (name, dim) in &model.sizes {
@@ -104,10 +121,6 @@ fn param_names(p: &Program) -> Vec<&str> {
     p.graph.nodes.iter().filter_map(|n| name(&n.op)).collect()
 }
 
-fn total<'a>(all: impl IntoIterator<Item = &'a ParamDecl>) -> i64 {
-    all.into_iter().map(ParamDecl::elements).sum()
-}
-
 fn tensors(all: &[ParamDecl]) -> i64 {
     all.iter().map(|p| p.count.unwrap_or(1)).sum()
 }
@@ -135,8 +148,8 @@ struct Tree {
 }
 
 impl Tree {
-    fn add(&mut self, rest: &str, p: &ParamDecl) {
-        self.own += p.elements();
+    fn add(&mut self, rest: &str, p: &ParamDecl, elements: i64) {
+        self.own += elements;
         let (part, rest) = rest.split_once('.').unwrap_or((rest, ""));
         if !self.parts.contains_key(part) {
             self.order.push(part.into());
@@ -146,9 +159,9 @@ impl Tree {
             child.layers = p.count;
         }
         if rest.is_empty() {
-            child.own += p.elements()
+            child.own += elements
         } else {
-            child.add(rest, p)
+            child.add(rest, p, elements)
         }
     }
 

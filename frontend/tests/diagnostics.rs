@@ -95,6 +95,17 @@ const CASES: &[(&str, &str, &str)] = &[
     ("pattern_without_match", "trains: [\"*\"]", "trains: [\"cnv.*\"]"),
     ("defined_twice", "\"layer\": (", "\"conv\": ("),
     ("unknown_in_export", "$width", "$widht"),
+    ("parameter_of_a_batch", "[\"O\", \"I\"]", "[\"O\", \"B\"]"),
+    (
+        "run_size_too_small",
+        "    symbols: [",
+        "    run_sizes: { \"letters\": (0, \"classes\") },\n    symbols: [",
+    ),
+    (
+        "run_size_named_twice",
+        "    symbols: [",
+        "    run_sizes: { \"width\": 3 },\n    symbols: [",
+    ),
     ("statement_without_value", "e = y - target", "e = y -"),
 ];
 

@@ -35,7 +35,7 @@ fn value(body: &str) -> Vec<f64> {
         ("n".to_string(), Tensor::new(DType::I32, vec![2], vec![7.0, 9.0])),
     ]);
     for p in &m.params {
-        let shape: Vec<usize> = p.count.iter().chain(&p.shape).map(|d| *d as usize).collect();
+        let shape: Vec<usize> = p.count.iter().chain(&m.shape(p)).map(|d| *d as usize).collect();
         let mut i = 0.0;
         bound.insert(
             p.name.clone(),
@@ -98,7 +98,7 @@ fn a_repeat_stacks_its_parameters_and_skips_layers_that_are_not_kept() {
     );
     let m = model("y = repeat(two) nested(x) as l.{i}", &["y"]);
     assert_eq!(
-        (m.params[0].name.as_str(), m.params[0].count, m.params[0].elements()),
+        (m.params[0].name.as_str(), m.params[0].count, m.elements(&m.params[0])),
         ("l.{i}.inner.gain", Some(2), 6)
     );
 }
@@ -123,7 +123,7 @@ fn a_classifier_is_built_and_computes() {
         ("label".to_string(), Tensor::new(DType::I32, vec![2], vec![3.0, 0.0])),
     ]);
     for (i, p) in m.params.iter().enumerate() {
-        let shape: Vec<usize> = p.count.iter().chain(&p.shape).map(|d| *d as usize).collect();
+        let shape: Vec<usize> = p.count.iter().chain(&m.shape(p)).map(|d| *d as usize).collect();
         bound.insert(p.name.clone(), fill(shape, 0.3 + i as f64));
     }
     let out: BTreeMap<String, Tensor> = evaluate(&train.graph, &env, &bound).into_iter().collect();
@@ -131,4 +131,40 @@ fn a_classifier_is_built_and_computes() {
     let cross = |row: &[f64], label: usize| row.iter().map(|v| v.exp()).sum::<f64>().ln() - row[label];
     let want = cross(row(0), 3) + cross(row(1), 0);
     assert!((out["loss"].data[0] - want).abs() < 1e-9);
+}
+
+/// A size that a run chooses is a symbol in shapes, and its default may be changed by a file that extends and by a set.
+#[test]
+fn run_sizes_have_defaults_that_can_be_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    put(
+        "base.ron",
+        r#"(
+            constants: { "width": 4 },
+            run_sizes: { "letters": ("2 * width", "classes") },
+            blocks: { "head": (
+                args: ["x"], params: { "w": (shape: ["letters", "width"], init: XavierUniform) },
+                body: "y = linear(x, w)", returns: ["y"],
+            ) },
+            programs: { "p": (inputs: { "x": "f32[3, width]" }, body: "y = head(x) as head", outputs: ["y"]) },
+            export: { "p": { "letters": "$letters" } },
+        )"#,
+    );
+    put("more.ron", r#"(extends: "base.ron", constants: { "letters": 5 })"#);
+    let default = |file: &str, sets: &[(&str, &str)]| {
+        let sets: Vec<(String, String)> = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+        let m = load(&dir.path().join(file), &sets).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(m.params[0].shape[0].to_string(), "letters");
+        assert_eq!(m.export["p"], "{\n  \"letters\": \"$letters\"\n}");
+        (
+            m.shape(&m.params[0])[0],
+            m.run_sizes[0].value,
+            m.run_sizes[0].doc.clone(),
+        )
+    };
+    assert_eq!(default("base.ron", &[]), (8, 8, "classes".into()));
+    assert_eq!(default("base.ron", &[("width", "3")]), (6, 6, "classes".into()));
+    assert_eq!(default("more.ron", &[]), (5, 5, "classes".into()));
+    assert_eq!(default("more.ron", &[("letters", "7")]), (7, 7, "classes".into()));
 }

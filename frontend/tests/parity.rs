@@ -132,7 +132,7 @@ fn run(folder: &str, program: &str, case: &str) -> (Tensors, Tensors) {
     bound.insert("seed".into(), Tensor::zeros(DType::I32, vec![2]));
     bound.insert("keep".into(), Tensor::new(DType::F32, vec![3], vec![1.0; 3]));
     for p in &model.params {
-        let mut shape: Vec<usize> = p.shape.iter().map(|d| *d as usize).collect();
+        let mut shape: Vec<usize> = model.shape(p).iter().map(|d| *d as usize).collect();
         let names = (0..p.count.unwrap_or(1)).map(|i| p.name.replace("{i}", &i.to_string()));
         let Some(data) = names
             .map(|n| weights.get(&n).map(|t| t.data.clone()))
@@ -159,7 +159,8 @@ fn run(folder: &str, program: &str, case: &str) -> (Tensors, Tensors) {
         ("M", size("masked_index", 1)),
         ("L", size("labels", 1)),
     ];
-    let env: Env = sizes.into_iter().map(|(n, v)| (n.into(), v)).collect();
+    let mut env: Env = sizes.into_iter().map(|(n, v)| (n.into(), v)).collect();
+    env.extend(model.run_env());
     let mut got: Tensors = evaluate(&graph, &env, &bound).into_iter().collect();
     // Layers apart, as checkpoints have them.
     for p in model.params.iter().filter(|p| p.count.is_some()) {

@@ -1,7 +1,7 @@
 //! What a compiled model is: parameters, programs as lists of steps over planned buffers, and the settings it was made
 //! with. A runner reads this; it needs no compiler.
 
-use crate::dim::Dim;
+use crate::dim::{Dim, Env};
 use crate::rounding::Levels;
 use crate::scalar::DType;
 use crate::tensor_map::TensorMap;
@@ -19,14 +19,19 @@ pub struct Artifact {
     pub gpu: Option<Precision>,
     /// How products of weights are divided where the CPU transcribes in 8 bits.
     pub int8: Option<Levels>,
-    /// Constants of the model as compiled (after `--set`).
+    /// Constants of the model as compiled (after `--set`), with its run sizes.
     pub constants: BTreeMap<String, f64>,
+    /// Sizes that a run chooses when it begins; [`Artifact::choose`] does.
+    pub run_sizes: Vec<RunSize>,
     /// Settings of the recipe by command (`pretrain`, `finetune`, `transcribe`), changed at run time by `--set`.
     pub recipes: BTreeMap<String, Vec<Setting>>,
-    /// config.json of the Hugging Face form per command, as JSON text; empty where the model has none.
+    /// config.json of the Hugging Face form per command, as JSON text; empty where the model has none. A run size stands
+    /// as `"$NAME"`; [`Artifact::config`] fills it in.
     pub export: BTreeMap<String, String>,
     pub params: Vec<Param>,
-    /// Elements of the parameter arena, which holds every param at its offset; gradients use the same layout.
+    /// Elements of the parameter arena, which holds every param at its offset; gradients use the same layout. In terms of
+    /// run sizes, and at those chosen.
+    pub param_room: Dim,
     pub param_elements: usize,
     /// Names of run-time sizes, in the order in which kernels receive their values. `layer` is always among them.
     pub symbols: Vec<Arc<str>>,
@@ -50,17 +55,109 @@ pub enum SettingValue {
     Flag(bool),
 }
 
+/// A size that is the same in all programs and for as long as parameters are in memory, but need not be known when
+/// compiling: how many letters a head tells apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSize {
+    pub name: Arc<str>,
+    /// The default, then what was chosen; at least 1.
+    pub value: i64,
+    pub doc: String,
+}
+
+/// Why run sizes cannot be chosen.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ChooseError {
+    #[error("the model has no run size `{0}`")]
+    Unknown(String),
+    #[error("`{0}` cannot be {1}")]
+    OutOfRange(String, i64),
+    /// Where parameters would lie cannot be told.
+    #[error("{0}")]
+    Layout(String),
+}
+
+/// Largest value of a run size: what a class index, an i32, can name many times over.
+pub const LARGEST_RUN_SIZE: i64 = 1 << 24;
+
+impl Artifact {
+    /// Gives run sizes values and moves parameters to where they lie then.
+    ///
+    /// # Errors
+    /// Where there is no such size, or its value is not between 1 and 2^24; nothing is changed then.
+    pub fn choose(&mut self, sizes: &[(&str, i64)]) -> Result<(), ChooseError> {
+        for (name, value) in sizes {
+            if self.run_size(name).is_none() {
+                return Err(ChooseError::Unknown(name.to_string()));
+            }
+            if !(1..=LARGEST_RUN_SIZE).contains(value) {
+                return Err(ChooseError::OutOfRange(name.to_string(), *value));
+            }
+        }
+        let mut env = self.run_env();
+        env.extend(sizes.iter().map(|(n, v)| (Arc::from(*n), *v)));
+        let value = |d: &Dim| d.eval(&env).map_err(|e| ChooseError::Layout(e.to_string()));
+        let mut params = self.params.clone();
+        for p in &mut params {
+            p.shape = p.dims.iter().map(value).collect::<Result<_, _>>()?;
+            p.offset = value(&p.place)? as usize;
+        }
+        self.param_elements = value(&self.param_room)? as usize;
+        self.params = params;
+        for size in &mut self.run_sizes {
+            size.value = env[&size.name];
+            self.constants.insert(size.name.to_string(), size.value as f64);
+        }
+        Ok(())
+    }
+
+    pub fn run_size(&self, name: &str) -> Option<i64> {
+        self.run_sizes.iter().find(|s| &*s.name == name).map(|s| s.value)
+    }
+
+    /// The run sizes as chosen.
+    pub fn run_env(&self) -> Env {
+        self.run_sizes.iter().map(|s| (s.name.clone(), s.value)).collect()
+    }
+
+    /// config.json of what a command leaves, as JSON text, with run sizes as chosen.
+    pub fn config(&self, command: &str) -> Option<String> {
+        Some(fill_in(self.export.get(command)?, &self.run_sizes))
+    }
+}
+
+/// JSON text with the values of run sizes where `"$NAME"` stands.
+pub fn fill_in(text: &str, sizes: &[RunSize]) -> String {
+    let fill = |text: String, s: &RunSize| text.replace(&format!("\"${}\"", s.name), &s.value.to_string());
+    sizes.iter().fold(text.to_string(), fill)
+}
+
 /// A trained tensor under its checkpoint name. Layers of a repeat are separate entries, adjacent in the arena.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Param {
     pub name: String,
+    /// Shape and first element in the arena, in terms of run sizes.
+    pub dims: Vec<Dim>,
+    pub place: Dim,
+    /// The same at the run sizes chosen.
     pub shape: Vec<i64>,
-    /// First element in the arena.
     pub offset: usize,
     pub init: Init,
 }
 
 impl Param {
+    /// One that depends on no run size.
+    pub fn fixed(name: &str, shape: &[i64], offset: usize, init: Init) -> Param {
+        Param {
+            name: name.into(),
+            dims: shape.iter().map(|d| Dim::from(*d)).collect(),
+            place: Dim::from(offset as i64),
+            shape: shape.into(),
+            offset,
+            init,
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.shape.iter().product::<i64>() as usize
     }
@@ -81,6 +178,9 @@ pub enum Init {
         low: f64,
         high: f64,
     },
+    /// Uniform within sqrt(6 / (fan in + fan out)) of 0 (Glorot and Bengio 2010); axis 0 is what comes out, axis 1 what goes
+    /// in, the others are taps of both.
+    XavierUniform,
     /// The norm of another parameter over all axes but `axis`: the gain of a weight norm that starts as the identity.
     NormOf {
         param: String,

@@ -6,6 +6,7 @@ use crate::lower::{Kernels, LowerError, ParamOffsets, lower};
 use crate::rematerialise::rematerialise;
 use crate::rewrite::{Fired, rewrite};
 use ir::artifact::Program;
+use ir::dim::Dim;
 use ir::graph::Graph;
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -54,7 +55,7 @@ pub fn to_kernels(
     name: &str,
     g: &Graph,
     params: &ParamOffsets,
-    arena: usize,
+    arena: &Dim,
     kernels: &mut Kernels,
 ) -> Result<Program, CompileError> {
     Ok(lower(name, g, params, arena, kernels)?)

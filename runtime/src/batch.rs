@@ -23,6 +23,7 @@ use crate::random::{Purpose, Stream};
 use crate::session::Tensor;
 use crate::settings::Settings;
 use ir::artifact::{Artifact, Port, Program};
+use ir::dim::Dim;
 use ir::scalar::DType;
 use rayon::prelude::*;
 
@@ -259,16 +260,21 @@ pub fn constant(program: &Program, port: &Port, axis: usize) -> Result<usize, Er
     })
 }
 
+/// The class axis of the model's logits, where it has any.
+fn class_axis(artifact: &Artifact) -> Option<&Dim> {
+    let mut ports = artifact.programs.iter().flat_map(|p| &p.outputs);
+    ports.find(|p| p.name == "logits")?.shape.last()
+}
+
 /// Classes of the model's head, where it has one.
 pub fn classes(artifact: &Artifact) -> Option<usize> {
-    let head = artifact.params.iter().find(|p| p.name == "lm_head.weight");
-    let logits = || {
-        let ports = artifact.programs.iter().flat_map(|p| &p.outputs);
-        ports
-            .filter(|p| p.name == "logits")
-            .find_map(|p| p.shape.last()?.as_const())
-    };
-    head.map(|p| p.shape[0]).or_else(logits).map(|n| n as usize)
+    let classes = class_axis(artifact)?.eval(&artifact.run_env()).ok()?;
+    usize::try_from(classes).ok()
+}
+
+/// The run size that says how many classes the head has; `None` where that was fixed when compiling.
+pub fn class_size(artifact: &Artifact) -> Option<std::sync::Arc<str>> {
+    crate::exec::program::symbol(class_axis(artifact)?).filter(|s| artifact.run_size(s).is_some())
 }
 
 /// Clips side by side, padded with zeros.

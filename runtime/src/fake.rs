@@ -45,12 +45,7 @@ pub fn artifact() -> Artifact {
         steps: vec![],
         trains,
     };
-    let param = |name: &str, shape: &[i64], offset, init| Param {
-        name: name.into(),
-        shape: shape.into(),
-        offset,
-        init,
-    };
+    let param = Param::fixed;
     let negatives = Setting {
         name: "negatives".into(),
         value: SettingValue::Number(5.0),
@@ -81,6 +76,8 @@ pub fn artifact() -> Artifact {
             param("quantizer.codevectors", &[2], 9, Init::Uniform { low: 0.0, high: 1.0 }),
             param("lm_head.weight", &[CLASSES as i64], 11, Init::Normal { std: 0.1 }),
         ],
+        run_sizes: vec![],
+        param_room: Dim::from(11 + CLASSES as i64),
         param_elements: 11 + CLASSES,
         symbols: vec![],
         dims: vec![("T".into(), "(N - 20)/10 + 1".parse::<Dim>().expect("a size"))],
@@ -152,6 +149,14 @@ impl FakeSession {
 impl Session for FakeSession {
     fn artifact(&self) -> &Artifact {
         &self.artifact
+    }
+    fn choose(&mut self, sizes: &[(&str, i64)]) -> Result<(), Error> {
+        self.artifact.choose(sizes).map_err(|e| Error::Usage(e.to_string()))?;
+        let n = self.artifact.param_elements;
+        for arena in [&mut self.params, &mut self.grads, &mut self.first, &mut self.second] {
+            *arena = vec![0.0; n];
+        }
+        Ok(())
     }
     fn params(&mut self) -> Result<&mut [f32], Error> {
         Ok(FakeSession::params(self))

@@ -87,6 +87,13 @@ pub struct KernelTime {
 pub trait Session {
     fn artifact(&self) -> &Artifact;
 
+    /// Gives run sizes values. Parameters are zeros after that, and [`Session::artifact`] says where they lie: to be done
+    /// before anything else.
+    ///
+    /// # Errors
+    /// Where there is no such size, or its value is out of range.
+    fn choose(&mut self, sizes: &[(&str, i64)]) -> Result<(), Error>;
+
     /// Says that parameters will not change any more and that this program alone will run: what depends on parameters alone
     /// is done once, in the program's next run, and the session lets go of parameters that nothing reads after that.
     ///

@@ -9,7 +9,7 @@ use crate::memory::Guard;
 use crate::random::{Purpose, Stream};
 use crate::session::{Data, Session, Tensor};
 use crate::settings::Settings;
-use crate::weights::{Folder, Missing, TensorFile};
+use crate::weights::{Folder, Missing, TensorFile, adopt_sizes};
 use ir::artifact::{Port, Program};
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,8 @@ pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
         .program
         .as_deref()
         .unwrap_or(if has_labels { "finetune" } else { "pretrain" });
-    let artifact = session.artifact().clone();
+    let folder = Folder::open(&options.weights)?;
+    let artifact = adopt_sizes(session, &folder)?;
     let program = artifact.programs.iter().find(|p| p.name == name).ok_or_else(|| {
         let known = artifact
             .programs
@@ -60,7 +61,7 @@ pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
     } else {
         Missing::Quantizer
     };
-    Folder::open(&options.weights)?.load(&artifact, session.params()?, missing)?;
+    folder.load(&artifact, session.params()?, missing)?;
 
     let given = Given {
         file,

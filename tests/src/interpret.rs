@@ -2,7 +2,7 @@
 
 use interp::Buffer;
 use ir::artifact::{BufferKind, Program};
-use ir::dim::Env;
+use ir::dim::{Dim, Env};
 use ir::graph::Graph;
 use ir::kernel::Kernel;
 use ir::ops::Op;
@@ -20,6 +20,11 @@ pub struct Lowered {
 }
 
 pub fn lower(g: &Graph) -> Lowered {
+    lower_at(g, &Env::new())
+}
+
+/// The same for a graph whose parameters depend on run sizes.
+pub fn lower_at(g: &Graph, run_sizes: &Env) -> Lowered {
     let mut params = BTreeMap::new();
     let mut arena = 0;
     for node in &g.nodes {
@@ -27,18 +32,21 @@ pub fn lower(g: &Graph) -> Lowered {
             let shape: Vec<i64> =
                 p.ty.shape
                     .iter()
-                    .map(|d| d.as_const().expect("parameters have constant shapes"))
+                    .map(|d| d.eval(run_sizes).expect("parameters depend on run sizes alone"))
                     .collect();
             let n = shape.iter().product::<i64>() as usize;
             params.insert(p.name.clone(), (arena, shape));
             arena += n;
         }
     }
-    let offsets: ParamOffsets = params.iter().map(|(n, (o, _))| (n.clone(), *o)).collect();
+    let offsets: ParamOffsets = params
+        .iter()
+        .map(|(n, (o, _))| (n.clone(), Dim::from(*o as i64)))
+        .collect();
     let mut kernels = Kernels::default();
     let primitive = passes::decompose::decompose(g);
-    let program =
-        passes::lower::lower("test", &primitive, &offsets, arena, &mut kernels).unwrap_or_else(|e| panic!("{e}"));
+    let program = passes::lower::lower("test", &primitive, &offsets, &Dim::from(arena as i64), &mut kernels)
+        .unwrap_or_else(|e| panic!("{e}"));
     Lowered {
         kernels: kernels.list,
         program,

@@ -39,12 +39,12 @@ fn params(graphs: &[(String, Graph)]) -> (Vec<Param>, usize) {
             let constant = |d: &ir::dim::Dim| d.as_const().expect("parameters have constant shapes");
             let shape: Vec<i64> = p.ty.shape.iter().map(constant).collect();
             let elements = shape.iter().product::<i64>() as usize;
-            list.push(Param {
-                name: format!("{program}/{}", p.name),
-                shape,
+            list.push(Param::fixed(
+                &format!("{program}/{}", p.name),
+                &shape,
                 offset,
-                init: Init::Zeros,
-            });
+                Init::Zeros,
+            ));
             offset += elements;
         }
     }
@@ -66,14 +66,15 @@ fn narrow(g: &Graph) -> Graph {
 /// Lowers all graphs. `symbols` are the run-time sizes they use. The artifact has no code yet.
 fn lower(graphs: &[(String, Graph)], symbols: &[&str]) -> (Artifact, Kernels) {
     let (params, elements) = params(graphs);
+    let room = ir::dim::Dim::from(elements as i64);
     let mut kernels = Kernels::default();
     let mut programs = vec![];
     for (name, g) in graphs {
         let prefix = format!("{name}/");
-        let own = |p: &Param| p.name.strip_prefix(&prefix).map(|n| (n.to_string(), p.offset));
+        let own = |p: &Param| p.name.strip_prefix(&prefix).map(|n| (n.to_string(), p.place.clone()));
         let offsets: ParamOffsets = params.iter().filter_map(own).collect();
         let primitive = passes::decompose::decompose(&narrow(g));
-        let lowered = passes::lower::lower(name, &primitive, &offsets, elements, &mut kernels);
+        let lowered = passes::lower::lower(name, &primitive, &offsets, &room, &mut kernels);
         let mut program = lowered.unwrap_or_else(|e| panic!("{name}: {e}\n{g}"));
         program.trains = (0..params.len())
             .filter(|i| params[*i].name.starts_with(&prefix))
@@ -88,7 +89,9 @@ fn lower(graphs: &[(String, Graph)], symbols: &[&str]) -> (Artifact, Kernels) {
         constants: BTreeMap::new(),
         recipes: BTreeMap::new(),
         export: BTreeMap::new(),
+        run_sizes: vec![],
         params,
+        param_room: room,
         param_elements: elements,
         symbols: symbols.iter().copied().chain(["layer"]).map(Arc::from).collect(),
         dims: vec![],

@@ -20,7 +20,7 @@ use passes::pipeline::{Source, to_primitive};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use tests::generate;
-use tests::interpret::{Lowered, lower};
+use tests::interpret::{Lowered, lower, lower_at};
 use tests::native::model;
 
 /// As the fixtures of `base_like`, but smaller still: the interpreter is slow.
@@ -51,7 +51,14 @@ fn sizes(of: &[(&str, usize)]) -> Env {
 }
 
 fn env() -> Env {
-    sizes(&[("B", CLIPS), ("N", SAMPLES), ("M", MASKED), ("L", 3), ("layer", 0)])
+    sizes(&[
+        ("B", CLIPS),
+        ("N", SAMPLES),
+        ("M", MASKED),
+        ("L", 3),
+        ("vocab", 32),
+        ("layer", 0),
+    ])
 }
 
 fn graph(model: &Model, name: &str) -> Graph {
@@ -93,12 +100,14 @@ fn input(name: &str, dtype: DType, shape: Vec<usize>, r: &mut Rand) -> Tensor {
 }
 
 fn param(init: &Init, shape: Vec<usize>, r: &mut Rand) -> Tensor {
+    let fans = shape.iter().take(2).sum::<usize>() as f64;
     Tensor::build(DType::F32, shape, |_| {
         let v = match init {
             Init::Zeros => r.float(-0.1, 0.1),
             Init::Ones | Init::NormOf { .. } => r.float(0.8, 1.2),
             Init::Normal { std } => std * (0..12).map(|_| r.float(-0.5, 0.5)).sum::<f64>(),
             Init::Uniform { low, high } => r.float(*low, *high),
+            Init::XavierUniform => (6.0 / fans).sqrt() * r.float(-1.0, 1.0),
         };
         v as f32 as f64
     })
@@ -139,7 +148,7 @@ fn apart(program: &Program, sizes: &Env) -> Vec<usize> {
 fn losses_and_gradients_stay_near() {
     let model = model("models/base.ron", &SMALL);
     for program in ["pretrain", "finetune_all"] {
-        let wide = lower(&graph(&model, program));
+        let wide = lower_at(&graph(&model, program), &env());
         let bound = bind(&model, &wide);
         let narrow = wide.narrowed();
         let (want, got) = (wide.interpret(&env(), &bound), narrow.interpret(&env(), &bound));
@@ -242,9 +251,16 @@ fn check(lowered: &Lowered) {
 #[test]
 fn most_of_the_published_model_becomes_bf16() {
     let model = model("models/base.ron", &[]);
-    let sizes = sizes(&[("B", 2), ("N", 160_000), ("M", 150), ("L", 40), ("layer", 0)]);
+    let sizes = sizes(&[
+        ("B", 2),
+        ("N", 160_000),
+        ("M", 150),
+        ("L", 40),
+        ("vocab", 32),
+        ("layer", 0),
+    ]);
     for program in ["pretrain", "finetune_all", "finetune", "transcribe"] {
-        let wide = lower(&graph(&model, program));
+        let wide = lower_at(&graph(&model, program), &env());
         let narrow = wide.narrowed();
         check(&narrow);
         let (mut all, mut less) = (0, 0);

@@ -46,7 +46,7 @@ fn params(model: &Model, artifact: &Artifact, arena: &[f32]) -> BTreeMap<String,
             .iter()
             .find(|a| a.name == first)
             .expect("the artifact has every parameter");
-        let shape: Vec<usize> = p.count.iter().chain(&p.shape).map(|n| *n as usize).collect();
+        let shape: Vec<usize> = p.count.iter().chain(&model.shape(p)).map(|n| *n as usize).collect();
         let n: usize = shape.iter().product();
         let data = arena[at.offset..at.offset + n].iter().map(|v| *v as f64).collect();
         (p.name.clone(), Tensor::new(ir::scalar::DType::F32, shape, data))

@@ -65,7 +65,7 @@ pub struct Dest {
 }
 
 /// Offsets of parameters (stacked ones as a whole) in the arena, in elements.
-pub type ParamOffsets = BTreeMap<String, usize>;
+pub type ParamOffsets = BTreeMap<String, Dim>;
 
 /// Kernels of an artifact, equal ones once.
 #[derive(Default)]
@@ -109,22 +109,22 @@ pub fn lower(
     name: &str,
     g: &Graph,
     params: &ParamOffsets,
-    arena: usize,
+    arena: &Dim,
     kernels: &mut Kernels,
 ) -> Result<Program, LowerError> {
     let mut b = Builder {
         kernels,
         buffers: vec![],
     };
-    let param_arena = b.buffer(BufferKind::Params, DType::F32, Dim::from(arena as i64));
-    let grad_arena = b.buffer(BufferKind::Grads, DType::F32, Dim::from(arena as i64));
+    let param_arena = b.buffer(BufferKind::Params, DType::F32, arena.clone());
+    let grad_arena = b.buffer(BufferKind::Grads, DType::F32, arena.clone());
     let mut places = BTreeMap::new();
     let mut inputs = vec![];
     let at = |buffer: usize, name: &str| {
-        let offset = *params.get(name).ok_or_else(|| LowerError::UnknownParam(name.into()))?;
+        let offset = params.get(name).ok_or_else(|| LowerError::UnknownParam(name.into()))?;
         Ok(Place {
             buffer,
-            offset: Dim::from(offset as i64),
+            offset: offset.clone(),
             layer_stride: Dim::from(0),
         })
     };

@@ -262,6 +262,15 @@ impl Session for Machine {
     fn artifact(&self) -> &Artifact {
         &self.artifact
     }
+    fn choose(&mut self, sizes: &[(&str, i64)]) -> Result<(), Error> {
+        let artifact = Arc::make_mut(&mut self.artifact);
+        artifact.choose(sizes).map_err(|e| Error::Usage(e.to_string()))?;
+        self.params = Arena::new(artifact.param_elements * 4);
+        self.grads = Arena::default();
+        self.moments = [Arena::default(), Arena::default()];
+        self.resolved.clear();
+        Ok(())
+    }
     fn freeze(&mut self, program: &str) -> Result<(), Error> {
         find(&self.artifact, program)?;
         self.unless_frozen(Some(program), "another program cannot be prepared for")?;

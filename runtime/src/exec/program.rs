@@ -35,7 +35,7 @@ pub(crate) fn touches(program: &Program, kind: BufferKind) -> bool {
 
 /// The run-time sizes that the inputs' shapes give.
 pub(crate) fn sizes(artifact: &Artifact, program: &Program, inputs: &[(&str, &Tensor)]) -> Result<Env, Error> {
-    let mut env = Env::new();
+    let mut env = artifact.run_env();
     let fail = |what: String| Err(Error::program(&program.name, what));
     let mut bound = vec![];
     for port in &program.inputs {

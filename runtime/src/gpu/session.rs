@@ -313,6 +313,20 @@ impl Session for GpuSession {
     fn artifact(&self) -> &Artifact {
         &self.artifact
     }
+    fn choose(&mut self, sizes: &[(&str, i64)]) -> Result<(), Error> {
+        if self.held() > 0 {
+            return Err(Error::Usage(
+                "sizes are chosen before parameters are on the device".into(),
+            ));
+        }
+        let artifact = Arc::make_mut(&mut self.artifact);
+        artifact.choose(sizes).map_err(|e| Error::Usage(e.to_string()))?;
+        let n = artifact.param_elements;
+        (self.params, self.grads) = (Mirror::new(n), Mirror::new(n));
+        self.moments = [Mirror::new(n), Mirror::new(n)];
+        self.plans.borrow_mut().clear();
+        Ok(())
+    }
     fn params(&mut self) -> Result<&mut [f32], Error> {
         self.params.on_host(&mut *self.device)
     }

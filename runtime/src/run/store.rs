@@ -313,7 +313,7 @@ fn other_model(opened: &Opened, artifact: &Artifact) -> Option<String> {
         }
     }
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
-    let config = artifact.export.get(&state.command).and_then(|t| json(t));
+    let config = artifact.config(&state.command).and_then(|t| json(&t));
     if let Some((field, a, b)) = json(&state.config).and_then(|then| difference(&then, &config?)) {
         return Some(format!("`{field}` is {a} there and {b} here"));
     }

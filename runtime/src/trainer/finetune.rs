@@ -3,7 +3,7 @@
 use super::objective::{Objective, Score, Totals, need, sum_of};
 use super::opening::histogram;
 use super::prepare::{Corpora, Options, Start, limits, train};
-use crate::batch::{Batch, Clips, Occasion, build, classes as artifact_classes};
+use crate::batch::{Batch, Clips, Occasion, build, class_size, classes as artifact_classes};
 use crate::data::{Clip, Utterance};
 use crate::error::Error;
 use crate::geometry::Geometry;
@@ -22,7 +22,8 @@ const SAMPLES: usize = 8;
 
 /// Fine-tunes, into a run folder; returns the updates done.
 pub fn finetune(session: &mut dyn Session, options: &Options) -> Result<u64, Error> {
-    let vocab = choose_vocab(session.artifact(), options)?;
+    let vocab = choose_vocab(options)?;
+    choose_classes(session, &vocab)?;
     let start = Start::new(session, options, "finetune", Missing::HeadAndQuantizer)?;
     let settings = &start.settings;
     let geometry = Geometry::new(&start.artifact)?;
@@ -52,8 +53,8 @@ pub fn finetune(session: &mut dyn Session, options: &Options) -> Result<u64, Err
     train(session, &mut objective, start, corpora, limits, Some(&vocab))
 }
 
-/// The letters asked for, else those of the weights, else the published ones; no more than the head has classes.
-fn choose_vocab(artifact: &Artifact, options: &Options) -> Result<Vocab, Error> {
+/// The letters asked for, else those of the weights, else the published ones.
+fn choose_vocab(options: &Options) -> Result<Vocab, Error> {
     let of_run = || {
         let path = options.out.join(crate::weights::VOCAB);
         (options.resume && path.is_file())
@@ -68,7 +69,6 @@ fn choose_vocab(artifact: &Artifact, options: &Options) -> Result<Vocab, Error> 
         Some(path) => Vocab::read(path)?,
         None => of_run()?.map_or_else(of_init, |v| Ok(Some(v)))?.unwrap_or_default(),
     };
-    check_classes(artifact, &vocab)?;
     if vocab.blank() != 0 {
         let what = format!(
             "its padding token, which is the blank, has the number {}",
@@ -81,6 +81,15 @@ fn choose_vocab(artifact: &Artifact, options: &Options) -> Result<Vocab, Error> 
         ));
     }
     Ok(vocab)
+}
+
+/// Gives the head as many classes as there are tokens, where the model leaves that to the run; else fails where it has
+/// fewer.
+fn choose_classes(session: &mut dyn Session, vocab: &Vocab) -> Result<(), Error> {
+    if let Some(size) = class_size(session.artifact()) {
+        session.choose(&[(&size, vocab.len() as i64)])?;
+    }
+    check_classes(session.artifact(), vocab)
 }
 
 /// Fails where there are more letters than the head has classes.

@@ -279,7 +279,7 @@ pub(super) fn train(
         settings: settings.values(),
         identity: Known::Now(identity.clone()),
         constants: artifact.constants.clone(),
-        config: artifact.export.get(command).cloned().unwrap_or_default(),
+        config: artifact.config(command).unwrap_or_default(),
     });
     if let Some(what) = identity.difference(&state.identity, corpora.train.fingerprint()) {
         let mut of_data = changed;
@@ -377,7 +377,7 @@ fn digests(
         "{:?}{:?}{:?}",
         artifact.constants,
         artifact.params,
-        artifact.export.get(command)
+        artifact.config(command)
     );
     let entries = [
         ("recordings", Some(identity.train.recordings.clone())),

@@ -69,6 +69,9 @@ impl Session for Killed {
     fn artifact(&self) -> &Artifact {
         self.inner.artifact()
     }
+    fn choose(&mut self, sizes: &[(&str, i64)]) -> Result<(), Error> {
+        self.inner.choose(sizes)
+    }
     fn params(&mut self) -> Result<&mut [f32], Error> {
         Ok(self.inner.params())
     }
@@ -378,6 +381,9 @@ fn what_the_system_cannot_read_stops_a_training() {
     impl Session for Removing {
         fn artifact(&self) -> &Artifact {
             self.0.artifact()
+        }
+        fn choose(&mut self, sizes: &[(&str, i64)]) -> Result<(), Error> {
+            self.0.choose(sizes)
         }
         fn params(&mut self) -> Result<&mut [f32], Error> {
             Ok(self.0.params())

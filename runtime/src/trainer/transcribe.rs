@@ -9,7 +9,7 @@ use crate::memory::Guard;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::vocab::{Vocab, best_path};
-use crate::weights::{Folder, Missing};
+use crate::weights::{Folder, Missing, adopt_sizes};
 use ir::artifact::Program;
 use std::path::Path;
 
@@ -49,9 +49,9 @@ struct Window {
 impl<'a> Transcriber<'a> {
     /// Loads weights; the session is for transcribing from there on.
     pub fn new(session: &'a mut dyn Session, weights: &Path, set: &[String]) -> Result<Transcriber<'a>, Error> {
-        let artifact = session.artifact().clone();
-        let mut settings = Settings::new(&artifact, "transcribe")?;
         let folder = Folder::open(weights)?;
+        let artifact = adopt_sizes(session, &folder)?;
+        let mut settings = Settings::new(&artifact, "transcribe")?;
         if let Some(own) = folder.normalize()? {
             settings.force("normalize", own as u8 as f64);
         }

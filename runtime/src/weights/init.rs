@@ -57,10 +57,22 @@ fn draw(param: &Param, place: &mut [f32], seed: u64) {
                     .for_each(|(x, n)| *x = (std * n) as f32);
             }
         }
-        Init::Uniform { low, high } => {
-            place.fill_with(|| (low + (high - low) * stream.open_uniform()) as f32);
+        Init::Uniform { low, high } => uniform(place, &mut stream, *low, *high),
+        Init::XavierUniform => {
+            let bound = xavier_bound(&param.shape);
+            uniform(place, &mut stream, -bound, bound);
         }
     }
+}
+
+fn uniform(place: &mut [f32], stream: &mut Stream, low: f64, high: f64) {
+    place.fill_with(|| (low + (high - low) * stream.open_uniform()) as f32);
+}
+
+fn xavier_bound(shape: &[i64]) -> f64 {
+    let taps: i64 = shape.iter().skip(2).product();
+    let (fan_in, fan_out) = ((shape[1] * taps) as f64, (shape[0] * taps) as f64);
+    (6.0 / (fan_in + fan_out)).sqrt()
 }
 
 /// Euclidean norms over all axes but `axis`.
@@ -76,6 +88,12 @@ fn norms(values: &[f32], shape: &[i64], axis: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_starts_within_the_published_bound() {
+        assert_eq!(xavier_bound(&[32, 768]), (6.0f64 / (768.0 + 32.0)).sqrt());
+        assert_eq!(xavier_bound(&[4, 3, 5]), (6.0f64 / (15.0 + 20.0)).sqrt());
+    }
 
     #[test]
     fn norms_keep_their_axis() {

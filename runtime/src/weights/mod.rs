@@ -6,11 +6,32 @@ mod names;
 mod read;
 mod write;
 
+use crate::error::Error;
+use crate::session::Session;
+use ir::artifact::Artifact;
+
 pub(crate) use config::difference;
 pub use init::initialize;
 pub use names::{exported, only_for_pretraining};
 pub use read::{Folder, Missing, TensorFile};
 pub use write::{export_model, export_texts};
+
+/// Gives a session the run sizes that a folder's tensors have; its artifact is returned.
+///
+/// # Errors
+/// Where such a size is out of range.
+pub fn adopt_sizes(session: &mut dyn Session, folder: &Folder) -> Result<Artifact, Error> {
+    let artifact = session.artifact().clone();
+    let sizes = folder.run_sizes(&artifact);
+    if sizes
+        .iter()
+        .any(|(name, value)| artifact.run_size(name) != Some(*value))
+    {
+        session.choose(&sizes)?;
+        return Ok(session.artifact().clone());
+    }
+    Ok(artifact)
+}
 
 /// Names of the files of a folder.
 pub const MODEL: &str = "model.safetensors";

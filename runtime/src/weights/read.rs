@@ -6,7 +6,8 @@ use crate::digest::{Digest, Hasher};
 use crate::error::Error;
 use crate::tensors::DIGEST;
 use crate::vocab::Vocab;
-use ir::artifact::{Artifact, Param};
+use ir::artifact::{Artifact, Param, RunSize};
+use ir::dim::Dim;
 use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -286,6 +287,21 @@ impl Folder {
         })
     }
 
+    /// What the shapes of the folder's tensors say of an artifact's run sizes; nothing of those that none of them tells.
+    pub fn run_sizes<'a>(&self, artifact: &'a Artifact) -> Vec<(&'a str, i64)> {
+        let told = |size: &&'a RunSize| {
+            let whole = Dim::sym(&size.name);
+            artifact.params.iter().find_map(|p| {
+                let axis = p.dims.iter().position(|d| *d == whole)?;
+                let name = names::candidates(&p.name)
+                    .into_iter()
+                    .find(|n| self.tensors.info(n).is_some())?;
+                Some((&*size.name, *self.tensors.shape(&name)?.get(axis)? as i64))
+            })
+        };
+        artifact.run_sizes.iter().filter_map(|s| told(&s)).collect()
+    }
+
     /// The folder's letters, where it has any.
     pub fn vocab(&self) -> Result<Option<Vocab>, Error> {
         let path = self.dir.join(VOCAB);
@@ -347,7 +363,13 @@ impl Folder {
             };
             left.remove(&name);
             let shape = self.tensors.shape(&name).unwrap_or_default();
-            if !shape.iter().map(|d| *d as i64).eq(param.shape.iter().copied()) {
+            let same = shape.iter().map(|d| *d as i64).eq(param.shape.iter().copied());
+            // A head for other letters: fine-tuning begins with a new one.
+            if !same && param.dims.iter().any(|d| d.as_const().is_none()) && missing.allows(&param.name) {
+                absent.push(param.name.clone());
+                continue;
+            }
+            if !same {
                 let remedy = if names::is_head(&param.name) {
                     "compile the model with as many letters as this vocabulary has"
                 } else {

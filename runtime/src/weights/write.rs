@@ -17,13 +17,12 @@ pub fn export_texts(
     normalize: bool,
 ) -> Result<(), Error> {
     let put = |name: &str, text: &str| write_text(&dir.join(name), text);
-    if let Some(config) = artifact.export.get(command) {
+    let config = artifact.config(command);
+    if let Some(config) = &config {
         put(CONFIG, config)?;
     }
-    let attention_mask = artifact
-        .export
-        .get(command)
-        .and_then(|t| serde_json::from_str::<serde_json::Value>(t).ok())
+    let attention_mask = config
+        .and_then(|t| serde_json::from_str::<serde_json::Value>(&t).ok())
         .is_some_and(|c| c.get("feat_extract_norm").is_some_and(|n| n == "layer"));
     let preprocessor = json!({
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",

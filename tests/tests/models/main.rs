@@ -9,6 +9,7 @@ mod gpu;
 mod int8;
 mod padding;
 mod parity;
+mod run_sizes;
 mod small;
 mod threads;
 

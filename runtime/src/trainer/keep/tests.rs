@@ -37,6 +37,9 @@ impl<F: FnMut(usize, &mut FakeSession)> Session for Watched<F> {
     fn artifact(&self) -> &Artifact {
         self.inner.artifact()
     }
+    fn choose(&mut self, sizes: &[(&str, i64)]) -> Result<(), Error> {
+        self.inner.choose(sizes)
+    }
     fn params(&mut self) -> Result<&mut [f32], Error> {
         Ok(self.inner.params())
     }
