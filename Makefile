@@ -11,12 +11,13 @@ export TABLEGEN_220_PREFIX ?= $(LLVM_SYS_221_PREFIX)
 export LIBCLANG_PATH ?= $(LLVM_SYS_221_PREFIX)/lib
 endif
 
-.PHONY: help demo test test-cpu build build-cpu bench gpu-bundle setup golden lint fmt clean-demo
+.PHONY: help demo test test-cpu kill-test build build-cpu bench gpu-bundle setup golden lint fmt clean-demo
 
 help:
 	@echo 'make demo     set up, build, make spoken digits, compile models/tiny.ron, train it, transcribe unseen clips'
 	@echo 'make test     set up and run the whole test suite'
 	@echo 'make test-cpu    the same without the code generator for the GPU, and so without MLIR'
+	@echo 'make kill-test KILLS=100   kill trainings at system calls and at random, fill disks, cut power; hold what goes on against what nothing ended'
 	@echo 'make build    set up and build target/release/w2vc with its runner and its code generator for the GPU'
 	@echo 'make build-cpu   the same without the code generator for the GPU, and so without MLIR'
 	@echo 'make bench    time base beside OpenVINO, ONNX Runtime and PyTorch on this machine (an hour; bench/README.md)'
@@ -38,6 +39,12 @@ test-cpu:
 	@scripts/setup.sh cpu
 	cargo build --workspace --exclude w2vc-cuda --bins
 	cargo test --workspace --exclude w2vc-cuda --no-default-features
+
+# Full disks need root, kills at system calls and losses of power strace; what cannot be done says so.
+KILLS ?= 100
+kill-test: setup
+	cargo build --workspace --bins
+	W2VC_KILLS=$(KILLS) cargo test --package w2vc-tests --test executable -- --nocapture kills:: power::
 
 build: setup
 	cargo build --release --package w2vc-runtime --package w2vc --package w2vc-cuda

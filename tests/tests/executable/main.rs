@@ -4,3 +4,5 @@ mod commands;
 mod cpu;
 #[cfg(feature = "gpu")]
 mod gpu;
+mod kills;
+mod power;
