@@ -1,15 +1,13 @@
 //! The commands of a compiled program.
 
-use crate::atomic::{Piece, Values, check_output, write_tensors};
 use crate::bench::{Options as BenchOptions, bench};
-use crate::commands::{evaluate, report, score};
+use crate::commands::{data, evaluate, report, score, transcribe};
 use crate::error::Error;
 use crate::info::info;
 use crate::session::{Session, Tensor};
 use crate::settings::Settings;
 use crate::step::{Options as StepOptions, step};
-use crate::trainer::{Options, Transcriber, finetune, pretrain};
-use crate::weights::MODEL;
+use crate::trainer::{Options, finetune, pretrain};
 use clap::{Args, Parser, Subcommand};
 use ir::artifact::Artifact;
 use std::io::Write;
@@ -73,12 +71,19 @@ enum Command {
                             a .txt beside each recording.\nExample: OUT finetune --data labelled.tsv --init run1 --out run2"
     )]
     Finetune(TrainArgs),
-    /// Write what is said in recordings, one line per file: path, tab, text.
-    #[command(after_help = "Example: OUT transcribe --weights run2 a.wav b.flac")]
-    Transcribe(TranscribeArgs),
+    /// Write what is said in recordings, one line each: path, tab, text.
+    #[command(
+        after_help = "A recording that cannot be read does not stop the others; it is named at the end, and the exit code is 9.\n\
+                      Examples:\n  OUT transcribe --weights run2 a.wav b.flac\n  OUT transcribe --weights run2 folder/ \
+                      list.txt long.tsv\n  OUT transcribe --weights run2 --set window_seconds=30 lecture.mp3\n  \
+                      curl URL | OUT transcribe --weights run2 -"
+    )]
+    Transcribe(transcribe::TranscribeArgs),
     /// Transcribe recordings whose texts are known, and count the errors.
     #[command(after_help = "Example: OUT evaluate --weights run2 --data test.tsv --hyp heard.tsv")]
     Evaluate(evaluate::EvaluateArgs),
+    /// Look at data before training on them.
+    Data(data::DataArgs),
     /// Count the errors between two text files.
     #[command(after_help = "Example: OUT score texts.tsv heard.tsv --json")]
     Score(score::ScoreArgs),
@@ -128,22 +133,6 @@ struct TrainArgs {
     /// Change a setting of the recipe; `info` lists them.
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
-}
-
-#[derive(Args)]
-struct TranscribeArgs {
-    /// A run or a Hugging Face folder.
-    #[arg(long, value_name = "DIR")]
-    weights: PathBuf,
-    /// Also write logits f32 [frames, classes], one tensor per file, named by its path.
-    #[arg(long, value_name = "FILE.safetensors")]
-    logits: Option<PathBuf>,
-    /// Change a setting; `info` lists them.
-    #[arg(long, value_name = "NAME=VALUE")]
-    set: Vec<String>,
-    /// Recordings.
-    #[arg(required = true, value_name = "WAV")]
-    files: Vec<PathBuf>,
 }
 
 #[derive(Args)]
@@ -218,10 +207,11 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Pretrain(args) => trained(&args.out.clone(), pretrain(&mut *open()?, &options(args))?),
         Command::Finetune(args) => trained(&args.out.clone(), finetune(&mut *open()?, &options(args))?),
-        Command::Transcribe(args) => transcribe(&mut *open()?, args),
+        Command::Transcribe(args) => transcribe::run(&mut *open()?, &args, &say),
         Command::Evaluate(args) => evaluate::run(&mut *open()?, &args, &say),
         Command::Score(args) => say(&score::run(&args)?),
         Command::Report(args) => say(&report::run(&args)?),
+        Command::Data(args) => data::run(runner.artifact(), &args, &say),
         Command::Step(args) => {
             let StepArgs {
                 weights,
@@ -346,59 +336,12 @@ fn options(args: TrainArgs) -> Options {
     }
 }
 
-fn transcribe(session: &mut dyn Session, args: TranscribeArgs) -> Result<(), Error> {
-    if let Some(output) = &args.logits {
-        check_output(output, &[&args.files[..], &[args.weights.join(MODEL)]].concat())?;
-    }
-    let mut transcriber = Transcriber::new(session, &args.weights, &args.set)?;
-    let (mut kept, mut failed) = (vec![], 0);
-    for path in &args.files {
-        match transcriber.file(path) {
-            Ok(heard) => {
-                say(&format!("{}\t{}\n", path.display(), heard.text))?;
-                if args.logits.is_some() {
-                    kept.push((path.display().to_string(), heard));
-                }
-            }
-            // The others may be sound.
-            Err(e) => {
-                failed += 1;
-                crate::log::tell(&format!("error: {e}"));
-            }
-        }
-    }
-    if let Some(path) = &args.logits {
-        kept.sort_by(|a, b| a.0.cmp(&b.0));
-        kept.dedup_by(|a, b| a.0 == b.0);
-        let pieces = kept
-            .iter()
-            .map(|(name, t)| {
-                (
-                    name.clone(),
-                    Piece {
-                        shape: vec![t.frames, t.classes],
-                        values: Values::F32(&t.logits),
-                    },
-                )
-            })
-            .collect();
-        write_tensors(path, pieces)?;
-    }
-    match failed {
-        0 => Ok(()),
-        n => Err(Error::data(
-            format!("{n} of {} files", args.files.len()),
-            "could not be transcribed",
-            "the messages above say why",
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::atomic::{Piece, Values, write_tensors};
     use crate::fake::FakeSession;
-    use crate::weights::TensorFile;
+    use crate::weights::{MODEL, TensorFile};
     use clap::CommandFactory;
     use std::path::Path;
 

@@ -19,7 +19,6 @@ pub mod interrupt;
 pub mod log;
 pub mod masks;
 pub mod memory;
-pub mod meter;
 pub mod metrics;
 pub mod profile;
 pub mod random;

@@ -105,6 +105,7 @@ const FINETUNE: &[Known] = known! {
 const TRANSCRIBE: &[Known] = known! {
     "normalize" = Flag(false), SWITCH, "each clip to zero mean and unit variance, where preprocessor_config.json does not say";
     "window_seconds" = Number(0.0), Real(0.0, 1e6), "cut longer clips into windows of this length; 0: never";
+    "max_hours" = Number(12.0), Real(0.0, 24.0), "a longer recording is refused: a few bytes can claim days of silence";
     "context_seconds" = Number(2.0), Real(0.0, 1e6), "how far neighbouring windows overlap, on each side";
 };
 

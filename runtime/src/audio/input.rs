@@ -60,13 +60,21 @@ impl Input {
         Input::of(path, file, found.len())
     }
 
-    /// Standard input, all of it, kept in an unnamed temporary file: containers are read back and forth.
+    /// Standard input, all of it, kept in an unnamed temporary file: containers are read back and forth. Later calls give the
+    /// same again.
     pub fn stdin() -> Result<Input, Error> {
+        static KEPT: Mutex<Option<(File, u64)>> = Mutex::new(None);
         let path = Path::new(STDIN);
-        let mut file = tempfile::tempfile().map_err(Error::io("make a temporary file for", path))?;
-        let len = io::copy(&mut io::stdin().lock(), &mut file).map_err(Error::io("read", path))?;
+        let mut kept = KEPT.lock().unwrap_or_else(|e| e.into_inner());
+        if kept.is_none() {
+            let mut file = tempfile::tempfile().map_err(Error::io("make a temporary file for", path))?;
+            let len = io::copy(&mut io::stdin().lock(), &mut file).map_err(Error::io("read", path))?;
+            *kept = Some((file, len));
+        }
+        let (file, len) = kept.as_ref().expect("kept above");
+        let mut file = patiently(|| file.try_clone()).map_err(Error::io("read", path))?;
         file.rewind().map_err(Error::io("read", path))?;
-        Input::of(path, file, len)
+        Input::of(path, file, *len)
     }
 
     fn of(path: &Path, file: File, len: u64) -> Result<Input, Error> {

@@ -1,5 +1,7 @@
 //! Commands of a compiled program that look at what was learnt: their command lines and what they do.
 
+pub mod data;
 pub mod evaluate;
 pub mod report;
 pub mod score;
+pub mod transcribe;

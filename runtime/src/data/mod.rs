@@ -17,6 +17,7 @@ pub use batcher::{Batcher, Limits, Plan, Position};
 pub use loader::held;
 pub use loader::{Clip, Loaded, Loader, Task};
 pub use open::{listing, open};
+pub use probe::{Decoded, decode_all};
 pub use skips::{DEFAULT_SHARE, Skipped, too_many};
 pub(crate) use skips::{enough_left, table as table_of_reasons};
 
@@ -90,7 +91,7 @@ impl Corpus {
         }
         let mut notes: Vec<String> = listing.unknown_note().into_iter().collect();
         notes.extend(repeated_note(&listing.utterances));
-        let lengths = probe::all(&listing.utterances)?;
+        let lengths = probe::lengths(&listing.utterances)?;
         let mut opened = Opened {
             corpus: Corpus::default(),
             skipped: vec![],
@@ -196,7 +197,7 @@ pub fn show_places(places: &[PathBuf]) -> String {
 }
 
 /// One line about recordings that are listed more than once, where there are any.
-fn repeated_note(utterances: &[Utterance]) -> Option<String> {
+pub fn repeated_note(utterances: &[Utterance]) -> Option<String> {
     let mut seen: BTreeMap<PathBuf, &Option<String>> = BTreeMap::new();
     let (mut again, mut otherwise) = (vec![], 0);
     for utterance in utterances {

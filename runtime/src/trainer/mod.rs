@@ -5,6 +5,7 @@ mod ahead;
 mod estimate;
 mod finetune;
 mod keep;
+mod listen;
 mod objective;
 mod opening;
 mod prepare;
@@ -16,6 +17,7 @@ mod transcribe;
 mod validate;
 
 pub use finetune::finetune;
+pub use listen::Sound;
 pub use prepare::Options;
 pub use pretrain::pretrain;
 pub use transcribe::{Transcriber, Transcript, transcribe_file};
@@ -39,7 +41,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Frames a clip must have: two can be hidden, and two are left to see.
-const LEAST_FRAMES: usize = 4;
+pub const LEAST_FRAMES: usize = 4;
 
 /// Everything a training needs, prepared.
 struct Trainer<'a> {

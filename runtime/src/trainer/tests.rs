@@ -470,3 +470,74 @@ fn what_does_not_fit_is_named_before_training() {
         assert!(log.iter().any(|l| l["kind"] == kind), "{kind}");
     }
 }
+
+/// A fine-tuned fake model in a folder, and the clips that it was tuned on.
+fn tuned(dir: &Path) -> PathBuf {
+    let mut o = options(dir, "tuned", &["updates=2"]);
+    o.set.retain(|s| !s.starts_with("warmup="));
+    finetune(&mut FakeSession::default(), &o).unwrap();
+    o.out
+}
+
+#[test]
+fn recordings_heard_together_are_heard_as_alone() {
+    let tmp = tempfile::tempdir().unwrap();
+    let weights = tuned(tmp.path());
+    let mut session = FakeSession::default();
+    let mut transcriber = Transcriber::new(&mut session, &weights, &[]).unwrap();
+    let mut waves: Vec<Vec<f32>> = [800, 5, 1_300, 801]
+        .map(|n| (0..n).map(|i| ((i * 7 % 19) as f32 - 9.0) / 20.0).collect())
+        .to_vec();
+    waves[1].truncate(3);
+    let name = Path::new("x");
+    let clips: Vec<(&Path, &[f32])> = waves.iter().map(|w| (name, w.as_slice())).collect();
+    let together = transcriber.together(&clips).unwrap();
+    for (clip, outcome) in clips.iter().zip(together) {
+        let alone = transcriber.together(&[*clip]).unwrap().pop().unwrap().unwrap();
+        assert_eq!(outcome.unwrap(), alone);
+    }
+    assert_eq!(
+        transcriber.together(&clips[1..2]).unwrap()[0].as_ref().unwrap().text,
+        ""
+    );
+}
+
+#[test]
+fn a_recording_longer_than_memory_needs_windows_and_a_limit_holds() {
+    let tmp = tempfile::tempdir().unwrap();
+    let weights = tuned(tmp.path());
+    let path = tmp.path().join("long.wav");
+    let frames = 2 * 3600 * 16_000u64;
+    let mut header =
+        b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data".to_vec();
+    header.extend((2 * frames as u32).to_le_bytes());
+    std::fs::write(&path, header).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    // Sparse: it takes no room on the disk.
+    file.set_len(44 + 2 * frames).unwrap();
+    for (set, said) in [
+        (vec![], "window_seconds=30"),
+        (vec!["window_seconds=30", "max_hours=1.5"], "max_hours"),
+    ] {
+        let set: Vec<String> = set.into_iter().map(String::from).collect();
+        let mut session = FakeSession::default();
+        let mut transcriber = Transcriber::new(&mut session, &weights, &set).unwrap();
+        let error = transcriber.file(&path).unwrap_err().to_string();
+        assert!(error.contains(said) && error.contains("long.wav"), "{error}");
+    }
+}
+
+#[test]
+fn logits_that_are_no_numbers_are_an_error_and_no_text() {
+    let tmp = tempfile::tempdir().unwrap();
+    let weights = tuned(tmp.path());
+    let mut session = FakeSession::default();
+    session.nan_at = Some(0);
+    let mut transcriber = Transcriber::new(&mut session, &weights, &[]).unwrap();
+    let error = transcriber.file(&tmp.path().join("0.wav")).unwrap_err();
+    assert_eq!(error.exit_code(), 9);
+    assert!(
+        error.to_string().contains("not a number") && error.to_string().contains("0.wav"),
+        "{error}"
+    );
+}

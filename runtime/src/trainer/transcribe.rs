@@ -1,35 +1,36 @@
 //! Recordings to text.
 
 use super::finetune::check_classes;
-use crate::audio::{RATE, Reader, normalize};
-use crate::batch::{Clips, Occasion, build};
+use crate::audio::{RATE, Reader};
 use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::memory::Guard;
 use crate::session::Session;
 use crate::settings::Settings;
-use crate::vocab::{Vocab, best_path};
+use crate::vocab::Vocab;
 use crate::weights::{Folder, Missing, adopt_sizes};
 use ir::artifact::Program;
 use std::path::Path;
 
 /// A model with weights, ready to listen.
 pub struct Transcriber<'a> {
-    session: &'a mut dyn Session,
-    program: Program,
-    geometry: Geometry,
-    settings: Settings,
-    vocab: Vocab,
-    normalize: bool,
-    guard: Guard,
-    reader: Reader,
+    pub(super) session: &'a mut dyn Session,
+    pub(super) program: Program,
+    pub(super) geometry: Geometry,
+    pub(super) settings: Settings,
+    pub(super) vocab: Vocab,
+    pub(super) normalize: bool,
+    pub(super) guard: Guard,
+    pub(super) reader: Reader,
+    /// Whether transcripts have logits.
+    pub(super) logits: bool,
 }
 
 /// What was heard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transcript {
     pub text: String,
-    /// [frames, classes]
+    /// [frames, classes]; none where they are not kept.
     pub logits: Vec<f32>,
     pub frames: usize,
     pub classes: usize,
@@ -39,11 +40,11 @@ pub struct Transcript {
 
 /// A stretch of a clip, and which of its frames count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Window {
-    start: usize,
-    end: usize,
-    first: usize,
-    last: usize,
+pub(super) struct Window {
+    pub start: usize,
+    pub end: usize,
+    pub first: usize,
+    pub last: usize,
 }
 
 impl<'a> Transcriber<'a> {
@@ -72,31 +73,7 @@ impl<'a> Transcriber<'a> {
             session,
             guard: Guard::default(),
             reader: Reader::default(),
-        })
-    }
-
-    /// Decodes and transcribes a file. A clip shorter than one frame has no text.
-    pub fn file(&mut self, path: &Path) -> Result<Transcript, Error> {
-        let mut wave = self.reader.read(path)?;
-        if self.normalize {
-            normalize(&mut wave);
-        }
-        let (mut logits, mut classes) = (vec![], 0);
-        for window in self.windows(wave.len())? {
-            let (own, width) = self.logits(&wave[window.start..window.end])?;
-            logits.extend_from_slice(&own[window.first * width..window.last * width]);
-            classes = width;
-        }
-        let (text, frames) = match classes {
-            0 => (String::new(), 0),
-            _ => (self.vocab.decode(&best_path(&logits, classes)), logits.len() / classes),
-        };
-        Ok(Transcript {
-            text,
-            logits,
-            frames,
-            classes,
-            seconds: wave.len() as f64 / RATE as f64,
+            logits: true,
         })
     }
 
@@ -110,36 +87,10 @@ impl<'a> Transcriber<'a> {
         self.vocab.encode(text).err()
     }
 
-    fn windows(&self, samples: usize) -> Result<Vec<Window>, Error> {
+    pub(super) fn windows(&self, samples: usize) -> Result<Vec<Window>, Error> {
         let length = (self.settings.number("window_seconds")? * RATE as f64) as usize;
         let context = (self.settings.number("context_seconds")? * RATE as f64) as usize;
         Ok(windows(&self.geometry, samples, length, context))
-    }
-
-    /// Logits of a stretch: values [frames, classes] and the number of classes.
-    fn logits(&mut self, wave: &[f32]) -> Result<(Vec<f32>, usize), Error> {
-        let occasion = Occasion {
-            seed: 0,
-            major: 0,
-            minor: 0,
-            masks: false,
-            noise: false,
-            temperature: 1.0,
-        };
-        let clips = Clips {
-            waves: &[wave],
-            labels: &[],
-        };
-        let batch = build(&self.program, &self.geometry, &self.settings, clips, occasion)?;
-        let inputs = batch.inputs.refs();
-        let remedy = "cut long recordings into windows by --set window_seconds=30";
-        self.guard.check(self.session, &self.program.name, &inputs, remedy)?;
-        let outputs = self.session.run(&self.program.name, &inputs)?;
-        let logits = outputs.into_iter().find(|(n, _)| n == "logits").map(|(_, t)| t);
-        match logits.as_ref().and_then(|t| Some((t.as_f32()?, *t.shape.last()?))) {
-            Some((values, classes)) => Ok((values.to_vec(), classes)),
-            None => Err(Error::program(&self.program.name, "it has no output `logits`")),
-        }
     }
 }
 
