@@ -56,7 +56,7 @@ pub(super) fn take(
         return Ok(Taken::LeftOut(what));
     }
     if task.drop_silent && is_silent(&part.kept) {
-        return Ok(Taken::LeftOut("it is silent".into()));
+        return Ok(Taken::LeftOut(super::SILENT.into()));
     }
     if task.normalize {
         match window {

@@ -18,7 +18,7 @@ pub use loader::held;
 pub use loader::{Clip, Loaded, Loader, Task};
 pub use open::{listing, open};
 pub use probe::{Decoded, decode_all};
-pub use skips::{DEFAULT_SHARE, Skipped, too_many};
+pub use skips::{DEFAULT_SHARE, SILENT, Skipped, too_many};
 pub(crate) use skips::{enough_left, table as table_of_reasons};
 
 use crate::audio::Segment;

@@ -11,6 +11,9 @@ pub struct Skipped {
     pub reason: String,
 }
 
+/// The reason for which silent clips are left out.
+pub const SILENT: &str = "it is silent";
+
 /// Share of the clips that may be left out without `--allow-skips`.
 pub const DEFAULT_SHARE: f64 = 0.02;
 

@@ -79,6 +79,8 @@ struct Trainer<'a> {
     allowed: f64,
     /// Clips that are left out since that was last told.
     untold: Vec<Skipped>,
+    /// Clips among those that are left out that are silent.
+    silent: usize,
     /// Whether silent validation clips were told.
     silent_told: bool,
 }

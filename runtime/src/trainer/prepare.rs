@@ -355,6 +355,7 @@ pub(super) fn train(
         clips,
         allowed: corpora.allowed,
         untold: vec![],
+        silent: 0,
         silent_told: false,
     };
     trainer.skip(corpora.skipped)?;

@@ -1,7 +1,7 @@
 //! Clips that a training leaves out: counted once each, told together, and too many stop it.
 
 use super::Trainer;
-use crate::data::{Skipped, table_of_reasons, too_many};
+use crate::data::{SILENT, Skipped, table_of_reasons, too_many};
 use crate::error::Error;
 
 impl Trainer<'_> {
@@ -12,10 +12,12 @@ impl Trainer<'_> {
     pub(super) fn skip(&mut self, clips: Vec<Skipped>) -> Result<(), Error> {
         for clip in clips {
             if self.skipped.insert(clip.path.clone()) {
+                // Silence is no damage: it is told and does not stop.
+                self.silent += usize::from(clip.reason == SILENT);
                 self.untold.push(clip);
             }
         }
-        if self.untold.is_empty() || !too_many(self.skipped.len(), self.clips, self.allowed) {
+        if self.untold.is_empty() || !too_many(self.skipped.len() - self.silent, self.clips, self.allowed) {
             return Ok(());
         }
         let what = format!(

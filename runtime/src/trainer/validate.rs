@@ -3,7 +3,7 @@
 use super::objective::{Score, Totals};
 use super::{LEAST_FRAMES, Trainer};
 use crate::batch::{Clips, Occasion, build};
-use crate::data::{Loader, Position, Task};
+use crate::data::{Loader, Position, SILENT, Task};
 use crate::error::Error;
 
 /// Keeps the numbers of a validation apart from those of training.
@@ -67,7 +67,7 @@ impl Trainer<'_> {
             if loaded.position.epoch > 0 {
                 break;
             }
-            silent += loaded.skipped.iter().filter(|s| s.reason.contains("silent")).count();
+            silent += loaded.skipped.iter().filter(|s| s.reason == SILENT).count();
             // What cannot be used was reported when the data were opened or is seen in every validation: not again.
             let mut clips = loaded.clips;
             let mut labels = vec![];
