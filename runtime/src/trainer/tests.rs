@@ -532,7 +532,7 @@ fn logits_that_are_no_numbers_are_an_error_and_no_text() {
     let tmp = tempfile::tempdir().unwrap();
     let weights = tuned(tmp.path());
     let mut session = FakeSession::default();
-    session.nan_at = Some(0);
+    session.nan_logits = true;
     let mut transcriber = Transcriber::new(&mut session, &weights, &[]).unwrap();
     let error = transcriber.file(&tmp.path().join("0.wav")).unwrap_err();
     assert_eq!(error.exit_code(), 9);
