@@ -77,8 +77,8 @@ pub fn run(
     };
     let mut pairs = vec![];
     for utterance in &with_text {
-        let name = utterance.path.display().to_string();
-        match transcriber.file(&utterance.path) {
+        let name = utterance.name().display().to_string();
+        match transcriber.utterance(utterance) {
             Ok(heard) => {
                 let text = utterance.text.as_deref().unwrap_or_default();
                 if let Some(letter) = transcriber.unknown_letter(text) {
