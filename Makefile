@@ -11,7 +11,7 @@ export TABLEGEN_220_PREFIX ?= $(LLVM_SYS_221_PREFIX)
 export LIBCLANG_PATH ?= $(LLVM_SYS_221_PREFIX)/lib
 endif
 
-.PHONY: help demo test test-cpu kill-test build build-cpu bench gpu-bundle setup golden lint fmt clean-demo
+.PHONY: help demo test test-cpu kill-test build build-cpu bench fuzz-models gpu-bundle setup golden lint fmt clean-demo
 
 help:
 	@echo 'make demo     set up, build, make spoken digits, compile models/tiny.ron, train it, transcribe unseen clips'
@@ -20,6 +20,7 @@ help:
 	@echo 'make kill-test KILLS=100   kill trainings at system calls and at random, fill disks, cut power; hold what goes on against what nothing ended'
 	@echo 'make build    set up and build target/release/w2vc with its runner and its code generator for the GPU'
 	@echo 'make build-cpu   the same without the code generator for the GPU, and so without MLIR'
+	@echo 'make fuzz-models   random models on the CPU and the emulator against the evaluator (FILES=50 SEED=1000)'
 	@echo 'make bench    time base beside OpenVINO, ONNX Runtime and PyTorch on this machine (an hour; bench/README.md)'
 	@echo 'make gpu-bundle   make gpu-bundle/, which checks and times everything on a machine with a GPU'
 	@echo 'make setup    install what is missing (apt)'
@@ -52,6 +53,11 @@ build: setup
 build-cpu:
 	@scripts/setup.sh cpu
 	cargo build --release --package w2vc-runtime --package w2vc
+
+# Random models in the model language; FILES=N of them from SEED on.
+fuzz-models: setup
+	cargo build --workspace --bins
+	W2VC_FUZZ=$(or $(FILES),50) W2VC_FUZZ_SEED=$(or $(SEED),1000) cargo test -p w2vc-tests --test written -- --nocapture
 
 bench: build-cpu
 	bench/setup.sh

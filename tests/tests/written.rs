@@ -5,7 +5,9 @@
 
 use compiler::layout::layer_name;
 use frontend::Model;
-use ir::artifact::{Artifact, Precision};
+use ir::artifact::Artifact;
+#[cfg(feature = "gpu")]
+use ir::artifact::Precision;
 use ir::dim::Env;
 use ir::eval::evaluate;
 use ir::ops::{Input, Op};
@@ -17,7 +19,9 @@ use runtime::session::{self, Session};
 use runtime::weights::initialize;
 use std::collections::BTreeMap;
 use tests::interpret::lower;
-use tests::native::{compile, compile_cuda};
+use tests::native::compile;
+#[cfg(feature = "gpu")]
+use tests::native::compile_cuda;
 use tests::written::model;
 
 /// Programs of a file, compiled together.
@@ -166,6 +170,7 @@ fn models_compute_what_their_text_says() {
     }
 }
 
+#[cfg(feature = "gpu")]
 #[test]
 fn models_compute_the_same_on_the_gpu() {
     for seed in files(1) {

@@ -4,5 +4,6 @@ mod commands;
 mod cpu;
 #[cfg(feature = "gpu")]
 mod gpu;
+mod hostile;
 mod kills;
 mod power;
