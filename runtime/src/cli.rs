@@ -124,9 +124,17 @@ struct TrainArgs {
     /// Folder with weights to start from: a run or a Hugging Face folder.
     #[arg(long, value_name = "RUN")]
     init: Option<PathBuf>,
-    /// Letters (vocab.json or dict.ltr.txt), instead of those of --init.
-    #[arg(long, value_name = "FILE")]
+    /// finetune: tokens (vocab.json or dict.ltr.txt), or `auto`: made of the texts. By default those of --init, or made of the
+    /// texts where it has none.
+    #[arg(long, value_name = "auto|FILE")]
     vocab: Option<PathBuf>,
+    /// finetune: what a token stands for. `jamo`: the letters of Korean syllables, composed again in output. `tokens`: what
+    /// spaces separate, as phonemes.
+    #[arg(long, value_name = "letters|jamo|tokens")]
+    units: Option<String>,
+    /// finetune: learn punctuation instead of dropping it.
+    #[arg(long)]
+    keep_punctuation: bool,
     /// Go on with the run in --out from its last checkpoint.
     #[arg(long)]
     resume: bool,
@@ -320,9 +328,13 @@ fn options(args: TrainArgs) -> Options {
         out,
         init,
         vocab,
+        units,
+        keep_punctuation,
         resume,
-        set,
+        mut set,
     } = args;
+    set.extend(units.map(|u| format!("units={u}")));
+    set.extend(keep_punctuation.then(|| "keep_punctuation=true".to_string()));
     Options {
         data,
         valid,

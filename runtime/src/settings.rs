@@ -100,6 +100,10 @@ const FINETUNE: &[Known] = known! {
     "min_samples" = Number(400.0), SAMPLES, "shorter clips are dropped";
     "mask_prob" = Number(0.65), SHARE, "share of frames that spans would cover if none overlapped";
     "channel_mask_prob" = Number(0.25), SHARE, "the same for channels";
+    "nfc" = Flag(true), SWITCH, "tokens and texts in Unicode's composed normal form";
+    "fold_case" = Flag(true), SWITCH, "texts take the case of a vocabulary that has one case";
+    "keep_punctuation" = Flag(false), SWITCH, "punctuation is learnt instead of dropped";
+    "units" = Text("letters".into()), Choice(&["letters", "jamo", "tokens"]), "what a token stands for: letters, jamo (the letters of Korean syllables), or tokens separated by spaces (phonemes)";
 };
 
 const TRANSCRIBE: &[Known] = known! {

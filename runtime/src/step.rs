@@ -61,7 +61,7 @@ pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
     } else {
         Missing::Quantizer
     };
-    folder.load(&artifact, session.params()?, missing)?;
+    folder.load(&artifact, session.params()?, missing, None)?;
 
     let given = Given {
         file,

@@ -46,7 +46,7 @@ struct Evaluation {
     /// Recordings that could not be read, with the reason.
     failed: BTreeMap<String, String>,
     /// Letters of the texts that the vocabulary lacks, with the texts that have them: these are always errors.
-    unknown_letters: BTreeMap<char, usize>,
+    unknown_letters: BTreeMap<String, usize>,
 }
 
 /// Transcribes and scores; `say` prints to the standard output.

@@ -1,9 +1,10 @@
 //! Fine-tuning: letters by connectionist temporal classification.
 
+use super::letters::Letters;
 use super::objective::{Objective, Score, Totals, need, sum_of};
 use super::opening::histogram;
 use super::prepare::{Corpora, Options, Start, limits, train};
-use crate::batch::{Batch, Clips, Occasion, build, class_size, classes as artifact_classes};
+use crate::batch::{Batch, Clips, Occasion, build};
 use crate::data::{Clip, Utterance};
 use crate::error::Error;
 use crate::geometry::Geometry;
@@ -12,7 +13,7 @@ use crate::schedule::TriStage;
 use crate::session::{Session, Tensor};
 use crate::settings::Settings;
 use crate::vocab::{Vocab, best_path, frames_needed};
-use crate::weights::{Folder, Missing};
+use crate::weights::Missing;
 use ir::artifact::{Artifact, Program};
 use serde_json::{Map, Value};
 use std::f64::consts::LN_2;
@@ -22,12 +23,19 @@ const SAMPLES: usize = 8;
 
 /// Fine-tunes, into a run folder; returns the updates done.
 pub fn finetune(session: &mut dyn Session, options: &Options) -> Result<u64, Error> {
-    let vocab = choose_vocab(options)?;
-    choose_classes(session, &vocab)?;
-    let start = Start::new(session, options, "finetune", Missing::HeadAndQuantizer)?;
+    let mut letters = Letters::choose(session, options)?;
+    let vocab = letters.trained.clone();
+    let mut start = Start::new(
+        session,
+        options,
+        "finetune",
+        Missing::HeadAndQuantizer,
+        Some(&letters.head),
+    )?;
+    start.notes.append(&mut letters.notes);
     let settings = &start.settings;
     let geometry = Geometry::new(&start.artifact)?;
-    let mut objective = Finetuning::new(settings, &start.artifact, vocab.clone())?;
+    let mut objective = Finetuning::new(settings, &start.artifact, vocab.clone(), letters.order)?;
     let least = settings.count("min_samples", 0)? as usize;
     let tokens = settings.count("max_tokens", 1)? as usize;
     let most = match settings.count("max_samples", 0)? as usize {
@@ -50,62 +58,7 @@ pub fn finetune(session: &mut dyn Session, options: &Options) -> Result<u64, Err
     };
     let corpora = Corpora::open(options, settings, &keep)?;
     let limits = limits(settings, usize::MAX, false)?;
-    train(session, &mut objective, start, corpora, limits, Some(&vocab))
-}
-
-/// The letters asked for, else those of the weights, else the published ones.
-fn choose_vocab(options: &Options) -> Result<Vocab, Error> {
-    let of_run = || {
-        let path = options.out.join(crate::weights::VOCAB);
-        (options.resume && path.is_file())
-            .then(|| Vocab::read(&path))
-            .transpose()
-    };
-    let of_init = || match &options.init {
-        Some(dir) => Folder::open(dir)?.vocab(),
-        None => Ok(None),
-    };
-    let vocab = match &options.vocab {
-        Some(path) => Vocab::read(path)?,
-        None => of_run()?.map_or_else(of_init, |v| Ok(Some(v)))?.unwrap_or_default(),
-    };
-    if vocab.blank() != 0 {
-        let what = format!(
-            "its padding token, which is the blank, has the number {}",
-            vocab.blank()
-        );
-        return Err(Error::data(
-            "vocabulary",
-            what,
-            "number it 0 to fine-tune, by a --vocab of one's own",
-        ));
-    }
-    Ok(vocab)
-}
-
-/// Gives the head as many classes as there are tokens, where the model leaves that to the run; else fails where it has
-/// fewer.
-fn choose_classes(session: &mut dyn Session, vocab: &Vocab) -> Result<(), Error> {
-    if let Some(size) = class_size(session.artifact()) {
-        session.choose(&[(&size, vocab.len() as i64)])?;
-    }
-    check_classes(session.artifact(), vocab)
-}
-
-/// Fails where there are more letters than the head has classes.
-pub(super) fn check_classes(artifact: &Artifact, vocab: &Vocab) -> Result<(), Error> {
-    let Some(classes) = artifact_classes(artifact).filter(|c| *c < vocab.len()) else {
-        return Ok(());
-    };
-    Err(Error::data(
-        "vocabulary",
-        format!(
-            "it has {} letters and the head of `{}` has {classes} classes",
-            vocab.len(),
-            artifact.name
-        ),
-        "compile the model for this number of letters (`w2vc check` lists the constants) or give another --vocab",
-    ))
+    train(session, &mut objective, start, corpora, limits, Some(&letters.written))
 }
 
 /// The labels of a text, or why it cannot be learnt from.
@@ -114,7 +67,9 @@ fn labels(vocab: &Vocab, text: Option<&str>, frames: usize) -> Result<Vec<i32>, 
         return Err("it has no text".into());
     };
     let labels = vocab.encode(text).map_err(|c| {
-        format!("its text has `{c}`, which is not in the vocabulary; write it in letters (7 as SEVEN) or add it")
+        format!(
+            "its text has `{c}`, which is not in the vocabulary; write it in letters (7 as seven), or give --vocab auto"
+        )
     })?;
     let needed = frames_needed(&labels);
     if needed > frames {
@@ -130,7 +85,10 @@ struct Finetuning {
     schedule: TriStage,
     /// Updates in which only the head trains; 0 where the model has no such program.
     frozen: u64,
+    /// With the blank as class 0.
     vocab: Vocab,
+    /// The number of each class in files.
+    order: Vec<usize>,
     geometry: Geometry,
     /// Gives logits where the validating program has none.
     transcribe: Option<Program>,
@@ -144,7 +102,7 @@ struct Finetuning {
 }
 
 impl Finetuning {
-    fn new(s: &Settings, artifact: &Artifact, vocab: Vocab) -> Result<Finetuning, Error> {
+    fn new(s: &Settings, artifact: &Artifact, vocab: Vocab, order: Vec<usize>) -> Result<Finetuning, Error> {
         let has = |name: &str| artifact.programs.iter().any(|p| p.name == name);
         let frozen = s.count("freeze_updates", 0)?;
         if frozen > 0 && !has("finetune_head") {
@@ -168,6 +126,7 @@ impl Finetuning {
             },
             frozen,
             vocab,
+            order,
             geometry: Geometry::new(artifact)?,
             transcribe: artifact.programs.iter().find(|p| p.name == "transcribe").cloned(),
             transcription: Settings::new(artifact, "transcribe")?,
@@ -233,6 +192,10 @@ impl Objective for Finetuning {
 
     fn masks_in_validation(&self) -> bool {
         false
+    }
+
+    fn class_order(&self) -> Option<&[usize]> {
+        Some(&self.order)
     }
 
     fn observe(

@@ -50,8 +50,8 @@ impl Trainer<'_> {
     /// Writes the model into the run folder.
     pub(super) fn export(&mut self) -> Result<(), Error> {
         self.run.still_here()?;
-        let params = self.session.params()?;
-        export_model(self.run.dir(), &self.artifact, self.objective.command(), params)
+        let (params, order) = (self.session.params()?, self.objective.class_order());
+        export_model(self.run.dir(), &self.artifact, self.objective.command(), params, order)
     }
 
     /// Whether all weights are numbers.

@@ -5,6 +5,7 @@ mod ahead;
 mod estimate;
 mod finetune;
 mod keep;
+mod letters;
 mod listen;
 mod objective;
 mod opening;

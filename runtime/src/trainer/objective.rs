@@ -87,6 +87,11 @@ pub trait Objective {
     /// Whether validation hides spans.
     fn masks_in_validation(&self) -> bool;
 
+    /// The number in files of each class of the head, where there is one.
+    fn class_order(&self) -> Option<&[usize]> {
+        None
+    }
+
     /// Notes what a validation batch of `clips` has shown.
     fn observe(
         &mut self,

@@ -16,7 +16,7 @@ use crate::run::{Known, Run, State};
 use crate::session::Session;
 use crate::settings::{Settings, show};
 use crate::vocab::Vocab;
-use crate::weights::{Folder, Missing, export_texts, initialize};
+use crate::weights::{Folder, HeadRows, Missing, Texts, export_texts, initialize};
 use ir::artifact::Artifact;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ pub struct Options {
     pub out: PathBuf,
     /// Weights to start from; otherwise random ones.
     pub init: Option<PathBuf>,
-    /// Letters, instead of those of `init`.
+    /// A vocabulary's file, or `auto` for one made of the texts; otherwise that of `init`, or one made where that has none.
     pub vocab: Option<PathBuf>,
     pub resume: bool,
     /// `NAME=VALUE`.
@@ -103,8 +103,15 @@ fn apart(options: &Options) -> Result<(), Error> {
 }
 
 impl Start {
-    /// Opens the run folder, and fills the session's parameters from a checkpoint, from `init`, or at random.
-    pub fn new(session: &mut dyn Session, options: &Options, command: &str, missing: Missing) -> Result<Start, Error> {
+    /// Opens the run folder, and fills the session's parameters from a checkpoint, from `init`, or at random. `head` says which
+    /// rows of the head of `init` serve.
+    pub fn new(
+        session: &mut dyn Session,
+        options: &Options,
+        command: &str,
+        missing: Missing,
+        head: Option<&HeadRows>,
+    ) -> Result<Start, Error> {
         let signals = options.signals.clone().map_or_else(Signals::watch, Ok)?;
         let artifact = session.artifact().clone();
         let mut settings = Settings::new(&artifact, command)?;
@@ -143,7 +150,7 @@ impl Start {
         if state.is_none() {
             initialize(&artifact, session.params()?, settings.count("seed", 0)?, &|_| true);
             if let Some(folder) = &init {
-                let absent = folder.load(&artifact, session.params()?, missing)?;
+                let absent = folder.load(&artifact, session.params()?, missing, head)?;
                 if !absent.is_empty() {
                     notes.push(format!(
                         "start at random, being absent from the given weights: {}",
@@ -302,7 +309,12 @@ pub(super) fn train(
     state.identity = Known::Now(identity);
     state.settings = settings.values();
     let normalize = settings.flag("normalize")?;
-    export_texts(run.dir(), &artifact, command, vocab, normalize)?;
+    let texts = Texts {
+        command,
+        vocab,
+        settings: &settings,
+    };
+    export_texts(run.dir(), &artifact, &texts)?;
     signals.arm()?;
     let mut log = Log::open(run.dir(), state.update, settings.count("updates", 0)?)?;
     for note in notes.iter().chain(&corpora.notes) {

@@ -14,7 +14,7 @@ use std::f64::consts::LN_2;
 
 /// Pretrains, into a run folder; returns the updates done.
 pub fn pretrain(session: &mut dyn Session, options: &Options) -> Result<u64, Error> {
-    let start = Start::new(session, options, "pretrain", Missing::Head)?;
+    let start = Start::new(session, options, "pretrain", Missing::Head, None)?;
     let settings = &start.settings;
     let mut objective = Pretraining::new(settings)?;
     let possible = Geometry::new(&start.artifact)?.least_samples(super::LEAST_FRAMES);

@@ -1,6 +1,6 @@
 //! Recordings to text.
 
-use super::finetune::check_classes;
+use super::letters::fit_head;
 use crate::audio::{RATE, Reader};
 use crate::error::Error;
 use crate::geometry::Geometry;
@@ -57,9 +57,9 @@ impl<'a> Transcriber<'a> {
             settings.force("normalize", own as u8 as f64);
         }
         set.iter().try_for_each(|s| settings.set(s))?;
-        folder.load(&artifact, session.params()?, Missing::Quantizer)?;
-        let vocab = folder.vocab()?.unwrap_or_default();
-        check_classes(&artifact, &vocab)?;
+        folder.load(&artifact, session.params()?, Missing::Quantizer, None)?;
+        // Classes beyond the tokens write nothing, as in transformers.
+        let vocab = fit_head(&artifact, folder.vocab()?.unwrap_or_default())?;
         let program = artifact.programs.iter().find(|p| p.name == "transcribe").cloned();
         let program = program.ok_or_else(|| Error::program("transcribe", "this model was compiled without it"))?;
         let geometry = Geometry::new(&artifact)?;
@@ -83,7 +83,7 @@ impl<'a> Transcriber<'a> {
     }
 
     /// The first letter of a text that the vocabulary lacks.
-    pub fn unknown_letter(&self, text: &str) -> Option<char> {
+    pub fn unknown_letter(&self, text: &str) -> Option<String> {
         self.vocab.encode(text).err()
     }
 

@@ -1,20 +1,24 @@
 //! Parameters in and out of folders of the Hugging Face form, and their first values.
 
 mod config;
+mod head;
 mod init;
 mod names;
 mod read;
+mod source;
 mod write;
 
 use crate::error::Error;
 use crate::session::Session;
 use ir::artifact::Artifact;
+use std::path::Path;
 
 pub(crate) use config::difference;
+pub use head::HeadRows;
 pub use init::initialize;
 pub use names::{exported, only_for_pretraining};
 pub use read::{Folder, Missing, TensorFile};
-pub use write::{export_model, export_texts};
+pub use write::{Texts, export_model, export_texts};
 
 /// Gives a session the run sizes that a folder's tensors have; its artifact is returned.
 ///
@@ -38,3 +42,10 @@ pub const MODEL: &str = "model.safetensors";
 pub const CONFIG: &str = "config.json";
 pub const VOCAB: &str = "vocab.json";
 pub const PREPROCESSOR: &str = "preprocessor_config.json";
+/// Where transformers 5 has what was in `preprocessor_config.json`, as `feature_extractor`.
+pub const PROCESSOR: &str = "processor_config.json";
+
+fn json(path: &Path) -> Result<serde_json::Value, Error> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    serde_json::from_str(&text).map_err(|e| Error::weights(path, format!("it is no JSON: {e}"), "restore the file"))
+}

@@ -1,6 +1,8 @@
 //! Opens a folder: a Hugging Face download or what a run left.
 
-use super::{CONFIG, MODEL, PREPROCESSOR, VOCAB, config, names};
+use super::head::HeadRows;
+use super::source::Source;
+use super::{CONFIG, PREPROCESSOR, PROCESSOR, config, json, names};
 use crate::atomic;
 use crate::digest::{Digest, Hasher};
 use crate::error::Error;
@@ -13,7 +15,7 @@ use rayon::prelude::*;
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -260,7 +262,7 @@ impl Missing {
 /// A folder with weights.
 pub struct Folder {
     dir: PathBuf,
-    tensors: TensorFile,
+    tensors: Source,
 }
 
 impl Folder {
@@ -272,18 +274,9 @@ impl Folder {
                 "name a Hugging Face or a run folder",
             ));
         }
-        let model = dir.join(MODEL);
-        if !model.is_file() {
-            let remedy = if dir.join("pytorch_model.bin").is_file() {
-                "convert pytorch_model.bin: load it in transformers and save_pretrained it"
-            } else {
-                "name the folder that holds it; a run's first checkpoint writes one"
-            };
-            return Err(Error::weights(dir, format!("it has no {MODEL}"), remedy));
-        }
         Ok(Folder {
             dir: dir.into(),
-            tensors: TensorFile::open(&model)?,
+            tensors: Source::open(dir)?,
         })
     }
 
@@ -295,7 +288,7 @@ impl Folder {
                 let axis = p.dims.iter().position(|d| *d == whole)?;
                 let name = names::candidates(&p.name)
                     .into_iter()
-                    .find(|n| self.tensors.info(n).is_some())?;
+                    .find(|n| self.tensors.shape(n).is_some())?;
                 Some((&*size.name, *self.tensors.shape(&name)?.get(axis)? as i64))
             })
         };
@@ -304,18 +297,34 @@ impl Folder {
 
     /// The folder's letters, where it has any.
     pub fn vocab(&self) -> Result<Option<Vocab>, Error> {
-        let path = self.dir.join(VOCAB);
-        path.is_file().then(|| Vocab::read(&path)).transpose()
+        Vocab::of_folder(&self.dir)
     }
 
-    /// Whether its model takes normalised input, where it says so.
+    /// Classes of the head that the folder holds, where it holds one.
+    pub fn classes(&self) -> Option<usize> {
+        let name = self
+            .tensors
+            .names()
+            .into_iter()
+            .find(|n| n.ends_with("lm_head.weight"))?;
+        self.tensors.shape(&name)?.first().copied()
+    }
+
+    /// Whether its model takes normalised input, where a file of the folder says how input is prepared. As in transformers, 5
+    /// and before, it does unless that file says otherwise.
     pub fn normalize(&self) -> Result<Option<bool>, Error> {
-        let path = self.dir.join(PREPROCESSOR);
-        Ok(if path.is_file() {
-            json(&path)?.get("do_normalize").and_then(Value::as_bool)
+        let (own, nested) = (self.dir.join(PREPROCESSOR), self.dir.join(PROCESSOR));
+        let extractor = if nested.is_file() {
+            json(&nested)?.get("feature_extractor").cloned()
         } else {
             None
-        })
+        };
+        let extractor = match extractor {
+            Some(found) => Some(found),
+            None if own.is_file() => Some(json(&own)?),
+            None => None,
+        };
+        Ok(extractor.map(|e| e.get("do_normalize").and_then(Value::as_bool).unwrap_or(true)))
     }
 
     /// Fails where config.json describes another network than the one compiled.
@@ -331,7 +340,7 @@ impl Folder {
         if !path.is_file() {
             return Ok(());
         }
-        match config::difference(&json(&path)?, &model) {
+        match config::disagreement(&json(&path)?, &model) {
             None => Ok(()),
             Some((field, folder, compiled)) => Err(Error::weights(
                 &path,
@@ -343,15 +352,22 @@ impl Folder {
 
     /// Copies the folder's tensors into the arena. Returns the names of parameters it does not hold, all of which
     /// `missing` allows; every other absence, a wrong shape or a tensor without a place is an error.
-    pub fn load(&self, artifact: &Artifact, params: &mut [f32], missing: Missing) -> Result<Vec<String>, Error> {
+    /// With `head`, rows of the letters' head come from the rows that it says, of a head of any number of letters.
+    pub fn load(
+        &self,
+        artifact: &Artifact,
+        params: &mut [f32],
+        missing: Missing,
+        head: Option<&HeadRows>,
+    ) -> Result<Vec<String>, Error> {
         self.check_config(artifact)?;
-        let path = self.dir.join(MODEL);
-        let mut left: BTreeSet<String> = self.tensors.names().into_iter().collect();
+        let path = self.tensors.path();
+        let mut left = self.tensors.names();
         let (mut absent, mut lacking, mut found) = (vec![], vec![], vec![]);
         for param in &artifact.params {
             let Some(name) = names::candidates(&param.name)
                 .into_iter()
-                .find(|n| self.tensors.info(n).is_some())
+                .find(|n| self.tensors.shape(n).is_some())
             else {
                 if missing.allows(&param.name) {
                     &mut absent
@@ -363,8 +379,13 @@ impl Folder {
             };
             left.remove(&name);
             let shape = self.tensors.shape(&name).unwrap_or_default();
-            let same = shape.iter().map(|d| *d as i64).eq(param.shape.iter().copied());
-            // A head for other letters: fine-tuning begins with a new one.
+            let (own, given): (Vec<usize>, _) = (param.shape.iter().map(|d| *d as usize).collect(), shape.as_slice());
+            if let Some(head) = head.filter(|_| names::is_head(&param.name) && own.get(1..) == given.get(1..)) {
+                self.fill_head(param, &name, head, params)?;
+                continue;
+            }
+            let same = own == given;
+            // A head for other letters is of no interest to pretraining.
             if !same && param.dims.iter().any(|d| d.as_const().is_none()) && missing.allows(&param.name) {
                 absent.push(param.name.clone());
                 continue;
@@ -376,7 +397,7 @@ impl Folder {
                     "compile the model that these weights belong to"
                 };
                 return Err(Error::weights(
-                    &path,
+                    path,
                     format!(
                         "`{name}` has the shape {shape:?} and `{}` needs {:?}",
                         artifact.name, param.shape
@@ -388,7 +409,7 @@ impl Folder {
         }
         if !lacking.is_empty() {
             return Err(Error::weights(
-                &path,
+                path,
                 format!("{} missing: {}", count(lacking.len()), shorten(&lacking)),
                 "use the folder of a model that has them (a pretrained one has no letters' head before fine-tuning)",
             ));
@@ -400,7 +421,7 @@ impl Folder {
             .collect();
         if !strange.is_empty() {
             return Err(Error::weights(
-                &path,
+                path,
                 format!(
                     "{} without a place in `{}`: {}",
                     count(strange.len()),
@@ -412,6 +433,15 @@ impl Folder {
         }
         self.fill(found, params)?;
         Ok(absent)
+    }
+
+    /// Copies rows of the given head.
+    fn fill_head(&self, param: &Param, name: &str, head: &HeadRows, params: &mut [f32]) -> Result<(), Error> {
+        let count = self.tensors.shape(name).unwrap_or_default().iter().product();
+        let mut given = vec![0.0; count];
+        self.tensors.floats_into(name, &mut given)?;
+        head.copy(&given, &mut params[param.offset..param.offset + param.len()]);
+        Ok(())
     }
 
     /// Reads tensors to the places of their parameters.
@@ -452,16 +482,12 @@ fn shorten(names: &[String]) -> String {
     }
 }
 
-fn json(path: &Path) -> Result<Value, Error> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    serde_json::from_str(&text).map_err(|e| Error::weights(path, format!("it is no JSON: {e}"), "restore the file"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::atomic::{Piece, Values, write_tensors};
     use crate::fake;
+    use crate::weights::MODEL;
 
     #[test]
     fn half_precision_is_exact() {
@@ -557,7 +583,7 @@ mod tests {
         let load = |names: &[(&str, usize)], missing| {
             folder(tmp.path(), names);
             let mut params = vec![0.0; artifact.param_elements];
-            let absent = Folder::open(tmp.path()).and_then(|f| f.load(&artifact, &mut params, missing));
+            let absent = Folder::open(tmp.path()).and_then(|f| f.load(&artifact, &mut params, missing, None));
             absent.map(|a| (a, params)).map_err(|e| e.to_string())
         };
         let old = [
@@ -596,20 +622,44 @@ mod tests {
     fn a_folder_of_another_network_is_refused() {
         let tmp = tempfile::tempdir().unwrap();
         let mut artifact = fake::artifact();
-        let config = r#"{"conv_stride": [5, 2], "layer_norm_eps": 1e-5, "hidden_dropout": 0.1}"#;
+        let config =
+            r#"{"model_type": "wav2vec2", "conv_stride": [5, 2], "layer_norm_eps": 1e-5, "hidden_dropout": 0.1}"#;
         artifact.export.insert("finetune".into(), config.into());
         folder(tmp.path(), &[]);
         let folder = Folder::open(tmp.path()).unwrap();
         let put = |text: &str| std::fs::write(tmp.path().join(CONFIG), text).unwrap();
         put(r#"{"conv_stride": [5, 2], "layer_norm_eps": 0.00001, "hidden_dropout": 0.9}"#);
         folder.check_config(&artifact).unwrap();
-        put(r#"{"conv_stride": [5, 4]}"#);
-        assert!(
-            folder
-                .check_config(&artifact)
-                .unwrap_err()
-                .to_string()
-                .contains("conv_stride")
+        let refused = |text: &str, part: &str| {
+            put(text);
+            let error = folder.check_config(&artifact).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        };
+        refused(r#"{"conv_stride": [5, 4]}"#, "`conv_stride` is [5,4] there and [5,2]");
+        // What a configuration leaves out has the value that transformers gives it.
+        refused(r#"{}"#, "`conv_stride` is [5,2,2,2,2,2,2]");
+        refused(
+            r#"{"conv_stride": [5, 2], "layer_norm_eps": null, "model_type": "hubert"}"#,
+            "`model_type` is \"hubert\"",
         );
+    }
+
+    #[test]
+    fn how_input_is_prepared_is_read_in_the_forms_of_all_releases() {
+        let tmp = tempfile::tempdir().unwrap();
+        folder(tmp.path(), &[]);
+        let put = |name: &str, text: &str| std::fs::write(tmp.path().join(name), text).unwrap();
+        let told = || Folder::open(tmp.path()).unwrap().normalize().unwrap();
+        assert_eq!(told(), None);
+        put(PREPROCESSOR, r#"{"do_normalize": false}"#);
+        assert_eq!(told(), Some(false));
+        put(PREPROCESSOR, r#"{"feature_size": 1}"#);
+        assert_eq!(told(), Some(true));
+        put(PROCESSOR, r#"{"processor_class": "Wav2Vec2Processor"}"#);
+        assert_eq!(told(), Some(true));
+        put(PROCESSOR, r#"{"feature_extractor": {"do_normalize": false}}"#);
+        assert_eq!(told(), Some(false));
+        std::fs::remove_file(tmp.path().join(PREPROCESSOR)).unwrap();
+        assert_eq!(told(), Some(false));
     }
 }

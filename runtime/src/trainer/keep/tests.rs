@@ -301,12 +301,12 @@ fn data_are_known_by_content_and_what_differs_is_named() {
     let vocab = o.out.join("vocab.json");
     let whole = fs::read_to_string(&vocab).unwrap();
     let mut letters: serde_json::Value = serde_json::from_str(&whole).unwrap();
-    let (e, t) = (letters["E"].clone(), letters["T"].clone());
-    (letters["E"], letters["T"]) = (t, e);
+    let (e, t) = (letters["e"].clone(), letters["t"].clone());
+    (letters["e"], letters["t"]) = (t, e);
     fs::write(&vocab, letters.to_string()).unwrap();
     let (code, said) = go_on(&o, 5).unwrap_err();
     assert!(
-        code == 12 && said.contains("vocabulary") && said.contains("was `E` and is `T`"),
+        code == 12 && said.contains("vocabulary") && said.contains("was `e` and is `t`"),
         "{said}"
     );
     fs::write(&vocab, whole).unwrap();
