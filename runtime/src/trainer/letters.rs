@@ -2,7 +2,7 @@
 
 use super::prepare::Options;
 use crate::batch::{class_size, classes};
-use crate::data::open;
+use crate::data::{DEFAULT_SHARE, open, show_places};
 use crate::error::Error;
 use crate::session::Session;
 use crate::settings::Settings;
@@ -10,9 +10,6 @@ use crate::vocab::{Coverage, Rules, Units, Vocab, make};
 use crate::weights::{Folder, HeadRows};
 use ir::artifact::Artifact;
 use std::path::Path;
-
-/// Texts with letters that have no token may be left out up to this share; more, and the vocabulary is the wrong one.
-const MOST_AFFECTED: f64 = 0.05;
 
 /// The value of `--vocab` that makes one of the texts.
 pub(super) const AUTO: &str = "auto";
@@ -215,7 +212,11 @@ fn made(vocab: &Vocab) -> String {
 
 /// Texts of the training data, in their order.
 fn texts(options: &Options) -> Result<Vec<String>, Error> {
-    Ok(open(&options.data)?.into_iter().filter_map(|u| u.text).collect())
+    let mut texts = vec![];
+    for place in &options.data {
+        texts.extend(open(place)?.into_iter().filter_map(|u| u.text));
+    }
+    Ok(texts)
 }
 
 fn check_units(vocab: &Vocab) -> Result<(), Error> {
@@ -250,12 +251,12 @@ fn check_coverage(
         "the {whose} has no token for letters of {affected} of {texts} texts: {}",
         coverage.describe_lacking()
     );
-    if affected as f64 <= MOST_AFFECTED * texts as f64 {
+    if affected as f64 <= options.allow_skips.unwrap_or(DEFAULT_SHARE) * texts as f64 {
         notes.push(format!("{what}; these are left out"));
         return Ok(());
     }
     Err(Error::data(
-        options.data.display(),
+        show_places(&options.data),
         what,
         "write them in its letters (7 as seven), or give --vocab auto: it makes a vocabulary of the texts, and rows of the head \
          for letters that both have are kept",
@@ -274,7 +275,7 @@ mod tests {
             .collect();
         std::fs::write(dir.join("data.tsv"), rows).unwrap();
         Options {
-            data: dir.join("data.tsv"),
+            data: vec![dir.join("data.tsv")],
             out: dir.join("out"),
             ..Options::default()
         }
@@ -307,11 +308,11 @@ mod tests {
             assert!(error.contains(part), "{part}: {error}");
         }
         // A few such texts are left out and told.
-        let mut o = options(tmp.path(), &format!("{}a7", "a b\n".repeat(30)));
+        let mut o = options(tmp.path(), &format!("{}a7", "a b\n".repeat(60)));
         o.vocab = Some(file);
         let notes = choose(&o).unwrap().notes;
         assert!(
-            notes[0].contains("1 of 31 texts") && notes[0].contains("left out"),
+            notes[0].contains("1 of 61 texts") && notes[0].contains("left out"),
             "{notes:?}"
         );
         o.vocab = Some(AUTO.into());
