@@ -33,10 +33,7 @@ pub fn make(texts: &[&str], rules: Rules, like: Option<&Vocab>) -> Vocab {
 fn tokens(texts: &[&str], rules: Rules) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     let apart = |c: char| c.is_whitespace() || c == '|';
-    let pieces = texts
-        .iter()
-        .flat_map(|t| t.split(apart))
-        .map(|p| p.trim_matches(JOINERS));
+    let pieces = texts.iter().flat_map(|t| t.split(apart));
     for piece in pieces.filter(|p| !p.is_empty()) {
         let token = if rules.nfc {
             piece.nfc().collect()
