@@ -64,7 +64,7 @@ pub fn loaded_on(threads: usize, native: &Native, folder: &str, weights: &str) -
     };
     Folder::open(&fixtures(folder).join(weights))
         .unwrap()
-        .load(&artifact, machine.params().unwrap(), missing)
+        .load(&artifact, machine.params().unwrap(), missing, None)
         .unwrap();
     machine
 }
