@@ -11,7 +11,7 @@ export TABLEGEN_220_PREFIX ?= $(LLVM_SYS_221_PREFIX)
 export LIBCLANG_PATH ?= $(LLVM_SYS_221_PREFIX)/lib
 endif
 
-.PHONY: help demo test test-cpu kill-test build build-cpu bench fuzz-models gpu-bundle setup golden lint fmt clean-demo
+.PHONY: help demo test test-cpu kill-test build build-cpu bench fuzz-models gpu-bundle setup golden lint fmt clean-demo fuzz
 
 help:
 	@echo 'make demo     set up, build, make spoken digits, compile models/tiny.ron, train it, transcribe unseen clips'
@@ -26,6 +26,7 @@ help:
 	@echo 'make setup    install what is missing (apt)'
 	@echo 'make golden   rewrite the expected texts of the golden tests; look at the diff before committing'
 	@echo 'make lint     rustfmt and clippy, warnings are errors'
+	@echo 'make fuzz     damaged inputs for all readers: MINUTES=10 SEED=1'
 	@echo 'make fmt      format the Rust sources'
 
 demo:
@@ -76,6 +77,15 @@ golden: setup
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline check; \
+	else echo 'lint: cargo-deny is not installed, so licences and sources of crates were not checked'; fi
+
+# Everything that reads what others made, with damaged inputs; fuzz/src/targets lists it. What is found is kept in
+# target/fuzz-found.
+MINUTES ?= 10
+fuzz:
+	@scripts/setup.sh cpu
+	cargo run --package w2vc-fuzz -- --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 fmt:
 	cargo fmt --all

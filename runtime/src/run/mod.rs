@@ -16,7 +16,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use format::{Known, State};
+pub use format::{Known, Saved, State, decode as decode_state, encode as encode_state};
 pub use marker::Marker;
 
 use crate::atomic::{create_dir, is_temporary, open_own, sweep, sync_dir};

@@ -1,0 +1,61 @@
+//! Recordings through the whole reading path: container, decoder, mono, resampling.
+
+use super::Target;
+use crate::input::{Input, each};
+use runtime::audio::{Reader, probe};
+use std::path::Path;
+
+pub const TARGET: Target = Target {
+    name: "audio",
+    seeds,
+    words: &[
+        "RIFF",
+        "RF64",
+        "WAVE",
+        "fmt ",
+        "data",
+        "LIST",
+        "fLaC",
+        "OggS",
+        "OpusHead",
+        "ftyp",
+        "moov",
+        "FORM",
+        "AIFF",
+        "ID3",
+        "NIST_1A\n",
+    ],
+    run,
+};
+
+fn seeds() -> Vec<Input> {
+    let mut all = each(
+        "runtime/fixtures/audio",
+        &[
+            ".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".m4a", ".au", ".sph", ".w64", ".webm",
+        ],
+    );
+    all.extend(each("tests/fixtures/clips", &[".wav"]));
+    all
+}
+
+/// Decodes in blocks, as training does, so that what is held does not grow with a file that claims days.
+fn run(input: &Input, folder: &Path) -> bool {
+    let Ok(path) = input.write(folder) else { return false };
+    let _ = probe(&path, None);
+    let mut reader = Reader::default();
+    let Ok(mut stream) = reader.open(&path, None) else {
+        return false;
+    };
+    let mut block = vec![];
+    // An hour is enough of a file of a few thousand bytes.
+    for _ in 0..3600 {
+        block.clear();
+        match stream.more(&mut block) {
+            Ok(true) => {}
+            Ok(false) => return true,
+            Err(_) => return false,
+        }
+    }
+    true
+}
