@@ -54,12 +54,7 @@ impl Kernel {
             names.symbols.insert(param.name.clone(), symbol);
         }
         let code = assemble(entry, &mut names, lines)?;
-        if names.counts.iter().any(|&n| n > usize::from(u16::MAX)) {
-            return Err(ParseError::TooLarge {
-                kernel: entry.name.clone(),
-                what: "more than 65535 registers",
-            });
-        }
+        fits(entry, &names)?;
         Ok(Self {
             name: entry.name.clone(),
             params: entry.params.clone(),
@@ -203,6 +198,17 @@ fn names_in<'a>(operand: &'a Operand, out: &mut HashSet<&'a str>) {
     }
 }
 
+/// Fails where more registers are declared than their numbers can tell apart.
+fn fits(entry: &Entry, names: &Names) -> Result<(), ParseError> {
+    if names.counts.iter().any(|&n| n > usize::from(u16::MAX)) {
+        return Err(ParseError::TooLarge {
+            kernel: entry.name.clone(),
+            what: "more than 65535 registers",
+        });
+    }
+    Ok(())
+}
+
 /// Decodes a body and resolves its jumps.
 fn assemble(entry: &Entry, names: &mut Names, lines: &[String]) -> Result<Vec<Instr>, ParseError> {
     for statement in &entry.body {
@@ -224,6 +230,7 @@ fn assemble(entry: &Entry, names: &mut Names, lines: &[String]) -> Result<Vec<In
                         what,
                     });
                 }
+                fits(entry, names)?;
             }
             Statement::Label(label) => {
                 names.label(label, code.len() as u32);

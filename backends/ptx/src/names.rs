@@ -142,7 +142,7 @@ impl Names {
 
     fn take(&mut self, file: usize) -> Reg {
         self.counts[file] += 1;
-        // More than 65536 registers are refused once all are counted.
+        // More than 65535 registers are refused behind the declaration that has them.
         (self.counts[file] - 1) as Reg
     }
 

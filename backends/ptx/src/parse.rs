@@ -13,6 +13,9 @@ pub fn parse(text: &str) -> Result<Text, ParseError> {
     parser.module()
 }
 
+/// Vectors hold single operands, and pairs two; text that nests further is no PTX.
+const MOST_NESTED: u32 = 4;
+
 struct Parser {
     tokens: Vec<Located>,
     at: usize,
@@ -328,7 +331,11 @@ impl Parser {
             let name = self.word()?;
             let mut count = None;
             if self.accept('<') {
-                count = Some(self.unsigned()? as u32);
+                // A file of registers has 65535 places.
+                match u16::try_from(self.unsigned()?) {
+                    Ok(n) => count = Some(n.into()),
+                    Err(_) => return Err(self.expected("a number of registers below 65536, before this")),
+                }
                 self.expect('>')?;
             }
             body.push(Statement::Registers(Registers {
@@ -373,10 +380,18 @@ impl Parser {
     }
 
     fn operand(&mut self) -> Parse<Operand> {
+        self.nested(0)
+    }
+
+    /// An operand within so many others.
+    fn nested(&mut self, depth: u32) -> Parse<Operand> {
+        if depth > MOST_NESTED {
+            return Err(self.expected("operands nested less deeply"));
+        }
         if self.accept('{') {
             let mut parts = Vec::new();
             while !self.accept('}') {
-                parts.push(self.operand()?);
+                parts.push(self.nested(depth + 1)?);
                 self.accept(',');
             }
             return Ok(Operand::Vector(parts));
@@ -395,7 +410,7 @@ impl Parser {
             None => Operand::Name(word),
         };
         if self.accept('|') {
-            return Ok(Operand::Pair(Box::new(simple), Box::new(self.operand()?)));
+            return Ok(Operand::Pair(Box::new(simple), Box::new(self.nested(depth + 1)?)));
         }
         if let Operand::Name(name) = &simple
             && self.accept('+')

@@ -43,7 +43,7 @@ impl Repeat {
 impl OpDef for Repeat {
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let inputs: Vec<&Type> = self.body.inputs.iter().map(|v| self.body.ty(*v)).collect();
-        if self.carries + self.stacked > inputs.len() {
+        if self.carries.saturating_add(self.stacked) > inputs.len() {
             let wanted = format!("{} carries and {} stacked values", self.carries, self.stacked);
             return type_error(format!("the body takes {} values, too few for {wanted}", inputs.len()));
         }

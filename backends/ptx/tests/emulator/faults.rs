@@ -366,3 +366,17 @@ fn launches_are_checked() {
         LaunchError::Shared { .. }
     ));
 }
+
+/// What takes the parser's stack or memory is refused by it.
+#[test]
+fn absurd_texts_are_refused() {
+    let with = |body: &str| {
+        format!(".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k() {{\n{body}\nret;\n}}\n")
+    };
+    let nested = format!("mov.b32 {} %r1;", "{".repeat(100_000));
+    let pairs = format!("mov.b32 {}%r1;", "%r1|".repeat(100_000));
+    let many = ".reg .b32 %r<65535>;\n".repeat(1000);
+    for body in [".reg .b32 %r<4294967295>;", ".reg .b32 %r<-1>;", &nested, &pairs, &many] {
+        assert!(Module::parse(&with(body)).is_err());
+    }
+}
