@@ -1,7 +1,7 @@
 //! The commands of a compiled program.
 
 use crate::bench::{Options as BenchOptions, bench};
-use crate::commands::{data, evaluate, report, score, transcribe};
+use crate::commands::{data, evaluate, features, report, score, transcribe};
 use crate::error::Error;
 use crate::info::info;
 use crate::session::{Session, Tensor};
@@ -87,6 +87,12 @@ enum Command {
     /// Count the errors between two text files.
     #[command(after_help = "Example: OUT score texts.tsv heard.tsv --json")]
     Score(score::ScoreArgs),
+    /// Write hidden states of layers, to use the model as a front end.
+    #[command(
+        after_help = "Examples:\n  OUT features --weights run1 --layer 9 -o features/ recordings/\n  OUT features --weights \
+                      run1 --layer 0 --layer 12 -o states.safetensors a.wav b.wav"
+    )]
+    Features(features::FeaturesArgs),
     /// Show what runs logged: one HTML file with curves, settings and samples.
     #[command(
         after_help = "Examples:\n  OUT report run1\n  OUT report run1 run2 -o compared.html --tensorboard events/"
@@ -218,6 +224,7 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
         Command::Transcribe(args) => transcribe::run(&mut *open()?, &args, &say),
         Command::Evaluate(args) => evaluate::run(&mut *open()?, &args, &say),
         Command::Score(args) => say(&score::run(&args)?),
+        Command::Features(args) => say(&features::run(&mut *open()?, &args)?),
         Command::Report(args) => say(&report::run(&args)?),
         Command::Data(args) => data::run(runner.artifact(), &args, &say),
         Command::Step(args) => {
@@ -284,6 +291,7 @@ fn check_settings(artifact: &Artifact, command: &Command) -> Result<(), Error> {
         Command::Finetune(args) => ("finetune", &args.set, args.resume),
         Command::Transcribe(args) => ("transcribe", &args.set, false),
         Command::Evaluate(args) => ("transcribe", &args.set, false),
+        Command::Features(args) => ("transcribe", &args.set, false),
         _ => return Ok(()),
     };
     if resume {

@@ -11,6 +11,7 @@ pub mod data;
 pub mod digest;
 pub mod error;
 pub mod exec;
+pub mod features;
 pub mod geometry;
 pub mod gpu;
 pub mod identity;

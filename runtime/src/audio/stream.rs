@@ -45,7 +45,12 @@ pub struct Stream<'a> {
 impl Reader {
     /// The whole file, which may last an hour at most, as mono samples at [`RATE`], channels averaged.
     pub fn read(&mut self, path: &Path) -> Result<Vec<f32>, Error> {
-        let mut stream = self.open(path, None)?;
+        self.part(path, None)
+    }
+
+    /// The same of a segment.
+    pub fn part(&mut self, path: &Path, segment: Option<Segment>) -> Result<Vec<f32>, Error> {
+        let mut stream = self.open(path, segment)?;
         let mut samples = Vec::with_capacity(stream.len().unwrap_or(0).min(MOST_WHOLE));
         while stream.more(&mut samples)? {
             if samples.len() > MOST_WHOLE {

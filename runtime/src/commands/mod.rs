@@ -2,6 +2,8 @@
 
 pub mod data;
 pub mod evaluate;
+pub mod features;
+mod npy;
 pub mod report;
 pub mod score;
 pub mod transcribe;

@@ -1,6 +1,8 @@
 //! Against transformers: losses, logits and all gradients, by the code paths of `step` and `transcribe`.
 
 use crate::small::{FOLDERS, fixtures, native};
+use runtime::data::Utterance;
+use runtime::features::Features;
 use runtime::step::{Options, step};
 use runtime::trainer::Transcriber;
 use runtime::weights::TensorFile;
@@ -96,5 +98,46 @@ fn transcribing_is_that_of_transformers() {
             let size = norm(want.into_iter());
             assert!(off <= RELATIVE * size, "{folder} {clip}: off by {off:e} of {size:e}");
         }
+    }
+}
+
+/// Every layer, the input of the first (0) and the last, which of the model with norms before its branches is normalised.
+#[test]
+fn hidden_states_are_those_of_transformers() {
+    for folder in FOLDERS {
+        let want = TensorFile::open(&fixtures(folder).join("hidden_expected.safetensors")).unwrap();
+        let mut machine = native(folder).machine(2).unwrap();
+        let layers = [3, 0, 1, 2];
+        let mut features = Features::new(&mut machine, &fixtures(folder).join("ctc"), &[], &layers).unwrap();
+        for clip in ["a", "c"] {
+            let states = features
+                .of(&Utterance {
+                    path: fixtures("clips").join(format!("{clip}.wav")),
+                    ..Utterance::default()
+                })
+                .unwrap();
+            let name = format!("hidden.{clip}");
+            let shape = want.shape(&name).unwrap();
+            let all = values(&want, &name);
+            assert_eq!(states.iter().map(|s| s.layer).collect::<Vec<_>>(), layers);
+            for state in states {
+                assert_eq!(&shape[1..], [state.frames, state.width], "{folder} {clip}");
+                let want = &all[state.layer * state.values.len()..][..state.values.len()];
+                let off = norm(state.values.iter().zip(want).map(|(a, b)| *a as f64 - b));
+                let size = norm(want.iter().copied());
+                assert!(
+                    off <= RELATIVE * size,
+                    "{folder} {clip} layer {}: off by {off:e} of {size:e}",
+                    state.layer
+                );
+            }
+        }
+        let error = Features::new(
+            &mut native(folder).machine(1).unwrap(),
+            &fixtures(folder).join("ctc"),
+            &[],
+            &[4],
+        );
+        assert!(error.err().unwrap().to_string().contains("layers 1 to 3"));
     }
 }
