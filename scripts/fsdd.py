@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Joins single spoken digits of the Free Spoken Digit Dataset into utterances, ready for training.
 
-    python3 scripts/fsdd.py RECORDINGS OUT [--seed 1]
+    python3 scripts/fsdd.py RECORDINGS OUT [--seed 1] [--leave-out nicolas,yweweler]
 
 RECORDINGS holds {digit}_{speaker}_{take}.wav (8 kHz, 16 bit, mono). An utterance is takes of one speaker, joined
 to 4 to 10 s; its text is the digits as words. By the data set's own convention takes 0 to 4 are the test split.
@@ -11,7 +11,9 @@ OUT/{train,valid,test}/*.wav        the utterances
 OUT/train.tsv                       path TAB text, paths relative to OUT; pretraining ignores the texts
 OUT/labelled-{0.5,2,8}m.tsv         the first utterances of train, at least so many minutes, speakers in turn
 OUT/valid.tsv  OUT/test.tsv
+OUT/parts.tsv               name, utterances, minutes and words of each part
 
+With --leave-out the named speakers are in no part but test, which then holds all their takes and nobody else's.
 Every take is used once per pass; `--passes` makes more training audio from the same takes, joined in another order.
 Standard library only; the same arguments give the same files.
 """
@@ -48,15 +50,20 @@ def split_of(take):
     return "test" if take < 5 else "valid" if take < 8 else "train"
 
 
-def find(recordings):
-    """{split: {speaker: [(digit, samples)]}}"""
+def find(recordings, left_out):
+    """{split: {speaker: [(digit, samples)]}}; the test is of `left_out` alone where there are any."""
     found = {"train": {}, "valid": {}, "test": {}}
     for path in sorted(recordings.glob("*.wav")):
         name = re.fullmatch(r"(\d)_([a-z]+)_(\d+)", path.stem)
         if name is None:
             sys.exit(f"{path}: not named digit_speaker_take.wav")
         digit, speaker, take = int(name[1]), name[2], int(name[3])
-        found[split_of(take)].setdefault(speaker, []).append((digit, read(path)))
+        split = "test" if speaker in left_out else split_of(take)
+        if split != "test" or not left_out or speaker in left_out:
+            found[split].setdefault(speaker, []).append((digit, read(path)))
+    strange = left_out - set(found["test"])
+    if strange:
+        sys.exit(f"{recordings}: no recordings of {', '.join(sorted(strange))}")
     if not found["train"]:
         sys.exit(f"{recordings}: no recordings of the training split here")
     return found
@@ -103,10 +110,12 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--passes", type=int, default=1, help="how often each training take is used")
+    parser.add_argument("--leave-out", default="", metavar="SPEAKERS", help="comma between them; tested alone")
     options = parser.parse_args()
+    left_out = {name for name in options.leave_out.split(",") if name}
     draw = random.Random(options.seed)
     lines = {}
-    for split, speakers in find(options.recordings).items():
+    for split, speakers in find(options.recordings, left_out).items():
         folder = options.out / split
         if folder.exists():
             shutil.rmtree(folder)
@@ -127,11 +136,14 @@ def main():
             part.append(line)
             total += line[2]
         lines[f"labelled-{minutes}m"] = part
+    table = open(options.out / "parts.tsv", "w")
     for name, part in lines.items():
         with open(options.out / f"{name}.tsv", "w") as f:
             f.writelines(f"{path}\t{text}\n" for path, text, _ in part)
         words = sum(len(text.split()) for _, text, _ in part)
-        print(f"{name:14} {len(part):4} utterances  {sum(s for *_, s in part) / 60:6.2f} minutes  {words:5} words")
+        minutes = sum(s for *_, s in part) / 60
+        table.write(f"{name}\t{len(part)}\t{minutes:.2f}\t{words}\n")
+        print(f"{name:14} {len(part):4} utterances  {minutes:6.2f} minutes  {words:5} words")
 
 
 if __name__ == "__main__":

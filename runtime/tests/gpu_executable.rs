@@ -166,13 +166,13 @@ fn without_a_gpu_an_executable_says_so_and_ends_with_its_code() {
         assert!(matches!(code, 3..=5) && said.contains(known), "{line}: {code} {said}");
     }
     let (code, said) = model.call("bench --device cpu", &[]);
-    assert!(code == 1 && said.contains("auto, cuda:N"), "{code} {said}");
+    assert!(code == 2 && said.contains("auto, cuda:N"), "{code} {said}");
 }
 
 #[test]
 fn an_executable_for_the_processor_refuses_a_device() {
     let (code, said) = Executable::new(None, PTX).call("--device emulator bench", &[]);
-    assert!(code == 1 && said.contains("compiled for the GPU"), "{code} {said}");
+    assert!(code == 2 && said.contains("compiled for the GPU"), "{code} {said}");
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn every_way_to_be_without_a_gpu_has_its_words_and_its_code() {
     ends(
         "bench --device cuda:0:sm_90a",
         &[],
-        1,
+        2,
         "this executable has code for sm_80",
     );
     let capability = "cuda:0 (Nothing 0) has compute capability 7.5";

@@ -145,7 +145,7 @@ fn a_model_that_no_machine_holds_is_refused_before_it_is_allocated() {
     let folder = tempfile::tempdir().unwrap();
     let exe = folder.path().join("large");
     let out = compiler("cpu", &exe)
-        .args(["--set", "vocab=2000000000", "--set", "hidden=1024"])
+        .args(["--set", "codes=500000000", "--set", "code_dim=512"])
         .output();
     let out = out.expect("w2vc starts");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));

@@ -101,7 +101,8 @@ fn transcribing_is_that_of_transformers() {
     }
 }
 
-/// Every layer, the input of the first (0) and the last, which of the model with norms before its branches is normalised.
+/// Every layer, the input of the first (0) included. Of the model with norms before its branches the last state is that before
+/// the final norm.
 #[test]
 fn hidden_states_are_those_of_transformers() {
     for folder in FOLDERS {
@@ -132,12 +133,8 @@ fn hidden_states_are_those_of_transformers() {
                 );
             }
         }
-        let error = Features::new(
-            &mut native(folder).machine(1).unwrap(),
-            &fixtures(folder).join("ctc"),
-            &[],
-            &[4],
-        );
+        let mut machine = native(folder).machine(1).unwrap();
+        let error = Features::new(&mut machine, &fixtures(folder).join("ctc"), &[], &[4]);
         assert!(error.err().unwrap().to_string().contains("layers 1 to 3"));
     }
 }
