@@ -33,11 +33,12 @@ impl Source {
         if index.is_file() {
             return shards(dir, index);
         }
-        Err(Error::weights(
-            dir,
-            format!("it has no {MODEL}"),
-            "name the folder that holds it; a run's first checkpoint writes one",
-        ))
+        let remedy = if dir.join("pytorch_model.bin").is_file() {
+            "convert pytorch_model.bin: load it in transformers and save_pretrained it; pickled weights are never opened"
+        } else {
+            "name the folder that holds it; a run's first checkpoint writes one"
+        };
+        Err(Error::weights(dir, format!("it has no {MODEL}"), remedy))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -95,6 +96,15 @@ fn shards(dir: &Path, index: PathBuf) -> Result<Source, Error> {
 mod tests {
     use super::*;
     use crate::atomic::{Piece, Values, write_tensors};
+
+    #[test]
+    fn a_folder_with_pickled_weights_alone_says_how_to_convert_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = || Source::open(dir.path()).err().unwrap().to_string();
+        assert!(error().contains("first checkpoint"), "{}", error());
+        std::fs::write(dir.path().join("pytorch_model.bin"), "pickle").unwrap();
+        assert!(error().contains("save_pretrained"), "{}", error());
+    }
 
     #[test]
     fn tensors_are_found_over_several_files_and_false_indices_are_refused() {
