@@ -60,6 +60,24 @@ pub struct Occasion {
 }
 
 impl Occasion {
+    /// Nothing is drawn: recordings are listened to as they are.
+    pub const STILL: Occasion = Occasion {
+        seed: 0,
+        major: 0,
+        minor: 0,
+        masks: false,
+        noise: false,
+        temperature: 1.0,
+    };
+    /// Everything is drawn, as in the first update of a training: for measurements.
+    pub const MEASURED: Occasion = Occasion {
+        seed: 1,
+        masks: true,
+        noise: true,
+        temperature: 2.0,
+        ..Occasion::STILL
+    };
+
     fn stream(&self, purpose: Purpose) -> Stream {
         Stream::new(self.seed, purpose, self.major, self.minor)
     }

@@ -156,14 +156,6 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
         .map(|w| some_labels(&artifact, geometry.frames(w.len()), &mut stream))
         .collect();
     let waves: Vec<&[f32]> = waves.iter().map(Vec::as_slice).collect();
-    let occasion = Occasion {
-        seed: 1,
-        major: 0,
-        minor: 0,
-        masks: true,
-        noise: true,
-        temperature: 2.0,
-    };
     let batch = build(
         program,
         &geometry,
@@ -172,7 +164,7 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
             waves: &waves,
             labels: &labels,
         },
-        occasion,
+        Occasion::MEASURED,
     )?;
     let inputs = batch.inputs.refs();
     Guard::default().check(&*session, &program.name, &inputs, "lower --batch or --seconds")?;

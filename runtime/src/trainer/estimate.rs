@@ -161,15 +161,7 @@ impl Trainer<'_> {
             waves: &waves,
             labels: &labels,
         };
-        let occasion = Occasion {
-            seed: 1,
-            major: 0,
-            minor: 0,
-            masks: true,
-            noise: true,
-            temperature: 2.0,
-        };
-        build(&program, &self.geometry, &self.settings, clips, occasion).ok()
+        build(&program, &self.geometry, &self.settings, clips, Occasion::MEASURED).ok()
     }
 
     fn time(&mut self, program: &str, batch: &Batch) -> Result<f64, Error> {

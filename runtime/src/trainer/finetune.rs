@@ -210,19 +210,11 @@ impl Objective for Finetuning {
             (Some(own), _) => Some(own),
             (None, Some(program)) => {
                 let waves: Vec<&[f32]> = clips.iter().map(|c| c.wave.as_slice()).collect();
-                let occasion = Occasion {
-                    seed: 0,
-                    major: 0,
-                    minor: 0,
-                    masks: false,
-                    noise: false,
-                    temperature: 1.0,
-                };
                 let clips = Clips {
                     waves: &waves,
                     labels: &[],
                 };
-                let own = build(program, &self.geometry, &self.transcription, clips, occasion)?;
+                let own = build(program, &self.geometry, &self.transcription, clips, Occasion::STILL)?;
                 find(&session.run(&program.name, &own.inputs.refs())?)
             }
             _ => None,

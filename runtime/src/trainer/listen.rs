@@ -224,16 +224,8 @@ impl Transcriber<'_> {
 
     /// Logits of clips: values [clips, frames, classes], the classes, and values per clip.
     fn run(&mut self, waves: &[&[f32]]) -> Result<(Vec<f32>, usize, usize), Error> {
-        let occasion = Occasion {
-            seed: 0,
-            major: 0,
-            minor: 0,
-            masks: false,
-            noise: false,
-            temperature: 1.0,
-        };
         let clips = Clips { waves, labels: &[] };
-        let batch = build(&self.program, &self.geometry, &self.settings, clips, occasion)?;
+        let batch = build(&self.program, &self.geometry, &self.settings, clips, Occasion::STILL)?;
         let inputs = batch.inputs.refs();
         let remedy = "cut long recordings into windows by --set window_seconds=30";
         self.guard.check(self.session, &self.program.name, &inputs, remedy)?;

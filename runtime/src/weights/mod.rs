@@ -6,6 +6,7 @@ mod init;
 mod names;
 mod read;
 mod source;
+mod tensor_file;
 mod write;
 
 use crate::error::Error;
@@ -17,7 +18,8 @@ pub(crate) use config::difference;
 pub use head::HeadRows;
 pub use init::initialize;
 pub use names::{exported, only_for_pretraining};
-pub use read::{Folder, Missing, TensorFile};
+pub use read::{Folder, Missing};
+pub use tensor_file::TensorFile;
 pub use write::{Texts, export_model, export_texts};
 
 /// Gives a session the run sizes that a folder's tensors have; its artifact is returned.

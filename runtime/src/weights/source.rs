@@ -1,6 +1,6 @@
 //! Where a folder's tensors lie: one safetensors file, or several that an index lists.
 
-use super::read::TensorFile;
+use super::tensor_file::TensorFile;
 use super::{MODEL, json};
 use crate::error::Error;
 use serde_json::Value;
