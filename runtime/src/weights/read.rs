@@ -296,6 +296,48 @@ mod tests {
         write_tensors(&dir.join(MODEL), pieces).unwrap();
     }
 
+    /// A head of as many letters as a run chose is nothing to a pretraining that begins from it, and a fault elsewhere.
+    #[test]
+    fn a_head_for_other_letters_is_absent_where_none_is_needed() {
+        let tmp = tempfile::tempdir().unwrap();
+        folder(
+            tmp.path(),
+            &[
+                ("w", 0),
+                ("g", 1),
+                ("v", 2),
+                ("quantizer.codevectors", 3),
+                ("lm_head.weight", 4),
+            ]
+            .map(|(name, i)| {
+                (
+                    [
+                        "wav2vec2.encoder.w",
+                        "wav2vec2.conv.weight_g",
+                        "wav2vec2.conv.weight_v",
+                        name,
+                        name,
+                    ][i],
+                    i,
+                )
+            }),
+        );
+        let mut artifact = fake::artifact();
+        let load = |artifact: &Artifact, missing| {
+            let mut params = vec![0.0; artifact.param_elements];
+            Folder::open(tmp.path())
+                .unwrap()
+                .load(artifact, &mut params, missing, None)
+        };
+        assert!(load(&artifact, Missing::Head).unwrap().is_empty());
+        artifact.params[4].shape[0] += 8;
+        artifact.param_elements += 8;
+        assert!(load(&artifact, Missing::Head).is_err(), "a fixed head");
+        artifact.params[4].dims = vec![Dim::sym("letters")];
+        assert_eq!(load(&artifact, Missing::Head).unwrap(), ["lm_head.weight"]);
+        assert!(load(&artifact, Missing::Quantizer).is_err());
+    }
+
     #[test]
     fn names_old_and_new_with_and_without_prefix_are_found_and_faults_are_named() {
         let tmp = tempfile::tempdir().unwrap();
