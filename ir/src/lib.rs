@@ -24,6 +24,7 @@ pub mod rounding;
 pub mod sample;
 pub mod scalar;
 pub mod stack;
+pub mod task;
 pub mod tensor;
 pub mod tensor_map;
 pub mod text;

@@ -1,9 +1,11 @@
 //! Which values a setting takes.
 
-use ir::artifact::SettingValue;
+use crate::artifact::SettingValue;
+use Range::{Above, Below, Choice, Real, Switch, Whole};
+use serde::{Deserialize, Serialize};
 
 /// The values that make sense for a setting.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Range {
     /// A whole number from the first to the second, both included.
     Whole(f64, f64),
@@ -16,12 +18,8 @@ pub enum Range {
     /// true or false.
     Switch,
     /// One of these words.
-    Choice(&'static [&'static str]),
-    /// Any number, word or flag: a setting that only the model's own recipe knows.
-    Any,
+    Choice(Vec<String>),
 }
-
-use Range::{Above, Any, Below, Choice, Real, Switch, Whole};
 
 /// Whole numbers of seconds, samples and updates beyond these are slips: they would overflow later on.
 pub const UPDATES: Range = Whole(0.0, 1e9);
@@ -30,7 +28,6 @@ pub const SAMPLES: Range = Whole(0.0, 1e9);
 pub const SHARE: Range = Real(0.0, 1.0);
 /// Of what is dropped: with 1 nothing would be left to scale up.
 pub const RATE: Range = Below(0.0, 1.0);
-pub const SWITCH: Range = Switch;
 
 impl Range {
     /// The range in words, as in "takes ...".
@@ -52,7 +49,6 @@ impl Range {
             Below(low, high) => format!("a number, {} to below {}", number(*low), number(*high)),
             Switch => "true or false".into(),
             Choice(words) => words.join(" or "),
-            Any => "a value".into(),
         }
     }
 
@@ -73,7 +69,6 @@ impl Range {
             Below(low, high) => format!("{} to below {}", number(*low), number(*high)),
             Switch => "true|false".into(),
             Choice(words) => words.join("|"),
-            Any => String::new(),
         }
     }
 
@@ -86,9 +81,7 @@ impl Range {
             (Above(low, high), Number(n)) => low < n && n <= high,
             (Below(low, high), Number(n)) => low <= n && n < high,
             (Switch, Flag(_)) => true,
-            (Choice(words), Text(t)) => words.contains(&t.as_str()),
-            (Any, Number(n)) => n.is_finite(),
-            (Any, _) => true,
+            (Choice(words), Text(t)) => words.contains(t),
             _ => false,
         }
     }
@@ -118,14 +111,13 @@ mod tests {
             (SHARE, vec![0.0, 1.0, 0.5], vec![-0.1, 1.1, f64::NAN]),
             (Above(0.0, f64::INFINITY), vec![1e-9, 1e9], vec![0.0, -1.0, f64::NAN]),
             (RATE, vec![0.0, 0.999], vec![1.0, -0.1, f64::NAN]),
-            (Any, vec![-1.0, 7.5], vec![f64::NAN, f64::NEG_INFINITY]),
         ] {
             assert!(inside.iter().all(|n| range.holds(&Number(*n))), "{range:?}");
             assert!(outside.iter().all(|n| !range.holds(&Number(*n))), "{range:?}");
         }
-        let word = Choice(&["skip", "stop"]);
+        let word = Choice(vec!["skip".into(), "stop".into()]);
         assert!(word.holds(&Text("stop".into())) && !word.holds(&Text("stpo".into())) && !word.holds(&Flag(true)));
-        assert!(SWITCH.holds(&Flag(false)) && !SWITCH.holds(&Number(1.0)) && !SHARE.holds(&Flag(true)));
+        assert!(Switch.holds(&Flag(false)) && !Switch.holds(&Number(1.0)) && !SHARE.holds(&Flag(true)));
         assert_eq!(word.words(), "skip or stop");
         assert_eq!(Whole(1.0, 1e9).words(), "a whole number, 1 to 1e9");
         assert_eq!(Above(0.0, f64::INFINITY).short(), "above 0");
