@@ -4,6 +4,7 @@
 use crate::dim::{Dim, Env};
 use crate::rounding::Levels;
 use crate::scalar::DType;
+use crate::task::Task;
 use crate::tensor_map::TensorMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,8 +24,8 @@ pub struct Artifact {
     pub constants: BTreeMap<String, f64>,
     /// Sizes that a run chooses when it begins; [`Artifact::choose`] does.
     pub run_sizes: Vec<RunSize>,
-    /// Settings of the recipe by command (`pretrain`, `finetune`, `transcribe`), changed at run time by `--set`.
-    pub recipes: BTreeMap<String, Vec<Setting>>,
+    /// What the model can be asked to do.
+    pub tasks: Vec<Task>,
     /// config.json of the Hugging Face form per command, as JSON text; empty where the model has none. A run size stands
     /// as `"$NAME"`; [`Artifact::config`] fills it in.
     pub export: BTreeMap<String, String>,
@@ -109,6 +110,33 @@ impl Artifact {
             self.constants.insert(size.name.to_string(), size.value as f64);
         }
         Ok(())
+    }
+
+    pub fn task(&self, name: &str) -> Option<&Task> {
+        self.tasks.iter().find(|t| t.name == name)
+    }
+
+    pub fn program(&self, name: &str) -> Option<&Program> {
+        self.programs.iter().find(|p| p.name == name)
+    }
+
+    /// The axis of classes of what a task predicts.
+    fn class_axis(&self, task: &Task) -> Option<&Dim> {
+        let logits = task.logits()?;
+        let mut ports = task.programs().filter_map(|p| self.program(p)).flat_map(|p| &p.outputs);
+        ports.find(|p| p.name == logits)?.shape.last()
+    }
+
+    /// Classes that a task's predictions tell apart, where it has any, with run sizes as chosen.
+    pub fn classes(&self, task: &Task) -> Option<usize> {
+        let classes = self.class_axis(task)?.eval(&self.run_env()).ok()?;
+        usize::try_from(classes).ok()
+    }
+
+    /// The run size that says how many classes there are; `None` where that was fixed when compiling.
+    pub fn class_size(&self, task: &Task) -> Option<Arc<str>> {
+        let axis = self.class_axis(task)?;
+        self.run_sizes.iter().map(|s| &s.name).find(|name| *axis == Dim::sym(name)).cloned()
     }
 
     pub fn run_size(&self, name: &str) -> Option<i64> {
@@ -273,6 +301,10 @@ pub struct Program {
     /// Run before `steps`. What these write depends on parameters alone, so once is enough while those do not change.
     pub prepare: Vec<Step>,
     pub steps: Vec<Step>,
+    /// The output that training makes small; none for inference.
+    pub loss: Option<String>,
+    /// Parameters (indices) that it reads.
+    pub reads: Vec<usize>,
     /// Parameters (indices) whose gradients this program adds to the gradient arena; empty for inference.
     pub trains: Vec<usize>,
 }

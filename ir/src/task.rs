@@ -1,8 +1,10 @@
 //! What a compiled model is asked to do. A model file declares tasks; the runtime's one engine carries them out, and knows no
 //! program, input or parameter by name but through them.
 
+mod pattern;
 pub mod range;
 
+pub use pattern::matches;
 pub use range::Range;
 
 use crate::artifact::SettingValue;
@@ -21,6 +23,56 @@ pub struct Task {
     /// the setting of its name.
     pub feeds: Vec<(String, Feed)>,
     pub does: Does,
+}
+
+impl Task {
+    pub fn training(&self) -> Option<&Training> {
+        match &self.does {
+            Does::Train(t) => Some(t),
+            Does::Predict(_) => None,
+        }
+    }
+
+    pub fn prediction(&self) -> Option<&Prediction> {
+        match &self.does {
+            Does::Train(_) => None,
+            Does::Predict(p) => Some(p),
+        }
+    }
+
+    /// Patterns of the parameters that have a row per class of what it predicts.
+    pub fn heads(&self) -> &[String] {
+        match self.training().and_then(|t| t.judge.as_ref()) {
+            Some(Judge::Text { heads, .. } | Judge::Label { heads, .. }) => heads,
+            None => &[],
+        }
+    }
+
+    /// Whether it turns recordings into text, with weights that do not change.
+    pub fn gives_text(&self) -> bool {
+        self.prediction().is_some_and(|p| matches!(p.gives, Gives::Text { .. }))
+    }
+
+    /// Names of its programs; one may come twice.
+    pub fn programs(&self) -> impl Iterator<Item = &str> {
+        let training = self.training().into_iter();
+        let of_training = training.flat_map(|t| t.phases.iter().map(|p| &p.program).chain([&t.validates]));
+        let of_prediction = self.prediction().into_iter().map(|p| &p.program);
+        of_training.chain(of_prediction).map(String::as_str)
+    }
+
+    /// The output of its programs that says which class is how likely, where there is one.
+    pub fn logits(&self) -> Option<&str> {
+        match &self.does {
+            Does::Train(t) => t.judge.as_ref().map(|j| match j {
+                Judge::Text { logits, .. } | Judge::Label { logits, .. } => logits.as_str(),
+            }),
+            Does::Predict(p) => match &p.gives {
+                Gives::Text { logits } | Gives::Label { logits } => Some(logits),
+                Gives::States { .. } => None,
+            },
+        }
+    }
 }
 
 /// The kinds of task.
@@ -149,10 +201,10 @@ pub enum Report {
 /// How predictions are judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Judge {
-    /// Texts: gives `wer` and `cer`, in percent.
-    Text { logits: String },
+    /// Texts: gives `wer` and `cer`, in percent. `heads` are patterns of the parameters that have a row per class.
+    Text { logits: String, heads: Vec<String> },
     /// One label per clip: gives `accuracy`, in percent.
-    Label { logits: String },
+    Label { logits: String, heads: Vec<String> },
 }
 
 /// What is small in a good model.
@@ -240,6 +292,8 @@ pub struct Host {
     pub feeds: &'static [Signature],
     pub training: fn() -> Vec<Declared>,
     pub prediction: fn() -> Vec<Declared>,
+    /// Commands that every executable has.
+    pub reserved: &'static [&'static str],
 }
 
 /// A setting as it is declared: once.

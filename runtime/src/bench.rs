@@ -1,15 +1,13 @@
 //! How fast a program runs on made-up clips.
 
-use crate::batch::{Clips, Occasion, build};
 use crate::cli::Runner;
 use crate::error::Error;
-use crate::geometry::Geometry;
+use crate::feeds::{Clips, Feeds, Occasion, Target};
 use crate::memory::{Guard, available, peak_resident};
 use crate::profile::{Ceilings, Profile};
 use crate::random::{Purpose, Stream};
 use crate::session::{AdamStep, KernelTime, Session, Tensor};
 use crate::settings::Settings;
-use crate::vocab::frames_needed;
 use crate::weights::initialize;
 use serde::Serialize;
 use std::time::Instant;
@@ -94,33 +92,12 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
     }
     let mut session = runner.open(options.threads, options.device.as_deref())?;
     let artifact = session.artifact().clone();
-    let program = artifact
-        .programs
-        .iter()
-        .find(|p| p.name == options.program)
-        .ok_or_else(|| {
-            let known = artifact
-                .programs
-                .iter()
-                .map(|p| p.name.as_str())
-                .collect::<Vec<_>>()
-                .join(", ");
-            Error::Usage(format!("there is no program `{}`; there are {known}", options.program))
-        })?;
-    let geometry = Geometry::new(&artifact)?;
-    let command = if program.name.contains("pretrain") {
-        "pretrain"
-    } else {
-        "finetune"
-    };
-    let command = if program.name == "transcribe" {
-        "transcribe"
-    } else {
-        command
-    };
-    let mut settings = Settings::new(&artifact, command)?;
-    // Every layer is run, so that a time does not hang on what was drawn.
-    settings.force("layerdrop", 0.0);
+    let program = artifact.program(&options.program);
+    let program = program.ok_or_else(|| crate::step::no_program(&artifact, &options.program))?;
+    let task = artifact.tasks.iter().find(|t| t.programs().any(|p| p == program.name));
+    let task = task.ok_or_else(|| Error::Usage(format!("the program `{}` belongs to no task", program.name)))?;
+    let settings = Settings::new(&artifact, &task.name)?;
+    let feeds = Feeds::bind(&artifact, task, &settings, Target::default())?;
     if options.update && program.trains.is_empty() {
         return Err(Error::Usage(format!(
             "`{}` does not train, so it has no --update",
@@ -128,7 +105,7 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
         )));
     }
     initialize(&artifact, session.params()?, 1, &|_| true);
-    if program.name == "transcribe" {
+    if task.gives_text() {
         // As the command does.
         session.freeze(&program.name)?;
     }
@@ -151,21 +128,13 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
     let waves: Vec<Vec<f32>> = (0..options.batch)
         .map(|_| (0..samples).map(|_| 0.1 * stream.normal() as f32).collect())
         .collect();
-    let labels: Vec<Vec<i32>> = waves
-        .iter()
-        .map(|w| some_labels(&artifact, geometry.frames(w.len()), &mut stream))
-        .collect();
+    let labels = feeds.made_up_labels(&waves, &mut stream);
     let waves: Vec<&[f32]> = waves.iter().map(Vec::as_slice).collect();
-    let batch = build(
-        program,
-        &geometry,
-        &settings,
-        Clips {
-            waves: &waves,
-            labels: &labels,
-        },
-        Occasion::MEASURED,
-    )?;
+    let clips = Clips {
+        waves: &waves,
+        labels: &labels,
+    };
+    let batch = feeds.draw(program, clips, &Occasion::MEASURED)?;
     let inputs = batch.inputs.refs();
     Guard::default().check(&*session, &program.name, &inputs, "lower --batch or --seconds")?;
 
@@ -257,15 +226,4 @@ fn update(session: &mut dyn Session, program: &str, inputs: &[(&str, &Tensor)], 
         scale: 1.0 / squares.sqrt().max(1.0) as f32,
     };
     session.adam(program, &adam)
-}
-
-/// Letters at about the rate of speech, and no more than the frames hold.
-pub(crate) fn some_labels(artifact: &ir::artifact::Artifact, frames: usize, stream: &mut Stream) -> Vec<i32> {
-    let head = artifact.params.iter().find(|p| p.name == "lm_head.weight");
-    let classes = head.map_or(2, |p| p.shape[0] as usize).max(2);
-    let mut labels: Vec<i32> = (0..frames / 4).map(|_| 1 + stream.below(classes - 1) as i32).collect();
-    while frames_needed(&labels) > frames {
-        labels.pop();
-    }
-    labels
 }

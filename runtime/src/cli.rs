@@ -1,17 +1,20 @@
 //! The commands of a compiled program.
 
+mod args;
+
+pub use args::{RESERVED, command_line};
+
 use crate::bench::{Options as BenchOptions, bench};
-use crate::commands::{data, evaluate, features, report, score, transcribe};
+use crate::commands::{classify, data, evaluate, features, report, score, transcribe};
 use crate::error::Error;
 use crate::info::info;
 use crate::session::{Session, Tensor};
 use crate::settings::Settings;
 use crate::step::{Options as StepOptions, step};
-use crate::trainer::{Options, finetune, pretrain};
-use clap::{Args, Parser, Subcommand};
+use crate::trainer::{Options, text_task, train};
+use args::{Asked, BenchArgs, Fixed, Global, StepArgs, TextArgs, TrainArgs};
 use ir::artifact::Artifact;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What executes programs: the one part that a compiled program's `main` supplies.
@@ -34,174 +37,13 @@ pub trait Runner {
     }
 }
 
-/// A compiled speech model: learns from unlabelled speech, then from little labelled speech, and transcribes.
-#[derive(Parser)]
-#[command(
-    version,
-    after_help = "Examples:\n  OUT pretrain --data recordings/ --out run1\n  OUT finetune --data labelled.tsv --init run1 \
-                  --out run2\n  OUT transcribe --weights run2 *.wav\n\nExit codes: 0 done, 1 failed, 2 wrong command \
-                  line or setting; for the GPU: 3 no driver, 4 driver too old, 5 no suitable device, 6 too little memory, 7 \
-                  the device failed; for the CPU: 8 it lacks an instruction set; 9 unusable recordings or labels, 10 too little \
-                  memory, 11 unusable or damaged weights, 12 unusable run folder, 13 training failed"
-)]
-struct Cli {
-    /// Threads to compute with; 0: one per core.
-    #[arg(long, global = true, default_value_t = 0)]
-    threads: usize,
-    /// For executables compiled for the GPU: `auto` (the first suitable GPU), `cuda:N`, or `emulator` (no GPU needed,
-    /// slow); by default cuda:0. The code is the newest that the GPU runs, on the emulator the oldest; `cuda:N:ARCH` and
-    /// `emulator:ARCH`, with ARCH as in sm_80, choose another.
-    #[arg(long, global = true, value_name = "DEVICE")]
-    device: Option<String>,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Learn from recordings without text.
-    #[command(
-        after_help = "DATA is a folder of recordings, a fairseq manifest (.tsv), a LibriSpeech folder, or a table \
-                            `path<TAB>text`.\nExample: OUT pretrain --data recordings/ --out run1 --set updates=20000"
-    )]
-    Pretrain(TrainArgs),
-    /// Learn letters from recordings with text.
-    #[command(
-        after_help = "DATA as for pretrain, with texts: a table `path<TAB>text`, .ltr beside .tsv, .trans.txt, or \
-                            a .txt beside each recording.\nExample: OUT finetune --data labelled.tsv --init run1 --out run2"
-    )]
-    Finetune(TrainArgs),
-    /// Write what is said in recordings, one line each: path, tab, text.
-    #[command(
-        after_help = "A recording that cannot be read does not stop the others; it is named at the end, and the exit code is 9.\n\
-                      Examples:\n  OUT transcribe --weights run2 a.wav b.flac\n  OUT transcribe --weights run2 folder/ \
-                      list.txt long.tsv\n  OUT transcribe --weights run2 --set window_seconds=30 lecture.mp3\n  \
-                      curl URL | OUT transcribe --weights run2 -"
-    )]
-    Transcribe(transcribe::TranscribeArgs),
-    /// Transcribe recordings whose texts are known, and count the errors.
-    #[command(after_help = "Example: OUT evaluate --weights run2 --data test.tsv --hyp heard.tsv")]
-    Evaluate(evaluate::EvaluateArgs),
-    /// Look at data before training on them.
-    Data(data::DataArgs),
-    /// Count the errors between two text files.
-    #[command(after_help = "Example: OUT score texts.tsv heard.tsv --json")]
-    Score(score::ScoreArgs),
-    /// Write hidden states of layers, to use the model as a front end.
-    #[command(
-        after_help = "Examples:\n  OUT features --weights run1 --layer 9 -o features/ recordings/\n  OUT features --weights \
-                      run1 --layer 0 --layer 12 -o states.safetensors a.wav b.wav"
-    )]
-    Features(features::FeaturesArgs),
-    /// Show what runs logged: one HTML file with curves, settings and samples.
-    #[command(
-        after_help = "Examples:\n  OUT report run1\n  OUT report run1 run2 -o compared.html --tensorboard events/"
-    )]
-    Report(report::ReportArgs),
-    /// Losses and gradients of one given batch, to compare with other implementations.
-    #[command(
-        after_help = "The batch holds wave f32 [B,N], lengths i64 [B], mask u8 [B,T], negatives i64 [B,M,K], and \
-                            optionally gumbel f32 [B,M,G,V], temperature f32 [1]; for finetune labels i64 [B,L] padded \
-                            with -100, and optionally mask and channel_mask.\nThe result holds loss (the undivided \
-                            sum), its parts, logits, and grad.NAME for every trained parameter."
-    )]
-    Step(StepArgs),
-    /// What this model is, and every setting with its default.
-    Info,
-    /// Measure speed on made-up clips.
-    Bench(BenchArgs),
-}
-
-#[derive(Args)]
-struct TrainArgs {
-    /// Recordings to learn from; may be given several times.
-    #[arg(long, value_name = "D", required = true)]
-    data: Vec<PathBuf>,
-    /// Recordings to validate on; may be given several times. By default a share of the data.
-    #[arg(long, value_name = "D")]
-    valid: Vec<PathBuf>,
-    /// Go on where clips cannot be used, up to this share of them (all, where no share is given); by default 2 % may be left
-    /// out.
-    #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "1", value_parser = share)]
-    allow_skips: Option<f64>,
-    /// Folder for checkpoints, log and model.
-    #[arg(long, value_name = "RUN")]
-    out: PathBuf,
-    /// Folder with weights to start from: a run or a Hugging Face folder.
-    #[arg(long, value_name = "RUN")]
-    init: Option<PathBuf>,
-    /// finetune: tokens (vocab.json or dict.ltr.txt), or `auto`: made of the texts. By default those of --init, or made of the
-    /// texts where it has none.
-    #[arg(long, value_name = "auto|FILE")]
-    vocab: Option<PathBuf>,
-    /// finetune: what a token stands for. `jamo`: the letters of Korean syllables, composed again in output. `tokens`: what
-    /// spaces separate, as phonemes.
-    #[arg(long, value_name = "letters|jamo|tokens")]
-    units: Option<String>,
-    /// finetune: learn punctuation instead of dropping it.
-    #[arg(long)]
-    keep_punctuation: bool,
-    /// Go on with the run in --out from its last checkpoint.
-    #[arg(long)]
-    resume: bool,
-    /// Change a setting of the recipe; `info` lists them.
-    #[arg(long, value_name = "NAME=VALUE")]
-    set: Vec<String>,
-}
-
-#[derive(Args)]
-struct StepArgs {
-    /// A run or a Hugging Face folder.
-    #[arg(long, value_name = "DIR")]
-    weights: PathBuf,
-    #[arg(long, value_name = "FILE.safetensors")]
-    batch: PathBuf,
-    #[arg(long, value_name = "FILE.safetensors")]
-    out: PathBuf,
-    /// `pretrain` or `finetune`; by default the latter where the batch has labels.
-    #[arg(long)]
-    program: Option<String>,
-    /// No dropout of any kind, and every layer kept.
-    #[arg(long)]
-    no_dropout: bool,
-    /// Change a setting of the recipe; `info` lists them.
-    #[arg(long, value_name = "NAME=VALUE")]
-    set: Vec<String>,
-}
-
-#[derive(Args)]
-struct BenchArgs {
-    /// `transcribe`, `pretrain` or `finetune`.
-    #[arg(long, default_value = "transcribe")]
-    program: String,
-    /// Length of each clip.
-    #[arg(long, default_value_t = 10.0)]
-    seconds: f64,
-    /// Clips.
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
-    #[arg(long, default_value_t = 5)]
-    runs: usize,
-    /// Time whole updates: the program, the norm of its gradients, and Adam.
-    #[arg(long)]
-    update: bool,
-    /// Then run as often again with every launch timed, and show where the time of a run goes: per kernel its time and
-    /// launches, its GFLOP/s and GB/s, which of two ceilings measured in the same run bounds it, how much of that it reaches, and
-    /// how long its threads wait for the busiest one.
-    #[arg(long)]
-    profile: bool,
-    /// Kernels that the profile shows one by one.
-    #[arg(long, default_value_t = 25, requires = "profile")]
-    top: usize,
-    /// One JSON object instead of text.
-    #[arg(long)]
-    json: bool,
-}
-
 /// `main` of a compiled program: reads the command line, and tells errors on the standard error stream.
 pub fn main_with(runner: &dyn Runner) -> ExitCode {
     crate::threads::prepare_shared();
-    match run(runner, Cli::parse()) {
+    let artifact = runner.artifact();
+    let matches = command_line(artifact).get_matches();
+    let (global, asked) = args::parse(artifact, &matches).unwrap_or_else(|e| e.exit());
+    match run(runner, &global, asked) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => fail(&e),
     }
@@ -213,86 +55,95 @@ pub fn fail(e: &Error) -> ExitCode {
     ExitCode::from(e.exit_code())
 }
 
-fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
-    let threads = crate::threads::wanted(cli.threads)?;
-    let device = cli.device.as_deref();
+fn run(runner: &dyn Runner, global: &Global, asked: Asked) -> Result<(), Error> {
+    let threads = crate::threads::wanted(global.threads)?;
+    let device = global.device.as_deref();
     let open = || runner.open(threads, device);
-    check_settings(runner.artifact(), &cli.command)?;
-    match cli.command {
-        Command::Pretrain(args) => trained(&args.out.clone(), pretrain(&mut *open()?, &options(args))?),
-        Command::Finetune(args) => trained(&args.out.clone(), finetune(&mut *open()?, &options(args))?),
-        Command::Transcribe(args) => transcribe::run(&mut *open()?, &args, &say),
-        Command::Evaluate(args) => evaluate::run(&mut *open()?, &args, &say),
-        Command::Score(args) => say(&score::run(&args)?),
-        Command::Features(args) => say(&features::run(&mut *open()?, &args)?),
-        Command::Report(args) => say(&report::run(&args)?),
-        Command::Data(args) => data::run(runner.artifact(), &args, &say),
-        Command::Step(args) => {
-            let StepArgs {
-                weights,
-                batch,
-                out,
-                program,
-                no_dropout,
-                set,
-            } = args;
-            step(
-                &mut *open()?,
-                &StepOptions {
-                    weights,
-                    batch,
-                    out,
-                    program,
-                    no_dropout,
-                    set,
-                },
-            )
+    check_settings(runner.artifact(), &asked)?;
+    match asked {
+        Asked::Train(task, args, texts) => {
+            let out = args.out.clone();
+            let updates = train(&mut *open()?, &task, &options(*args, texts))?;
+            say(&format!("{updates} updates done; the model is in {}\n", out.display()))
         }
-        Command::Info => say(&info(runner.artifact())?),
-        Command::Bench(args) => {
-            let BenchArgs {
-                program,
-                seconds,
-                batch,
-                runs,
-                update,
-                profile,
-                top,
-                json,
-            } = args;
-            let found = bench(
-                runner,
-                &BenchOptions {
-                    program,
-                    seconds,
-                    batch,
-                    runs,
-                    update,
-                    threads,
-                    device: cli.device.clone(),
-                    profile,
-                },
-            )?;
-            if json {
-                return say(&format!(
-                    "{}\n",
-                    serde_json::to_string(&found).expect("plain data always serialises")
-                ));
-            }
-            say(&found.text(top))
-        }
+        Asked::Transcribe(task, args) => transcribe::run(&mut *open()?, &task, &args, &say),
+        Asked::Classify(task, args) => classify::run(&mut *open()?, &task, &args, &say),
+        Asked::Features(task, args) => say(&features::run(&mut *open()?, &task, &args)?),
+        Asked::Fixed(fixed) => match *fixed {
+            Fixed::Evaluate(args) => evaluate::run(&mut *open()?, &args, &say),
+            Fixed::Score(args) => say(&score::run(&args)?),
+            Fixed::Report(args) => say(&report::run(&args)?),
+            Fixed::Data(args) => data::run(runner.artifact(), &args, &say),
+            Fixed::Step(args) => step(&mut *open()?, &step_options(args)),
+            Fixed::Info => say(&info(runner.artifact())?),
+            Fixed::Bench(args) => measure(runner, threads, device, args),
+        },
     }
 }
 
+fn step_options(args: StepArgs) -> StepOptions {
+    let StepArgs {
+        weights,
+        batch,
+        out,
+        program,
+        no_dropout,
+        set,
+    } = args;
+    StepOptions {
+        weights,
+        batch,
+        out,
+        program,
+        no_dropout,
+        set,
+    }
+}
+
+fn measure(runner: &dyn Runner, threads: usize, device: Option<&str>, args: BenchArgs) -> Result<(), Error> {
+    let BenchArgs {
+        program,
+        seconds,
+        batch,
+        runs,
+        update,
+        profile,
+        top,
+        json,
+    } = args;
+    let program = match program {
+        Some(program) => program,
+        None => text_task(runner.artifact())?.programs().next().unwrap_or_default().to_string(),
+    };
+    let options = BenchOptions {
+        program,
+        seconds,
+        batch,
+        runs,
+        update,
+        threads,
+        device: device.map(String::from),
+        profile,
+    };
+    let found = bench(runner, &options)?;
+    if json {
+        let text = serde_json::to_string(&found).expect("plain data always serialises");
+        return say(&format!("{text}\n"));
+    }
+    say(&found.text(top))
+}
+
 /// Refuses a wrong --set before anything is read or written.
-fn check_settings(artifact: &Artifact, command: &Command) -> Result<(), Error> {
-    let (name, set, resume) = match command {
-        Command::Pretrain(args) => ("pretrain", &args.set, args.resume),
-        Command::Finetune(args) => ("finetune", &args.set, args.resume),
-        Command::Transcribe(args) => ("transcribe", &args.set, false),
-        Command::Evaluate(args) => ("transcribe", &args.set, false),
-        Command::Features(args) => ("transcribe", &args.set, false),
-        _ => return Ok(()),
+fn check_settings(artifact: &Artifact, asked: &Asked) -> Result<(), Error> {
+    let (name, set, resume) = match asked {
+        Asked::Train(task, args, _) => (task.as_str(), &args.set, args.resume),
+        Asked::Transcribe(task, args) => (task.as_str(), &args.set, false),
+        Asked::Classify(task, args) => (task.as_str(), &args.set, false),
+        Asked::Features(task, args) => (task.as_str(), &args.set, false),
+        Asked::Fixed(fixed) => match &**fixed {
+            Fixed::Evaluate(args) => (text_task(artifact)?.name.as_str(), &args.set, false),
+            _ => return Ok(()),
+        },
     };
     if resume {
         // What goes together depends on the values that the run was begun with.
@@ -311,45 +162,25 @@ fn say(text: &str) -> Result<(), Error> {
     }
 }
 
-/// A share, as 0.1 or 10%.
-fn share(text: &str) -> Result<f64, String> {
-    let (number, unit) = match text.strip_suffix('%') {
-        Some(percent) => (percent.trim(), 0.01),
-        None => (text, 1.0),
-    };
-    let share = number.parse::<f64>().map(|n| n * unit);
-    share
-        .ok()
-        .filter(|s| (0.0..=1.0).contains(s))
-        .ok_or_else(|| "a share is a number from 0 to 1, or a percentage".into())
-}
-
-fn trained(out: &std::path::Path, updates: u64) -> Result<(), Error> {
-    say(&format!("{updates} updates done; the model is in {}\n", out.display()))
-}
-
-fn options(args: TrainArgs) -> Options {
+fn options(args: TrainArgs, texts: TextArgs) -> Options {
     let TrainArgs {
         data,
         valid,
         allow_skips,
         out,
         init,
-        vocab,
-        units,
-        keep_punctuation,
         resume,
         mut set,
     } = args;
-    set.extend(units.map(|u| format!("units={u}")));
-    set.extend(keep_punctuation.then(|| "keep_punctuation=true".to_string()));
+    set.extend(texts.units.map(|u| format!("units={u}")));
+    set.extend(texts.keep_punctuation.then(|| "keep_punctuation=true".to_string()));
     Options {
         data,
         valid,
         allow_skips,
         out,
         init,
-        vocab,
+        vocab: texts.vocab,
         resume,
         set,
         signals: None,
@@ -362,7 +193,6 @@ mod tests {
     use crate::atomic::{Piece, Values, write_tensors};
     use crate::fake::FakeSession;
     use crate::weights::{MODEL, TensorFile};
-    use clap::CommandFactory;
     use std::path::Path;
 
     struct Fake(Artifact);
@@ -383,8 +213,11 @@ mod tests {
     }
 
     fn call(line: &str) -> Result<(), String> {
-        let cli = Cli::try_parse_from(std::iter::once("OUT").chain(line.split(' '))).map_err(|e| e.to_string())?;
-        run(&Fake(crate::fake::artifact()), cli).map_err(|e| e.to_string())
+        let fake = Fake(crate::fake::artifact());
+        let words = std::iter::once("OUT").chain(line.split(' '));
+        let matches = command_line(&fake.0).try_get_matches_from(words).map_err(|e| e.to_string())?;
+        let (global, asked) = args::parse(&fake.0, &matches).map_err(|e| e.to_string())?;
+        run(&fake, &global, asked).map_err(|e| e.to_string())
     }
 
     fn batch(path: &Path, mask: &[i32], negatives: &[i32], most: usize) {
@@ -404,7 +237,10 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command_line(&crate::fake::artifact()).debug_assert();
+        for name in command_line(&Artifact { tasks: vec![], ..crate::fake::artifact() }).get_subcommands() {
+            assert!(RESERVED.contains(&name.get_name()), "{}", name.get_name());
+        }
         call("info").unwrap();
         call("bench --program pretrain --seconds 0.1 --batch 2 --runs 2 --update --json").unwrap();
         assert!(

@@ -1,5 +1,6 @@
 //! Everything that can go wrong in a compiled program. A message names the file or setting and what to do about it.
 
+use ir::artifact::Artifact;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -142,6 +143,17 @@ fn io_remedy(source: &io::Error) -> &'static str {
 }
 
 impl Error {
+    /// The model has no such task.
+    pub fn no_task(artifact: &Artifact, task: &str) -> Error {
+        let names = || artifact.tasks.iter().map(|t| t.name.as_str());
+        let near = crate::settings::nearest(task, names());
+        let hint = near.map_or_else(
+            || format!("it has {}", names().collect::<Vec<_>>().join(", ")),
+            |n| format!("did you mean `{n}`?"),
+        );
+        Error::Usage(format!("`{}` has no task `{task}` of this kind; {hint}", artifact.name))
+    }
+
     /// What the process ends with (docs/reference/exit-codes.md); 2 is a slip on the command line (clap's choice).
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -1,29 +1,29 @@
 //! Hidden states of the transformer's layers, for those who use the model as a front end.
 //!
-//! The program `features` takes `keep` f32 [layers] and skips layers where that is 0. Layer n is thus a run with the first n
+//! The program of the task takes an input f32 [layers] and skips layers where that is 0. Layer n is thus a run with the first n
 //! layers kept: 0 is the input of the first layer, and the last is what the head would get, as in `hidden_states` of
 //! transformers.
 
 use crate::audio::{Reader, normalize};
-use crate::batch::{constant, scalar, wave};
 use crate::data::Utterance;
 use crate::error::Error;
-use crate::geometry::Geometry;
+use crate::feeds::{Clips, Feeds, Occasion, Target};
 use crate::memory::Guard;
 use crate::session::{Session, Tensor};
 use crate::settings::Settings;
-use crate::weights::{Folder, Missing, adopt_sizes};
+use crate::weights::{Folder, adopt_sizes};
 use ir::artifact::Program;
+use ir::task::Gives;
 use std::path::Path;
-
-const PROGRAM: &str = "features";
 
 /// A model with weights, whose layers are read.
 pub struct Features<'a> {
     session: &'a mut dyn Session,
     program: Program,
-    geometry: Geometry,
-    settings: Settings,
+    feeds: Feeds,
+    /// The output that is read, and the input that says how many layers are run.
+    states: String,
+    keep: String,
     normalize: bool,
     guard: Guard,
     reader: Reader,
@@ -43,39 +43,46 @@ pub struct State {
 }
 
 impl<'a> Features<'a> {
-    /// Loads weights; the head and what only pretraining needs may be absent from them.
+    /// Loads weights; those that the program does not read may be absent.
     ///
     /// # Errors
-    /// A layer beyond the last; a model that was compiled without the program; what loading weights refuses.
+    /// A layer beyond the last; a task that gives no hidden states; what loading weights refuses.
     pub fn new(
         session: &'a mut dyn Session,
+        task: &str,
         weights: &Path,
         set: &[String],
         wanted: &[usize],
     ) -> Result<Features<'a>, Error> {
         let folder = Folder::open(weights)?;
         let artifact = adopt_sizes(session, &folder)?;
-        let without = "this model was compiled without it; compile it again from a model file that extends base.ron";
-        let program = artifact.programs.iter().find(|p| p.name == PROGRAM).cloned();
-        let program = program.ok_or_else(|| Error::program(PROGRAM, without))?;
-        let port = program.inputs.iter().find(|p| p.name == "keep");
-        let port = port.ok_or_else(|| Error::program(PROGRAM, "it has no input `keep`"))?;
-        let layers = constant(&program, port, 0)?;
+        let task = artifact.task(task).ok_or_else(|| Error::no_task(&artifact, task))?;
+        let prediction = task.prediction().ok_or_else(|| Error::no_task(&artifact, &task.name))?;
+        let Gives::States { states, keep } = &prediction.gives else {
+            return Err(Error::no_task(&artifact, &task.name));
+        };
+        let name = &prediction.program;
+        let without = || Error::program(name, "this model was compiled without it");
+        let program = artifact.program(name).cloned().ok_or_else(without)?;
+        let port = program.inputs.iter().find(|p| p.name == *keep);
+        let layers = port.and_then(|p| p.shape.first()?.as_const());
+        let layers = layers.ok_or_else(|| Error::program(name, format!("it has no input `{keep}` of a fixed size")))? as usize;
         if let Some(beyond) = wanted.iter().find(|l| **l > layers) {
             return Err(Error::Usage(format!(
                 "--layer {beyond}: this model has the layers 1 to {layers}; 0 is the input of the first"
             )));
         }
-        let mut settings = Settings::new(&artifact, "transcribe")?;
+        let mut settings = Settings::new(&artifact, &task.name)?;
         if let Some(own) = folder.normalize()? {
             settings.force("normalize", own as u8 as f64);
         }
         set.iter().try_for_each(|s| settings.set(s))?;
-        folder.load(&artifact, session.params()?, Missing::HeadAndQuantizer, None)?;
+        folder.load(&artifact, task, session.params()?, None)?;
         Ok(Features {
-            geometry: Geometry::new(&artifact)?,
+            feeds: Feeds::bind(&artifact, task, &settings, Target::default())?,
+            states: states.clone(),
+            keep: keep.clone(),
             normalize: settings.flag("normalize")?,
-            settings,
             program,
             session,
             guard: Guard::default(),
@@ -88,7 +95,7 @@ impl<'a> Features<'a> {
     /// The wanted layers of a recording, in the order in which they were named. A recording shorter than one frame has none.
     pub fn of(&mut self, utterance: &Utterance) -> Result<Vec<State>, Error> {
         let mut samples = self.reader.part(&utterance.path, utterance.segment)?;
-        if self.geometry.frames(samples.len()) == 0 {
+        if self.feeds.geometry().frames(samples.len()) == 0 {
             return Ok(vec![]);
         }
         if self.normalize {
@@ -100,33 +107,30 @@ impl<'a> Features<'a> {
     }
 
     fn layer(&mut self, layer: usize, samples: &[f32]) -> Result<State, Error> {
-        let keep = (0..self.layers).map(|i| (i < layer) as u8 as f32).collect();
-        let inputs: Vec<(String, Tensor)> = self
-            .program
-            .inputs
-            .iter()
-            .map(|port| {
-                let tensor = match port.name.as_str() {
-                    "wave" => wave(&[samples]),
-                    "lengths" => Tensor::i32(&[1], vec![samples.len() as i32]),
-                    "keep" => Tensor::f32(&[self.layers], Vec::clone(&keep)),
-                    _ => scalar(&self.program, port, &self.settings)?,
-                };
-                Ok((port.name.clone(), tensor))
-            })
-            .collect::<Result<_, Error>>()?;
-        let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
+        let keep: Vec<f32> = (0..self.layers).map(|i| (i < layer) as u8 as f32).collect();
+        let waves = [samples];
+        let clips = Clips {
+            waves: &waves,
+            labels: &[],
+        };
+        let mut batch = self.feeds.draw(&self.program, clips, &Occasion::STILL)?;
+        for (name, tensor) in &mut batch.inputs.0 {
+            if *name == self.keep {
+                *tensor = Tensor::f32(&[self.layers], keep.clone());
+            }
+        }
+        let (program, inputs) = (self.program.name.as_str(), batch.inputs.refs());
         self.guard
-            .check(self.session, PROGRAM, &inputs, "cut the recording into shorter ones")?;
-        let outputs = self.session.run(PROGRAM, &inputs)?;
-        let hidden = outputs.into_iter().find(|(n, _)| n == "hidden").map(|(_, t)| t);
+            .check(self.session, program, &inputs, "cut the recording into shorter ones")?;
+        let outputs = self.session.run(program, &inputs)?;
+        let hidden = outputs.into_iter().find(|(n, _)| *n == self.states).map(|(_, t)| t);
         match hidden
             .as_ref()
             .and_then(|t| Some((t.as_f32()?, t.shape.get(1)?, t.shape.get(2)?)))
         {
             // What is not finite is no result.
             Some((values, _, _)) if values.iter().any(|v| !v.is_finite()) => Err(Error::program(
-                PROGRAM,
+                program,
                 format!("layer {layer} gave values that are not finite"),
             )),
             Some((values, frames, width)) => Ok(State {
@@ -135,7 +139,10 @@ impl<'a> Features<'a> {
                 width: *width,
                 values: values.to_vec(),
             }),
-            None => Err(Error::program(PROGRAM, "it has no output `hidden` [B, T, width]")),
+            None => {
+                let what = format!("it has no output `{}` [clips, frames, width]", self.states);
+                Err(Error::program(program, what))
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
-//! How many frames a clip becomes: the model's own definition of `T`, evaluated.
+//! How many frames a clip becomes: the model's own definition, evaluated.
 
 use crate::error::Error;
 use ir::artifact::Artifact;
 use ir::dim::{Dim, Env};
+use ir::task::{Arg, Feed, Task};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -14,27 +15,26 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// From the size `T` of the artifact, or the time axis of its `mask` input or `logits` output; and the sample axis of
-    /// its `wave` input.
-    pub fn new(artifact: &Artifact) -> Result<Geometry, Error> {
-        let fault = |what: &str| Error::program(&artifact.name, what);
-        let ports = || artifact.programs.iter().flat_map(|p| p.inputs.iter().chain(&p.outputs));
-        let axis = |name: &str| {
-            ports()
-                .find(|p| p.name == name && p.shape.len() >= 2)
-                .map(|p| p.shape[1].clone())
+    /// Of a task: the sample axis of the input that takes recordings, and the number of frames that its feed names.
+    pub fn new(artifact: &Artifact, task: &Task) -> Result<Geometry, Error> {
+        let fault = |what: &str| Error::program(&task.name, what);
+        let recordings = |(input, feed): &(String, Feed)| {
+            let frames = feed.args.iter().find_map(|a| match a {
+                Arg::Size(frames) if feed.kind == crate::feeds::RECORDINGS => Some(frames.clone()),
+                _ => None,
+            })?;
+            Some((input.clone(), frames))
         };
-        let wave = axis("wave").ok_or_else(|| fault("no program takes a `wave` of [batch, samples]"))?;
-        let samples = only_symbol(&wave).ok_or_else(|| fault("the sample axis of `wave` is no plain size"))?;
-        let named = artifact
-            .dims
+        let (input, mut frames) = task
+            .feeds
             .iter()
-            .find(|(name, _)| name == "T")
-            .map(|(_, d)| d.clone());
-        let mut frames = named
-            .or_else(|| axis("mask"))
-            .or_else(|| axis("logits"))
-            .ok_or_else(|| fault("it defines no size `T`, which is the number of frames"))?;
+            .find_map(recordings)
+            .ok_or_else(|| fault("none of its inputs takes recordings"))?;
+        let ports = task.programs().filter_map(|p| artifact.program(p)).flat_map(|p| &p.inputs);
+        let axis = ports
+            .filter(|p| p.name == input)
+            .find_map(|p| only_symbol(p.shape.get(1)?));
+        let samples = axis.ok_or_else(|| fault(&format!("the sample axis of `{input}` is no plain size")))?;
         // Definitions may lean on each other; each round resolves one level.
         for _ in 0..=artifact.dims.len() {
             let define = |s: &str| artifact.dims.iter().find(|(n, _)| n == s).map(|(_, d)| d.clone());

@@ -1,7 +1,7 @@
 //! What a compiled model is and which settings its commands take.
 
 use crate::error::Error;
-use crate::settings::{COMMANDS, Settings, range, show};
+use crate::settings::show;
 use ir::artifact::{Artifact, Precision};
 use std::fmt::Write;
 
@@ -33,10 +33,10 @@ pub fn info(artifact: &Artifact) -> Result<String, Error> {
     for (name, value) in &artifact.constants {
         line(format!("  {name:<28} {value}"));
     }
-    for command in COMMANDS {
-        line(format!("\nsettings of `{command}` (--set NAME=VALUE)"));
-        for s in Settings::new(artifact, command)?.list() {
-            let range = range(command, &s.name).short();
+    for task in &artifact.tasks {
+        line(format!("\nsettings of `{}` (--set NAME=VALUE)", task.name));
+        for s in &task.settings {
+            let range = s.range.short();
             line(format!("  {:<22} {:<10} {range:<18} {}", s.name, show(&s.value), s.doc));
         }
     }

@@ -1,4 +1,72 @@
-//! Learning rates and the Gumbel temperature as functions of the number of updates done.
+//! Learning rates, and what else falls in the course of training, as functions of the number of updates done.
+
+use crate::error::Error;
+use crate::settings::Settings;
+use ir::task;
+
+/// A task's learning rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Schedule {
+    Constant { peak: f64 },
+    WarmupLinear { peak: f64, warmup: u64, total: u64 },
+    TriStage(TriStage),
+}
+
+impl Schedule {
+    /// # Errors
+    /// Where stages take more than all updates.
+    pub fn bind(declared: &task::Schedule, settings: &Settings, total: u64) -> Result<Schedule, Error> {
+        Ok(match declared {
+            task::Schedule::Constant { peak } => Schedule::Constant {
+                peak: settings.amount(peak)?,
+            },
+            task::Schedule::WarmupLinear { peak, warmup } => Schedule::WarmupLinear {
+                peak: settings.amount(peak)?,
+                warmup: settings.whole(warmup)?,
+                total,
+            },
+            task::Schedule::TriStage {
+                peak,
+                rise,
+                hold,
+                fall,
+                start,
+                end,
+            } => {
+                let shares = [settings.amount(rise)?, settings.amount(hold)?, settings.amount(fall)?];
+                let sum: f64 = shares.iter().sum();
+                if sum > 1.0 + 1e-9 {
+                    let names = [rise, hold, fall].map(crate::settings::name_of).join(", ");
+                    let what = format!("{names} together are {sum}, and there is 1 to share out");
+                    return Err(Error::Setting(what));
+                }
+                Schedule::TriStage(TriStage {
+                    peak: settings.amount(peak)?,
+                    total,
+                    shares,
+                    start: settings.amount(start)?,
+                    end: settings.amount(end)?,
+                })
+            }
+        })
+    }
+
+    pub fn at(&self, update: u64) -> f64 {
+        match *self {
+            Schedule::Constant { peak } => peak,
+            Schedule::WarmupLinear { peak, warmup, total } => linear(peak, warmup, total, update),
+            Schedule::TriStage(stages) => stages.at(update),
+        }
+    }
+
+    /// Updates of rising rate, where that is a number of updates.
+    pub fn warmup(&self) -> u64 {
+        match *self {
+            Schedule::WarmupLinear { warmup, .. } => warmup,
+            _ => 0,
+        }
+    }
+}
 
 /// Linear warm-up from `peak/warmup`, then linear decay to 0 at `total` (fairseq's polynomial decay of power 1).
 pub fn linear(peak: f64, warmup: u64, total: u64, done: u64) -> f64 {
@@ -11,7 +79,7 @@ pub fn linear(peak: f64, warmup: u64, total: u64, done: u64) -> f64 {
     }
 }
 
-/// The three stages of fine-tuning.
+/// Three stages: rise, hold, fall.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TriStage {
     pub peak: f64,
@@ -38,9 +106,9 @@ impl TriStage {
     }
 }
 
-/// `max(start * decay^done, floor)`.
-pub fn temperature(start: f64, decay: f64, floor: f64, done: u64) -> f64 {
-    (start * decay.powf(done as f64)).max(floor)
+/// `max(start * factor^done, floor)`.
+pub fn decay(start: f64, factor: f64, floor: f64, done: u64) -> f64 {
+    (start * factor.powf(done as f64)).max(floor)
 }
 
 #[cfg(test)]
@@ -76,9 +144,9 @@ mod tests {
     }
 
     #[test]
-    fn temperature_stops_at_its_floor() {
-        assert_eq!(temperature(2.0, 0.999995, 0.5, 0), 2.0);
-        assert!((temperature(2.0, 0.999995, 0.5, 100_000) - 2.0 * (-0.500_001_25f64).exp()).abs() < 1e-6);
-        assert_eq!(temperature(2.0, 0.999995, 0.5, 1_000_000), 0.5);
+    fn a_decay_stops_at_its_floor() {
+        assert_eq!(decay(2.0, 0.999995, 0.5, 0), 2.0);
+        assert!((decay(2.0, 0.999995, 0.5, 100_000) - 2.0 * (-0.500_001_25f64).exp()).abs() < 1e-6);
+        assert_eq!(decay(2.0, 0.999995, 0.5, 1_000_000), 0.5);
     }
 }

@@ -1,157 +1,81 @@
-//! The recipe's settings: what there is, what it is by default, and `--set NAME=VALUE`.
+//! A task's settings: what there is, what it is by default, and `--set NAME=VALUE`.
 //!
-//! A compiled model brings its own recipe; its values take the place of the defaults listed here, and every scalar input
-//! of its programs that a setting is named after takes that setting's value. A value outside a setting's range is refused where
-//! it is given: when a model is compiled, or on the command line before anything is read or written.
-
-mod range;
-
-pub use range::Range;
+//! A setting is declared once: by the model's task, or below where the engine reads it itself. A value outside its range is
+//! refused where it is given: when a model is compiled, or on the command line before anything is read or written.
 
 use crate::error::Error;
-use ir::artifact::{Artifact, Setting, SettingValue};
+use ir::artifact::{Artifact, SettingValue};
+use ir::task::range::{EVERY, RATE, SAMPLES, UPDATES};
+use ir::task::{Amount, Declared, Range};
 use std::collections::BTreeMap;
 
-use Range::{Above, Choice, Real, Whole};
+use Range::{Above, Choice, Real, Switch, Whole};
 use SettingValue::{Flag, Number, Text};
-use range::{EVERY, RATE, SAMPLES, SHARE, SWITCH, UPDATES};
 
-/// Settings of one command.
+/// Settings of one task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    command: String,
-    list: Vec<Setting>,
+    task: String,
+    list: Vec<Declared>,
 }
 
 /// Whole numbers below this are exact.
 const MOST: f64 = 9e15;
 
-/// A setting's name, default, range and meaning.
-struct Known {
-    name: &'static str,
-    value: fn() -> SettingValue,
-    range: Range,
-    doc: &'static str,
-}
-
 /// Where there is no upper limit.
 const OPEN: f64 = f64::INFINITY;
 
-macro_rules! known {
+macro_rules! declared {
     ($($name:literal = $value:expr, $range:expr, $doc:literal;)*) => {
-        &[$(Known { name: $name, value: || $value, range: $range, doc: $doc }),*]
+        vec![$(Declared { name: $name.into(), value: $value, range: $range, doc: $doc.into() }),*]
     };
 }
 
-/// What both kinds of training understand.
-const TRAINING: &[Known] = known! {
-    "seed" = Number(1.0), Whole(0.0, MOST), "seed of everything random";
-    "lr" = Number(5e-4), Real(0.0, 1e3), "peak learning rate";
-    "beta1" = Number(0.9), RATE, "Adam: decay of the first moment";
-    "beta2" = Number(0.98), RATE, "Adam: decay of the second moment";
-    "clip_norm" = Number(0.0), Real(0.0, OPEN), "gradients are scaled down to this norm; 0: never";
-    "accumulate" = Number(1.0), Whole(1.0, 1e6), "micro-batches per update";
-    "max_tokens" = Number(1_400_000.0), Whole(1.0, 1e9), "audio samples in a micro-batch, padding included";
-    "max_batch" = Number(0.0), Whole(0.0, 1e6), "clips in a micro-batch; 0: as many as max_tokens allows";
-    "normalize" = Flag(false), SWITCH, "each clip to zero mean and unit variance";
-    "mask_length" = Number(10.0), Whole(1.0, 1e6), "frames in a masked span";
-    "mask_min" = Number(2.0), Whole(0.0, 1e6), "spans a clip has at least";
-    "channel_mask_length" = Number(64.0), Whole(1.0, 1e6), "channels in a masked span";
-    "layerdrop" = Number(0.0), RATE, "probability with which a layer is skipped";
-    "valid_fraction" = Number(0.05), RATE, "share of the data kept for validation where --valid is not given; 0: none";
-    "save_every" = Number(1000.0), EVERY, "updates between checkpoints";
-    "validate_every" = Number(1000.0), EVERY, "updates between validations";
-    "log_every" = Number(10.0), EVERY, "updates between lines in log.jsonl";
-    "keep_checkpoints" = Number(2.0), Whole(1.0, 1e6), "checkpoints kept, the newest first";
-    "loaders" = Number(2.0), Whole(1.0, 1024.0), "threads that decode audio ahead of training";
-    "on_nan" = Text("skip".into()), Choice(&["skip", "stop"]), "an update whose loss or gradient is not finite: `skip` it or `stop`";
-    "estimate" = Flag(true), SWITCH, "time one step before training and say how long all will take";
-    "max_skips" = Number(10.0), UPDATES, "skipped updates in a row before training stops";
-};
-
-const PRETRAIN: &[Known] = known! {
-    "updates" = Number(400_000.0), UPDATES, "updates in all";
-    "warmup" = Number(32_000.0), UPDATES, "updates of linear warm-up";
-    "eps" = Number(1e-6), Above(0.0, 1.0), "Adam: epsilon";
-    "weight_decay" = Number(0.01), Real(0.0, 1e3), "Adam: decoupled weight decay";
-    "max_samples" = Number(250_000.0), Whole(1.0, 1e9), "a clip is cropped to so many samples";
-    "min_samples" = Number(32_000.0), SAMPLES, "shorter clips are dropped";
-    "pad" = Flag(false), SWITCH, "pad the clips of a batch to the longest, rather than crop all to the shortest";
-    "mask_prob" = Number(0.65), SHARE, "share of frames that spans would cover if none overlapped";
-    "channel_mask_prob" = Number(0.0), SHARE, "the same for channels";
-    "negatives" = Number(100.0), Whole(1.0, 1e6), "distractors per masked frame";
-    "temperature_start" = Number(2.0), Above(0.0, 1e6), "Gumbel temperature at the start";
-    "temperature_decay" = Number(0.999995), Above(0.0, 1.0), "factor on the temperature per update";
-    "temperature_floor" = Number(0.5), Above(0.0, 1e6), "lowest Gumbel temperature";
-    "collapse_perplexity" = Number(1.5), Real(0.0, OPEN), "a code group below this perplexity is reported as collapsed";
-};
-
-const FINETUNE: &[Known] = known! {
-    "updates" = Number(20_000.0), UPDATES, "updates in all";
-    "warmup_share" = Number(0.1), SHARE, "share of updates with rising rate";
-    "hold_share" = Number(0.4), SHARE, "share of updates at the peak rate";
-    "decay_share" = Number(0.5), SHARE, "share of updates with falling rate";
-    "lr_start" = Number(0.01), Above(0.0, 1.0), "first rate as a share of the peak";
-    "lr_end" = Number(0.05), Above(0.0, 1.0), "last rate as a share of the peak";
-    "eps" = Number(1e-8), Above(0.0, 1.0), "Adam: epsilon";
-    "weight_decay" = Number(0.0), Real(0.0, 1e3), "Adam: decoupled weight decay";
-    "freeze_updates" = Number(10_000.0), UPDATES, "updates at the start in which only the new head trains";
-    "max_samples" = Number(0.0), SAMPLES, "longer clips are dropped; 0: none";
-    "min_samples" = Number(400.0), SAMPLES, "shorter clips are dropped";
-    "mask_prob" = Number(0.65), SHARE, "share of frames that spans would cover if none overlapped";
-    "channel_mask_prob" = Number(0.25), SHARE, "the same for channels";
-    "nfc" = Flag(true), SWITCH, "tokens and texts in Unicode's composed normal form";
-    "fold_case" = Flag(true), SWITCH, "texts take the case of a vocabulary that has one case";
-    "keep_punctuation" = Flag(false), SWITCH, "punctuation is learnt instead of dropped";
-    "units" = Text("letters".into()), Choice(&["letters", "jamo", "tokens"]), "what a token stands for: letters, jamo (the letters of Korean syllables), or tokens separated by spaces (phonemes)";
-};
-
-const TRANSCRIBE: &[Known] = known! {
-    "normalize" = Flag(false), SWITCH, "each clip to zero mean and unit variance, where preprocessor_config.json does not say";
-    "window_seconds" = Number(0.0), Real(0.0, 1e6), "cut longer clips into windows of this length; 0: never";
-    "max_hours" = Number(12.0), Real(0.0, 24.0), "a longer recording is refused: a few bytes can claim days of silence";
-    "context_seconds" = Number(2.0), Real(0.0, 1e6), "how far neighbouring windows overlap, on each side";
-};
-
-/// What the programs of the models take besides: no command has these unless the model's recipe names them.
-const PROGRAMS: &[(&str, Range)] = &[
-    ("dropout", RATE),
-    ("attention_dropout", RATE),
-    ("activation_dropout", RATE),
-    ("input_dropout", RATE),
-    ("feature_dropout", RATE),
-    ("final_dropout", RATE),
-];
-
-/// The commands that a model may have a recipe for.
-pub const COMMANDS: [&str; 3] = ["pretrain", "finetune", "transcribe"];
-
-/// Names of the settings that a command knows by itself. A recipe may also name scalar inputs of the model's programs.
-pub fn names(command: &str) -> impl Iterator<Item = &'static str> {
-    known(command).map(|k| k.name)
+/// What the engine reads of every training task. A task may give other defaults.
+pub fn of_training() -> Vec<Declared> {
+    let words = |all: &[&str]| Choice(all.iter().map(|w| w.to_string()).collect());
+    declared! {
+        "seed" = Number(1.0), Whole(0.0, MOST), "seed of everything random";
+        "updates" = Number(20_000.0), UPDATES, "updates in all";
+        "beta1" = Number(0.9), RATE, "Adam: decay of the first moment";
+        "beta2" = Number(0.98), RATE, "Adam: decay of the second moment";
+        "eps" = Number(1e-8), Above(0.0, 1.0), "Adam: epsilon";
+        "weight_decay" = Number(0.0), Real(0.0, 1e3), "Adam: decoupled weight decay";
+        "clip_norm" = Number(0.0), Real(0.0, OPEN), "gradients are scaled down to this norm; 0: never";
+        "accumulate" = Number(1.0), Whole(1.0, 1e6), "micro-batches per update";
+        "max_tokens" = Number(1_400_000.0), Whole(1.0, 1e9), "audio samples in a micro-batch, padding included";
+        "max_batch" = Number(0.0), Whole(0.0, 1e6), "clips in a micro-batch; 0: as many as max_tokens allows";
+        "normalize" = Flag(false), Switch, "each clip to zero mean and unit variance";
+        "valid_fraction" = Number(0.05), RATE, "share of the data kept for validation where --valid is not given; 0: none";
+        "save_every" = Number(1000.0), EVERY, "updates between checkpoints";
+        "validate_every" = Number(1000.0), EVERY, "updates between validations";
+        "log_every" = Number(10.0), EVERY, "updates between lines in log.jsonl";
+        "keep_checkpoints" = Number(2.0), Whole(1.0, 1e6), "checkpoints kept, the newest first";
+        "loaders" = Number(2.0), Whole(1.0, 1024.0), "threads that decode audio ahead of training";
+        "on_nan" = Text("skip".into()), words(&["skip", "stop"]), "an update whose loss or gradient is not finite: `skip` it or `stop`";
+        "estimate" = Flag(true), Switch, "time one step before training and say how long all will take";
+        "max_skips" = Number(10.0), UPDATES, "skipped updates in a row before training stops";
+    }
 }
 
-/// The values that a setting of a command takes.
-pub fn range(command: &str, name: &str) -> Range {
-    let own = known(command).find(|k| k.name == name).map(|k| k.range);
-    let of_programs = || PROGRAMS.iter().find(|(n, _)| *n == name).map(|(_, r)| *r);
-    own.or_else(of_programs).unwrap_or(Range::Any)
+/// What the engine reads where texts are learnt.
+pub fn of_texts() -> Vec<Declared> {
+    let words = |all: &[&str]| Choice(all.iter().map(|w| w.to_string()).collect());
+    declared! {
+        "nfc" = Flag(true), Switch, "tokens and texts in Unicode's composed normal form";
+        "fold_case" = Flag(true), Switch, "texts take the case of a vocabulary that has one case";
+        "keep_punctuation" = Flag(false), Switch, "punctuation is learnt instead of dropped";
+        "units" = Text("letters".into()), words(&["letters", "jamo", "tokens"]), "what a token stands for: letters, jamo (the letters of Korean syllables), or tokens separated by spaces (phonemes)";
+    }
 }
 
-fn known(command: &str) -> impl Iterator<Item = &'static Known> {
-    let (own, shared): (&[Known], &[Known]) = match command {
-        "pretrain" => (PRETRAIN, TRAINING),
-        "finetune" => (FINETUNE, TRAINING),
-        _ => (TRANSCRIBE, &[]),
-    };
-    own.iter().chain(shared)
-}
-
-fn kind(value: &SettingValue) -> &'static str {
-    match value {
-        Number(_) => "a number",
-        Text(_) => "a word",
-        Flag(_) => "true or false",
+/// What the engine reads of every task that listens to recordings.
+pub fn of_prediction() -> Vec<Declared> {
+    declared! {
+        "normalize" = Flag(false), Switch, "each clip to zero mean and unit variance, where preprocessor_config.json does not say";
+        "window_seconds" = Number(0.0), Real(0.0, 1e6), "cut longer clips into windows of this length; 0: never";
+        "max_hours" = Number(12.0), Real(0.0, 24.0), "a longer recording is refused: a few bytes can claim days of silence";
+        "context_seconds" = Number(2.0), Real(0.0, 1e6), "how far neighbouring windows overlap, on each side";
     }
 }
 
@@ -163,50 +87,20 @@ pub fn show(value: &SettingValue) -> String {
     }
 }
 
-/// Every setting of a command by name: the defaults, a recipe's own over them.
-///
-/// # Errors
-/// Where a recipe gives a setting another kind of value, or one outside its range.
-pub fn complete(command: &str, recipe: &[Setting]) -> Result<Vec<Setting>, Error> {
-    let mut list: Vec<Setting> = known(command)
-        .map(|k| Setting {
-            name: k.name.to_string(),
-            value: (k.value)(),
-            doc: k.doc.to_string(),
-        })
-        .collect();
-    for own in recipe {
-        let range = range(command, &own.name);
-        if !range.holds(&own.value) {
-            return Err(Error::Setting(format!(
-                "`{}` of the model's recipe for `{command}` takes {}, not {}",
-                own.name,
-                range.words(),
-                show(&own.value)
-            )));
-        }
-        match list.iter_mut().find(|s| s.name == own.name) {
-            // Of the same kind: its range holds it.
-            Some(s) => {
-                s.value = own.value.clone();
-                if !own.doc.is_empty() {
-                    s.doc = own.doc.clone();
-                }
-            }
-            None => list.push(own.clone()),
-        }
-    }
-    list.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(list)
+fn same_kind(a: &SettingValue, b: &SettingValue) -> bool {
+    std::mem::discriminant(a) == std::mem::discriminant(b)
 }
 
 impl Settings {
-    /// Defaults of a command, the model's own recipe over them.
-    pub fn new(artifact: &Artifact, command: &str) -> Result<Settings, Error> {
-        let own = artifact.recipes.get(command).map(Vec::as_slice).unwrap_or_default();
+    /// A task's settings at their defaults.
+    ///
+    /// # Errors
+    /// Where the model has no such task.
+    pub fn new(artifact: &Artifact, task: &str) -> Result<Settings, Error> {
+        let found = artifact.task(task).ok_or_else(|| Error::no_task(artifact, task))?;
         Ok(Settings {
-            command: command.into(),
-            list: complete(command, own)?,
+            task: task.into(),
+            list: found.settings.clone(),
         })
     }
 
@@ -215,8 +109,8 @@ impl Settings {
     ///
     /// # Errors
     /// An unknown name, a value of another kind or outside its range, and values that exclude each other.
-    pub fn checked(artifact: &Artifact, command: &str, set: &[String]) -> Result<Settings, Error> {
-        let mut settings = Settings::new(artifact, command)?;
+    pub fn checked(artifact: &Artifact, task: &str, set: &[String]) -> Result<Settings, Error> {
+        let mut settings = Settings::new(artifact, task)?;
         set.iter().try_for_each(|s| settings.set(s))?;
         settings.agree(artifact)?;
         Ok(settings)
@@ -224,55 +118,45 @@ impl Settings {
 
     /// Whether values go together, and with what the model was compiled for.
     pub fn agree(&self, artifact: &Artifact) -> Result<(), Error> {
-        let value = |name: &str| self.scalar(name);
-        let shares = ["warmup_share", "hold_share", "decay_share"];
-        let sum: f64 = shares.iter().filter_map(|n| value(n)).sum();
-        if sum > 1.0 + 1e-9 {
-            let what = format!("{} together are {sum}, and there is 1 to share out", shares.join(", "));
-            return Err(Error::Setting(what));
-        }
-        // In pretraining longer clips are cropped, so that the least may be above the most.
-        if let (Some(least), Some(most)) = (value("min_samples"), value("max_samples").filter(|m| *m > 0.0))
-            && self.command == "finetune"
-            && least > most
-        {
-            let what = format!("`min_samples` is {least} and `max_samples` is {most}: no clip could be used");
-            return Err(Error::Setting(what));
-        }
-        if let (Some(window), Some(context)) = (value("window_seconds"), value("context_seconds"))
+        crate::trainer::check(artifact, self)?;
+        if let (Some(window), Some(context)) = (self.scalar("window_seconds"), self.scalar("context_seconds"))
             && window > 0.0
             && window <= 2.0 * context
         {
             let what = "`window_seconds` must be more than twice `context_seconds`";
             return Err(Error::Setting(what.into()));
         }
-        self.fit(artifact)
+        Ok(())
     }
 
-    fn fit(&self, artifact: &Artifact) -> Result<(), Error> {
-        let inputs = artifact
-            .programs
-            .iter()
-            .filter(|p| p.name == self.command)
-            .flat_map(|p| &p.inputs);
-        let fixed = inputs
-            .filter(|p| p.name == "negatives")
-            .find_map(|p| p.shape.get(2)?.as_const());
-        match (fixed, self.scalar("negatives")) {
-            (Some(fixed), Some(wanted)) if fixed as f64 != wanted => {
-                let what = format!("`negatives` is {wanted}, and this model was compiled for {fixed}; use that number");
-                Err(Error::Setting(what))
-            }
-            _ => Ok(()),
+    pub fn task(&self) -> &str {
+        &self.task
+    }
+
+    pub fn list(&self) -> &[Declared] {
+        &self.list
+    }
+
+    /// The value of an amount.
+    pub fn amount(&self, amount: &Amount) -> Result<f64, Error> {
+        match amount {
+            Amount::Fixed(value) => Ok(*value),
+            Amount::Setting(name) => self
+                .scalar(name)
+                .ok_or_else(|| Error::Setting(format!("`{name}` is none of `{}`", self.task))),
         }
     }
 
-    pub fn command(&self) -> &str {
-        &self.command
-    }
-
-    pub fn list(&self) -> &[Setting] {
-        &self.list
+    /// An amount that is a whole number of at least 0.
+    pub fn whole(&self, amount: &Amount) -> Result<u64, Error> {
+        let value = self.amount(amount)?;
+        if value.fract() != 0.0 || !(0.0..MOST).contains(&value) {
+            return Err(Error::Setting(format!(
+                "{} must be a whole number, not {value}",
+                name_of(amount)
+            )));
+        }
+        Ok(value as u64)
     }
 
     /// Applies `NAME=VALUE`.
@@ -286,15 +170,10 @@ impl Settings {
             let hint = near.map_or("`info` lists them".into(), |n| format!("did you mean `{n}`?"));
             return Err(Error::Setting(format!(
                 "`{name}` is not known to `{}`; {hint}",
-                self.command
+                self.task
             )));
         };
-        let place = &mut self.list[at].value;
-        let range = match (range(&self.command, name), &place) {
-            // Of the model's own: what kind it is, is all that is known.
-            (Range::Any, Flag(_)) => SWITCH,
-            (known, _) => known,
-        };
+        let Declared { value: place, range, .. } = &mut self.list[at];
         let given = match place {
             Number(_) => value.replace('_', "").parse().ok().map(Number),
             Flag(_) => match value {
@@ -306,14 +185,11 @@ impl Settings {
         };
         let Some(given) = given.filter(|v| range.holds(v)) else {
             let hint = match range {
-                Choice(words) => nearest(value, words.iter().copied()),
+                Choice(words) => nearest(value, words.iter().map(String::as_str)),
                 _ => None,
             };
             let hint = hint.map_or(String::new(), |n| format!("; did you mean `{n}`?"));
-            let want = match (range, &place) {
-                (Range::Any, Number(_)) => "a number".into(),
-                _ => range.words(),
-            };
+            let want = range.words();
             return Err(Error::Setting(format!("`{name}` takes {want}, not `{value}`{hint}")));
         };
         *place = given;
@@ -328,7 +204,7 @@ impl Settings {
     /// Takes kept values over; what is no longer known is left out.
     pub fn restore(&mut self, values: &BTreeMap<String, SettingValue>) {
         for s in &mut self.list {
-            if let Some(v) = values.get(&s.name).filter(|v| kind(v) == kind(&s.value)) {
+            if let Some(v) = values.get(&s.name).filter(|v| same_kind(v, &s.value)) {
                 s.value = v.clone();
             }
         }
@@ -353,21 +229,10 @@ impl Settings {
         }
     }
 
-    /// Dropout of every kind to 0, layerdrop included.
-    pub fn without_dropout(&self) -> Settings {
-        let mut quiet = self.clone();
-        for s in &mut quiet.list {
-            if s.name.contains("dropout") || s.name == "layerdrop" {
-                s.value = Number(0.0);
-            }
-        }
-        quiet
-    }
-
     fn need(&self, name: &str, low: f64, high: f64) -> Result<f64, Error> {
         let value = self
             .scalar(name)
-            .ok_or_else(|| Error::Setting(format!("`{name}` is missing from the recipe")))?;
+            .ok_or_else(|| Error::Setting(format!("`{name}` is missing from the task `{}`", self.task)))?;
         if value < low || value > high {
             let range = if high < MOST {
                 format!("{low} to {high}")
@@ -407,6 +272,14 @@ impl Settings {
             Text(t) => Some(t),
             _ => None,
         }
+    }
+}
+
+/// An amount as a message names it.
+pub fn name_of(amount: &Amount) -> String {
+    match amount {
+        Amount::Fixed(value) => value.to_string(),
+        Amount::Setting(name) => format!("`{name}`"),
     }
 }
 

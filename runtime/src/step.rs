@@ -1,17 +1,15 @@
 //! One step on given tensors: the window through which losses and gradients are compared with other implementations.
 
 use crate::atomic::{Piece, Values, check_output, write_tensors};
-use crate::batch::{Inputs, classes, constant, mask, masked_index, scalar};
 use crate::error::Error;
-use crate::geometry::Geometry;
-use crate::masks::{check_rows, draw_keep};
+use crate::feeds::{Feeds, File, Occasion, Target};
 use crate::memory::Guard;
-use crate::random::{Purpose, Stream};
-use crate::session::{Data, Session, Tensor};
+use crate::session::{Data, Session};
 use crate::settings::Settings;
-use crate::weights::{Folder, Missing, TensorFile, adopt_sizes};
-use ir::artifact::{Port, Program};
-use std::path::{Path, PathBuf};
+use crate::weights::{Folder, TensorFile, adopt_sizes};
+use ir::artifact::{Artifact, Program};
+use ir::task::Task;
+use std::path::PathBuf;
 
 /// What a user asks of a step.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +17,7 @@ pub struct Options {
     pub weights: PathBuf,
     pub batch: PathBuf,
     pub out: PathBuf,
-    /// `pretrain` or `finetune`; by default the latter where the batch has labels.
+    /// A program of a training; by default that of the training whose labels the batch has, or that needs none.
     pub program: Option<String>,
     pub no_dropout: bool,
     pub set: Vec<String>,
@@ -29,52 +27,40 @@ pub struct Options {
 pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
     let inputs = [options.batch.clone(), options.weights.join(crate::weights::MODEL)];
     check_output(&options.out, &inputs)?;
-    let file = TensorFile::open(&options.batch)?;
-    let has_labels = file.shape("labels").is_some();
-    let name = options
-        .program
-        .as_deref()
-        .unwrap_or(if has_labels { "finetune" } else { "pretrain" });
+    let tensors = TensorFile::open(&options.batch)?;
     let folder = Folder::open(&options.weights)?;
     let artifact = adopt_sizes(session, &folder)?;
-    let program = artifact.programs.iter().find(|p| p.name == name).ok_or_else(|| {
-        let known = artifact
-            .programs
-            .iter()
-            .map(|p| p.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ");
-        Error::Usage(format!("there is no program `{name}`; there are {known}"))
-    })?;
-    let command = if artifact.recipes.contains_key(name) || name == "pretrain" {
-        name
-    } else {
-        "finetune"
+    let (task, program) = match options.program.as_deref() {
+        Some(name) => {
+            let program = artifact.program(name).ok_or_else(|| no_program(&artifact, name))?;
+            let of_task = |t: &&Task| t.programs().any(|p| p == name);
+            (artifact.tasks.iter().find(of_task), program)
+        }
+        None => guess(&artifact, &tensors)?,
     };
-    let mut settings = Settings::new(&artifact, command)?;
+    let task = task.ok_or_else(|| Error::Usage(format!("the program `{}` belongs to no task", program.name)))?;
+    let mut settings = Settings::new(&artifact, &task.name)?;
     options.set.iter().try_for_each(|s| settings.set(s))?;
-    if options.no_dropout {
-        settings = settings.without_dropout();
-    }
-    let missing = if name == "pretrain" {
-        Missing::Head
-    } else {
-        Missing::Quantizer
-    };
-    folder.load(&artifact, session.params()?, missing, None)?;
+    folder.load(&artifact, task, session.params()?, None)?;
 
-    let given = Given {
-        file,
-        path: &options.batch,
-        program,
-        settings: &settings,
-        geometry: Geometry::new(&artifact)?,
-        classes: classes(&artifact),
+    let feeds = Feeds::bind(&artifact, task, &settings, Target::default())?;
+    let takes: Vec<&str> = program.inputs.iter().map(|p| p.name.as_str()).collect();
+    let occasion = Occasion {
+        seed: settings.scalar("seed").unwrap_or(0.0) as u64,
+        noise: !options.no_dropout,
+        whole: options.no_dropout,
+        ..Occasion::STILL
     };
-    let inputs = given.inputs()?;
+    let file = File {
+        tensors: &tensors,
+        path: &options.batch,
+        takes: takes.join(", "),
+        occasion,
+    };
+    let inputs = feeds.read(program, &file, &occasion)?;
     session.zero_grads()?;
-    Guard::default().check(session, name, &inputs.refs(), "give fewer or shorter clips")?;
-    let outputs = session.run(name, &inputs.refs())?;
+    Guard::default().check(session, &program.name, &inputs.refs(), "give fewer or shorter clips")?;
+    let outputs = session.run(&program.name, &inputs.refs())?;
 
     let mut pieces: Vec<(String, Piece)> = outputs
         .iter()
@@ -83,13 +69,8 @@ pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
                 Data::F32(v) => Values::F32(v),
                 Data::I32(v) => Values::I32(v),
             };
-            (
-                name.clone(),
-                Piece {
-                    shape: t.shape.clone(),
-                    values,
-                },
-            )
+            let shape = t.shape.clone();
+            (name.clone(), Piece { shape, values })
         })
         .collect();
     let grads = session.grads()?;
@@ -101,234 +82,32 @@ pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
     write_tensors(&options.out, pieces)
 }
 
-/// The batch file and what completes it.
-struct Given<'a> {
-    file: TensorFile,
-    path: &'a Path,
-    program: &'a Program,
-    settings: &'a Settings,
-    geometry: Geometry,
-    classes: Option<usize>,
+/// There is no such program.
+pub(crate) fn no_program(artifact: &Artifact, name: &str) -> Error {
+    let known: Vec<&str> = artifact.programs.iter().map(|p| p.name.as_str()).collect();
+    Error::Usage(format!("there is no program `{name}`; there are {}", known.join(", ")))
 }
 
-impl Given<'_> {
-    fn wrong(&self, what: impl Into<String>) -> Error {
-        let names = self
-            .program
-            .inputs
-            .iter()
-            .map(|p| p.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ");
-        Error::weights(self.path, what, format!("`{}` takes {names}", self.program.name))
-    }
-
-    /// An integer tensor of two or three axes, or `None` where the file lacks it.
-    fn ints(&self, name: &str, rank: usize) -> Result<Option<Tensor>, Error> {
-        let Some(values) = self.file.integers(name)? else {
-            return Ok(None);
+/// The training that a batch is for: the one whose labels it has, else one that needs none; of its programs the last.
+fn guess<'a>(artifact: &'a Artifact, tensors: &TensorFile) -> Result<(Option<&'a Task>, &'a Program), Error> {
+    let mut fallback = None;
+    for task in &artifact.tasks {
+        let Some(last) = task.training().and_then(|t| t.phases.last()) else {
+            continue;
         };
-        let shape = self.file.shape(name).unwrap_or_default();
-        if shape.len() != rank {
-            return Err(self.wrong(format!("`{name}` has the shape {shape:?} and needs {rank} axes")));
-        }
-        Ok(Some(Tensor::i32(shape, values)))
-    }
-
-    fn floats(&self, name: &str) -> Result<Option<Tensor>, Error> {
-        let Some(values) = self.file.floats(name)? else {
-            return Ok(None);
+        let Some(program) = artifact.program(&last.program) else {
+            continue;
         };
-        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-            return Err(self.wrong(format!("element {at} of `{name}` is {}", values[at])));
+        let settings = Settings::new(artifact, &task.name)?;
+        let feeds = Feeds::bind(artifact, task, &settings, Target::default())?;
+        match feeds.label_input() {
+            Some(input) if tensors.shape(input).is_some() => return Ok((Some(task), program)),
+            Some(_) => {}
+            None => fallback = fallback.or(Some((Some(task), program))),
         }
-        Ok(Some(Tensor::f32(self.file.shape(name).unwrap_or_default(), values)))
     }
-
-    fn inputs(&self) -> Result<Inputs, Error> {
-        let wave = self.floats("wave")?.ok_or_else(|| self.wrong("it has no `wave`"))?;
-        let &[rows, samples] = wave.shape.as_slice() else {
-            return Err(self.wrong(format!(
-                "`wave` has the shape {:?} and needs [clips, samples]",
-                wave.shape
-            )));
-        };
-        let lengths = match self.ints("lengths", 1)? {
-            Some(own) => own,
-            None => Tensor::i32(&[rows], vec![samples as i32; rows]),
-        };
-        let list = lengths.as_i32().unwrap_or_default();
-        if list.len() != rows || list.iter().any(|n| *n < 1 || *n as usize > samples) {
-            return Err(self.wrong(format!(
-                "`lengths` must be {rows} numbers from 1 to {samples}, not {list:?}"
-            )));
-        }
-        let frames: Vec<usize> = list.iter().map(|n| self.geometry.frames(*n as usize)).collect();
-        if let Some(b) = frames.iter().position(|n| *n == 0) {
-            return Err(self.wrong(format!("clip {b} has {} samples, too few for a frame", list[b])));
-        }
-        let hidden = self.hidden(rows, self.geometry.frames(samples), &frames)?;
-        let fill = |port: &Port| {
-            self.input(port, &wave, &lengths, &hidden)
-                .map(|t| (port.name.clone(), t))
-        };
-        self.program
-            .inputs
-            .iter()
-            .map(fill)
-            .collect::<Result<_, _>>()
-            .map(Inputs)
-    }
-
-    /// Hidden frames of each clip by the file's `mask`; none without one.
-    fn hidden(&self, rows: usize, longest: usize, frames: &[usize]) -> Result<Vec<Vec<usize>>, Error> {
-        let Some(mask) = self.ints("mask", 2)? else {
-            if self.program.inputs.iter().any(|p| p.name == "negatives") {
-                return Err(self.wrong("it has no `mask`"));
-            }
-            return Ok(vec![vec![]; rows]);
-        };
-        if mask.shape != [rows, longest] {
-            return Err(self.wrong(format!(
-                "`mask` has the shape {:?} and needs {:?}",
-                mask.shape,
-                [rows, longest]
-            )));
-        }
-        let flags = mask.as_i32().unwrap_or_default();
-        let row = |b: usize| (0..longest).filter(|t| flags[b * longest + t] != 0).collect::<Vec<_>>();
-        let hidden: Vec<Vec<usize>> = (0..rows).map(row).collect();
-        if let Some(b) = (0..rows).find(|b| hidden[*b].last().is_some_and(|t| *t >= frames[*b])) {
-            return Err(self.wrong(format!(
-                "`mask` hides frames of clip {b} beyond its {} frames",
-                frames[b]
-            )));
-        }
-        check_rows(&hidden, frames)?;
-        let contrasts = self.program.inputs.iter().any(|p| p.name == "negatives");
-        if let Some(b) = hidden.iter().position(|h| contrasts && h.is_empty()) {
-            return Err(self.wrong(format!("`mask` hides no frame of clip {b}")));
-        }
-        Ok(hidden)
-    }
-
-    fn labels(&self, rows: usize) -> Result<Tensor, Error> {
-        let own = self
-            .ints("labels", 2)?
-            .ok_or_else(|| self.wrong("it has no `labels`"))?;
-        if own.shape[0] != rows {
-            return Err(self.wrong(format!("`labels` has {} rows for {rows} clips", own.shape[0])));
-        }
-        let values = own.as_i32().unwrap_or_default();
-        for (b, row) in values.chunks(own.shape[1].max(1)).enumerate() {
-            let used = row.iter().position(|l| *l < 0).unwrap_or(row.len());
-            if let Some(after) = row[used..].iter().find(|l| **l >= 0) {
-                let what = format!("`labels` of clip {b} has {after} after padding, which may only come last");
-                return Err(self.wrong(what));
-            }
-            let beyond = |l: &&i32| self.classes.is_some_and(|n| **l as usize >= n);
-            if let Some(bad) = row[..used].iter().find(beyond) {
-                let classes = self.classes.unwrap_or_default();
-                return Err(self.wrong(format!(
-                    "`labels` of clip {b} has {bad}, and the model has {classes} classes"
-                )));
-            }
-        }
-        Ok(own)
-    }
-
-    fn input(&self, port: &Port, wave: &Tensor, lengths: &Tensor, hidden: &[Vec<usize>]) -> Result<Tensor, Error> {
-        let rows = wave.shape[0];
-        let most = hidden.iter().map(Vec::len).max().unwrap_or(0);
-        let fixed = |axis| constant(self.program, port, axis);
-        let seed = self.settings.count("seed", 0)?;
-        Ok(match port.name.as_str() {
-            "wave" => wave.clone(),
-            "lengths" => lengths.clone(),
-            "mask" => mask(hidden, self.geometry.frames(wave.shape[1])),
-            "masked_index" => masked_index(hidden),
-            "negatives" => self.negatives(port, hidden, most)?,
-            "gumbel" => {
-                let shape = [rows, most, fixed(2)?, fixed(3)?];
-                match self.floats("gumbel")? {
-                    Some(own) if own.shape == shape => own,
-                    Some(own) => {
-                        let what = format!("`gumbel` has the shape {:?} and needs {shape:?}", own.shape);
-                        return Err(self.wrong(what));
-                    }
-                    None => Tensor::f32(&shape, vec![0.0; shape.iter().product()]),
-                }
-            }
-            "temperature" => {
-                let own = self.floats("temperature")?.and_then(|t| t.as_f32()?.first().copied());
-                let start = self.settings.scalar("temperature_start").unwrap_or(1.0) as f32;
-                let temperature = own.unwrap_or(start);
-                if temperature <= 0.0 {
-                    return Err(self.wrong(format!("`temperature` is {temperature} and must be above 0")));
-                }
-                Tensor::f32(&[1], vec![temperature])
-            }
-            "labels" => self.labels(rows)?,
-            "channel_mask" => {
-                let shape = [rows, fixed(1)?];
-                match self.ints("channel_mask", 2)? {
-                    Some(own) if own.shape == shape => own,
-                    Some(own) => {
-                        let what = format!("`channel_mask` has the shape {:?} and needs {shape:?}", own.shape);
-                        return Err(self.wrong(what));
-                    }
-                    None => Tensor::i32(&shape, vec![0; rows * shape[1]]),
-                }
-            }
-            "keep" => {
-                let drop = self.settings.scalar("layerdrop").unwrap_or(0.0) as f32;
-                let layers = fixed(0)?;
-                Tensor::f32(
-                    &[layers],
-                    draw_keep(layers, drop, &mut Stream::new(seed, Purpose::LayerDrop, 0, 0)),
-                )
-            }
-            "seed" => Tensor::i32(&[2], Stream::new(seed, Purpose::Dropout, 0, 0).keys().to_vec()),
-            _ => scalar(self.program, port, self.settings)?,
-        })
-    }
-
-    fn negatives(&self, port: &Port, hidden: &[Vec<usize>], most: usize) -> Result<Tensor, Error> {
-        let own = self
-            .ints("negatives", 3)?
-            .ok_or_else(|| self.wrong("it has no `negatives`"))?;
-        let (rows, count) = (hidden.len(), own.shape[2]);
-        if own.shape[..2] != [rows, most] {
-            let what = format!(
-                "`negatives` has the shape {:?} and needs [{rows}, {most}, K]",
-                own.shape
-            );
-            return Err(self.wrong(what));
-        }
-        if let Some(fixed) = port
-            .shape
-            .get(2)
-            .and_then(|d| d.as_const())
-            .filter(|k| *k as usize != count)
-        {
-            return Err(self.wrong(format!("`negatives` has {count} per frame and the model takes {fixed}")));
-        }
-        let values = own.as_i32().unwrap_or_default();
-        // What lies beyond a clip's hidden frames is padding, whatever the file has there.
-        let mut clean = vec![-1; values.len()];
-        for (b, row) in hidden.iter().enumerate() {
-            let used = &values[b * most * count..][..row.len() * count];
-            if let Some(bad) = used.iter().find(|n| **n < 0 || **n as usize >= row.len()) {
-                let what = format!(
-                    "`negatives` of clip {b} has {bad}, and it has {} hidden frames",
-                    row.len()
-                );
-                return Err(self.wrong(what));
-            }
-            clean[b * most * count..][..used.len()].copy_from_slice(used);
-        }
-        Ok(Tensor::i32(&own.shape, clean))
-    }
+    let which = || Error::Usage("which program the batch is for does not follow from it: give --program".into());
+    fallback.ok_or_else(which)
 }
 
 #[cfg(test)]

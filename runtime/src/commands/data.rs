@@ -86,8 +86,8 @@ pub fn run(artifact: &Artifact, args: &DataArgs, say: &dyn Fn(&str) -> Result<()
         }
     }
     let with_text = all.utterances.iter().filter(|u| u.text.is_some()).count();
-    let command = if with_text > 0 { "finetune" } else { "pretrain" };
-    let settings = Settings::checked(artifact, command, &args.set)?;
+    let task = training_for(artifact, with_text > 0)?;
+    let settings = Settings::checked(artifact, &task.name, &args.set)?;
     let vocab = args.vocab.as_deref().map(Vocab::read).transpose()?;
     let check = Check::new(artifact, &settings, command, vocab)?;
     let report = check.report(all)?;

@@ -24,7 +24,7 @@ pub struct FeaturesArgs {
     /// a folder (a file `NAME.layer.N.npy` each).
     #[arg(short, long, value_name = "FILE|DIR")]
     pub output: PathBuf,
-    /// Change a setting of `transcribe`; `info` lists them.
+    /// Change a setting of the task; `info` lists them.
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
     /// Recordings, folders, manifests or tables.
@@ -42,7 +42,7 @@ enum Target<'a> {
 ///
 /// # Errors
 /// Beside those of reading weights: recordings that cannot be told apart by name, and at the end any that could not be read.
-pub fn run(session: &mut dyn Session, args: &FeaturesArgs) -> Result<String, Error> {
+pub fn run(session: &mut dyn Session, task: &str, args: &FeaturesArgs) -> Result<String, Error> {
     let mut layers = vec![];
     args.layers.iter().for_each(|l| {
         if !layers.contains(l) {
@@ -57,7 +57,7 @@ pub fn run(session: &mut dyn Session, args: &FeaturesArgs) -> Result<String, Err
     if matches!(target, Target::Folder(_)) {
         distinct(&all)?;
     }
-    let mut features = Features::new(session, &args.weights, &args.set, &layers)?;
+    let mut features = Features::new(session, task, &args.weights, &args.set, &layers)?;
     if let Target::Folder(dir) = target {
         create_dir(dir)?;
     }

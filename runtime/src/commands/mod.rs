@@ -1,5 +1,6 @@
 //! Commands of a compiled program that look at what was learnt: their command lines and what they do.
 
+pub mod classify;
 pub mod data;
 pub mod evaluate;
 pub mod features;

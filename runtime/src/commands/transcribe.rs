@@ -64,13 +64,14 @@ struct Job<'a, 'b> {
 /// Beside those that concern all recordings: at the end, where some could not be transcribed.
 pub fn run(
     session: &mut dyn Session,
+    task: &str,
     args: &TranscribeArgs,
     say: &dyn Fn(&str) -> Result<(), Error>,
 ) -> Result<(), Error> {
     if let Some(output) = &args.logits {
         check_output(output, &[&args.files[..], &[args.weights.join(MODEL)]].concat())?;
     }
-    let mut transcriber = Transcriber::new(session, &args.weights, &args.set)?;
+    let mut transcriber = Transcriber::of(session, task, &args.weights, &args.set)?;
     transcriber.keep_logits(args.logits.is_some());
     let (named, failed) = expand(&args.files);
     let mut job = Job {
@@ -106,7 +107,7 @@ pub fn run(
 }
 
 /// The recordings that the arguments name, and the arguments that name none that could be found.
-fn expand(files: &[PathBuf]) -> (Vec<Utterance>, Vec<PathBuf>) {
+pub(super) fn expand(files: &[PathBuf]) -> (Vec<Utterance>, Vec<PathBuf>) {
     const TABLES: [&str; 10] = [
         "tsv", "csv", "txt", "lst", "list", "scp", "json", "jsonl", "ndjson", "manifest",
     ];

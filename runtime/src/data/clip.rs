@@ -9,7 +9,8 @@ const MOST_WHOLE: usize = 600 * RATE as usize;
 
 /// What reading gave: samples ready to use, or why the clip is left out.
 pub(super) enum Taken {
-    Samples(Vec<f32>),
+    /// With the place in the recording where they begin.
+    Samples(Vec<f32>, usize),
     LeftOut(String),
 }
 
@@ -59,12 +60,12 @@ pub(super) fn take(
         return Ok(Taken::LeftOut(super::SILENT.into()));
     }
     if task.normalize {
-        match window {
+        match &window {
             None => normalize(&mut part.kept),
             Some(_) => part.normalize(),
         }
     }
-    Ok(Taken::Samples(part.kept))
+    Ok(Taken::Samples(part.kept, window.map_or(0, |w| w.start)))
 }
 
 /// The samples that are kept, and sums over all.

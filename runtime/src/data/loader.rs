@@ -15,6 +15,8 @@ use std::time::Duration;
 pub struct Clip {
     pub path: PathBuf,
     pub wave: Vec<f32>,
+    /// The sample of the recording with which `wave` begins.
+    pub start: usize,
     pub text: Option<String>,
 }
 
@@ -158,7 +160,8 @@ fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task:
         let (path, known) = (utterance.name(), corpus.lengths[*index]);
         match take(reader, utterance, known, (plan, clips.len()), task)? {
             Taken::LeftOut(reason) => skipped.push(Skipped { path, reason }),
-            Taken::Samples(wave) => clips.push(Clip {
+            Taken::Samples(wave, start) => clips.push(Clip {
+                start,
                 path,
                 wave,
                 text: utterance.text.clone(),
@@ -172,6 +175,7 @@ fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task:
         if clip.wave.len() > crop {
             let start = Batcher::crop_start(task.seed, plan.position, row, clip.wave.len(), crop);
             clip.wave = clip.wave[start..start + crop].to_vec();
+            clip.start += start;
         }
     }
     // Lengths that a header understates must not make a batch that does not fit: what is left over is one of its own.

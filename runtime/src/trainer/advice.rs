@@ -8,10 +8,12 @@ const LONG: f64 = 7.0 * 86_400.0;
 /// What is known before training.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    pub command: String,
+    pub task: String,
+    /// Most of what it learns is meant to be learnt before, by another task.
+    pub other_weights: bool,
     pub updates: u64,
-    /// Updates in which only the head trains.
-    pub frozen: u64,
+    /// The last phase, where there are others before it: what says when it begins, that update, and its program.
+    pub last_phase: Option<(String, u64, String)>,
     /// Updates of rising rate, where that is a number of updates.
     pub warmup: u64,
     pub accumulate: u64,
@@ -36,21 +38,22 @@ pub fn warnings(f: &Facts) -> Vec<String> {
     if f.updates == 0 {
         return all;
     }
-    let finetune = f.command == "finetune";
+    let task = &f.task;
     warn(
-        finetune && !f.started,
-        "finetune without --init starts from random weights: give --init the folder of a pretrained model (what `pretrain` \
-         wrote, or a Hugging Face folder)"
-            .into(),
-    );
-    warn(
-        finetune && f.frozen >= f.updates,
+        f.other_weights && !f.started,
         format!(
-            "freeze_updates is {} and updates {}: only the head trains, and nothing else of the model changes; lower \
-             freeze_updates or raise updates",
-            f.frozen, f.updates
+            "{task} without --init starts from random weights: give --init the folder of a pretrained model (what a pretraining \
+             wrote, or a Hugging Face folder)"
         ),
     );
+    if let Some((what, begins, program)) = f.last_phase.as_ref().filter(|p| p.1 >= f.updates) {
+        let updates = f.updates;
+        let text = format!(
+            "{what} is {begins} and updates {updates}: `{program}` never runs, and what it alone trains does not change; lower \
+             {what} or raise updates"
+        );
+        warn(true, text);
+    }
     warn(
         f.warmup >= f.updates,
         format!(
@@ -102,9 +105,10 @@ mod tests {
 
     fn sound() -> Facts {
         Facts {
-            command: "finetune".into(),
+            task: "finetune".into(),
+            other_weights: true,
             updates: 20_000,
-            frozen: 10_000,
+            last_phase: Some(("freeze_updates".into(), 10_000, "finetune".into())),
             warmup: 0,
             accumulate: 8,
             batches: 80,
@@ -122,9 +126,9 @@ mod tests {
         for (facts, words) in [
             (
                 updates(3),
-                "freeze_updates is 10000 and updates 3: only the head trains",
+                "freeze_updates is 10000 and updates 3: `finetune` never runs",
             ),
-            (updates(10_000), "only the head"),
+            (updates(10_000), "never runs"),
             (
                 Facts {
                     started: false,
@@ -183,8 +187,9 @@ mod tests {
         }
         assert_eq!(warnings(&updates(10_001)), Vec::<String>::new());
         let pretraining = Facts {
-            command: "pretrain".into(),
-            frozen: 0,
+            task: "pretrain".into(),
+            other_weights: false,
+            last_phase: None,
             started: false,
             ..sound()
         };

@@ -1,10 +1,8 @@
 //! The batch after the one that is running: noise and negatives are drawn for it while the device is busy.
 
-use crate::batch::{Batch, Clips, Occasion, build};
 use crate::data::{Clip, Position};
 use crate::error::Error;
-use crate::geometry::Geometry;
-use crate::settings::Settings;
+use crate::feeds::{Batch, Clips, Feeds, Occasion};
 use ir::artifact::Program;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -28,7 +26,7 @@ pub struct Ready {
 }
 
 impl Ready {
-    pub fn new(gathered: Gathered, geometry: &Geometry, settings: &Settings) -> Ready {
+    pub fn new(gathered: Gathered, feeds: &Feeds) -> Ready {
         let waves: Vec<&[f32]> = gathered.clips.iter().map(|c| c.wave.as_slice()).collect();
         let clips = Clips {
             waves: &waves,
@@ -37,7 +35,7 @@ impl Ready {
         Ready {
             next: gathered.next,
             samples: waves.iter().map(|w| w.len() as u64).sum(),
-            batch: build(&gathered.program, geometry, settings, clips, gathered.occasion),
+            batch: feeds.draw(&gathered.program, clips, &gathered.occasion),
         }
     }
 }
@@ -46,12 +44,12 @@ impl Ready {
 /// the batch after this one.
 pub fn beside<T>(
     gathered: Result<Option<Gathered>, Error>,
-    (geometry, settings): (&Geometry, &Settings),
+    feeds: &Feeds,
     ready: &mut Option<Result<Ready, Error>>,
     run: impl FnOnce() -> T,
 ) -> T {
     std::thread::scope(|scope| {
-        let building = gathered.map(|g| g.map(|g| scope.spawn(move || Ready::new(g, geometry, settings))));
+        let building = gathered.map(|g| g.map(|g| scope.spawn(move || Ready::new(g, feeds))));
         let result = run();
         let wait = |building: ScopedJoinHandle<Ready>| building.join().unwrap_or_else(|panic| resume_unwind(panic));
         *ready = building.map(|b| b.map(wait)).transpose();
@@ -71,6 +69,7 @@ mod tests {
             clips: vec![Clip {
                 path: "a.wav".into(),
                 wave: vec![0.5; 400],
+                start: 0,
                 text: None,
             }],
             labels: vec![vec![]],
@@ -78,9 +77,10 @@ mod tests {
                 seed: 1,
                 major: 2,
                 minor: 0,
+                update: 2,
                 masks: true,
                 noise: true,
-                temperature: 2.0,
+                whole: false,
             },
         }
     }
@@ -89,18 +89,15 @@ mod tests {
     #[test]
     fn the_next_batch_or_why_there_is_none_is_kept_for_its_turn() {
         let artifact = fake::artifact();
-        let (geometry, settings) = (
-            Geometry::new(&artifact).unwrap(),
-            Settings::new(&artifact, "pretrain").unwrap(),
-        );
+        let feeds = fake::feeds("pretrain");
         let program = artifact.programs.iter().find(|p| p.name == "pretrain").unwrap();
         let program = Arc::new(program.clone());
-        let given = (&geometry, &settings);
+        let given = &feeds;
         let mut ready = None;
 
         assert_eq!(beside(Ok(Some(gathered(program.clone()))), given, &mut ready, || 1), 1);
         let built = ready.take().unwrap().unwrap();
-        let directly = Ready::new(gathered(program), &geometry, &settings);
+        let directly = Ready::new(gathered(program), &feeds);
         assert_eq!((built.samples, directly.samples), (400, 400));
         assert_eq!(built.batch.unwrap().inputs, directly.batch.unwrap().inputs);
 

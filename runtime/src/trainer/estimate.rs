@@ -3,13 +3,13 @@
 //! same bits with and without it.
 
 use super::Trainer;
-use crate::batch::{Batch, Clips, Occasion, build};
-use crate::bench::some_labels;
 use crate::data::Plan;
 use crate::error::Error;
+use crate::feeds::{Batch, Clips, Occasion};
 use crate::log::pace::{clock, duration};
 use crate::memory::{Guard, available};
 use crate::random::{Purpose, Stream};
+use ir::artifact::Program;
 use std::time::Instant;
 
 /// A training of fewer updates is not worth a measurement.
@@ -70,36 +70,26 @@ impl Trainer<'_> {
         let (Some(middle), Some(largest)) = (plans.get(plans.len() / 2).cloned(), plans.last().cloned()) else {
             return Ok(None);
         };
-        // Head-only updates come first, so a program's updates are those until the next program's.
-        let mut programs: Vec<(&'static str, u64)> = vec![];
-        let first = self.objective.program(done);
-        let last = self.objective.program(total - 1);
-        let switch = match first == last {
-            true => total,
-            false => (done..total)
-                .find(|u| self.objective.program(*u) == last)
-                .unwrap_or(total),
+        let stretches = self.course.stretches(done, total);
+        let Some(last) = stretches.last().map(|(program, _)| program.clone()) else {
+            return Ok(None);
         };
-        programs.push((first, switch - done));
-        if switch < total {
-            programs.push((last, total - switch));
-        }
 
         let accumulate = self.settings.count("accumulate", 1)? as f64;
         let mut seconds = 0.0;
         let mut step = 0.0;
-        for (program, updates) in programs {
-            let Some(batch) = self.made_up(program, &middle) else {
+        for (program, updates) in stretches {
+            let Some(batch) = self.made_up(&program, &middle) else {
                 return Ok(None);
             };
             let inputs = batch.inputs.refs();
-            if Guard::default().check(self.session, program, &inputs, "").is_err() {
+            if Guard::default().check(self.session, &program.name, &inputs, "").is_err() {
                 // The training itself says so, with what can be done.
                 return Ok(None);
             }
-            step = self.time(program, &batch)?;
+            step = self.time(&program.name, &batch)?;
             let begun = Instant::now();
-            self.session.grad_norm(program, 1.0)?;
+            self.session.grad_norm(&program.name, 1.0)?;
             let optimizer = NORMS * begun.elapsed().as_secs_f64();
             seconds += updates as f64 * (accumulate * step + optimizer);
         }
@@ -114,9 +104,9 @@ impl Trainer<'_> {
         let held: f64 = self.valid.lengths.iter().map(|n| *n as f64).sum();
         let validations = left as f64 / self.settings.count("validate_every", 1)? as f64;
         seconds += validations.ceil() * FORWARD * step * held / (self.samples(&middle) as f64).max(1.0);
-        let bytes = match (self.session.device_bytes(), self.made_up(last, &largest)) {
+        let bytes = match (self.session.device_bytes(), self.made_up(&last, &largest)) {
             (None, Some(batch)) => {
-                let activations = self.session.peak_bytes(last, &batch.inputs.refs())?;
+                let activations = self.session.peak_bytes(&last.name, &batch.inputs.refs())?;
                 // Parameters, gradients and two moments.
                 Some(activations + 4 * 4 * self.artifact.param_elements)
             }
@@ -146,22 +136,24 @@ impl Trainer<'_> {
     }
 
     /// A batch of noise with the sizes of a plan; `None` where none can be made.
-    fn made_up(&self, program: &str, plan: &Plan) -> Option<Batch> {
-        let program = self.program(program).ok()?;
+    fn made_up(&self, program: &Program, plan: &Plan) -> Option<Batch> {
         let mut stream = Stream::new(1, Purpose::Synthetic, 0, 0);
         let waves: Vec<Vec<f32>> = self
             .lengths(plan)
             .into_iter()
             .map(|n| (0..n).map(|_| 0.1 * (2.0 * stream.uniform() - 1.0)).collect())
             .collect();
-        let frames = waves.iter().map(|w| self.geometry.frames(w.len()));
-        let labels: Vec<Vec<i32>> = frames.map(|f| some_labels(&self.artifact, f, &mut stream)).collect();
+        let labels = self.feeds.made_up_labels(&waves, &mut stream);
         let waves: Vec<&[f32]> = waves.iter().map(Vec::as_slice).collect();
         let clips = Clips {
             waves: &waves,
             labels: &labels,
         };
-        build(&program, &self.geometry, &self.settings, clips, Occasion::MEASURED).ok()
+        let occasion = Occasion {
+            whole: false,
+            ..Occasion::MEASURED
+        };
+        self.feeds.draw(program, clips, &occasion).ok()
     }
 
     fn time(&mut self, program: &str, batch: &Batch) -> Result<f64, Error> {

@@ -50,8 +50,8 @@ impl Trainer<'_> {
     /// Writes the model into the run folder.
     pub(super) fn export(&mut self) -> Result<(), Error> {
         self.run.still_here()?;
-        let (params, order) = (self.session.params()?, self.objective.class_order());
-        export_model(self.run.dir(), &self.artifact, self.objective.command(), params, order)
+        let order = self.order.as_ref().map(|(heads, order)| (heads.as_slice(), order.as_slice()));
+        export_model(self.run.dir(), &self.artifact, &self.course.task, self.session.params()?, order)
     }
 
     /// Whether all weights are numbers.
@@ -132,7 +132,7 @@ impl Trainer<'_> {
             skips => self.run.put_aside_unless_last(
                 update.saturating_sub(skips - 1),
                 &self.artifact,
-                self.objective.command(),
+                &self.course.task,
             ),
         };
         let aside = match aside {

@@ -1,7 +1,6 @@
 //! Which vocabulary a fine-tuning learns, and which rows of the given head serve for it.
 
 use super::prepare::Options;
-use crate::batch::{class_size, classes};
 use crate::data::{DEFAULT_SHARE, open, show_places};
 use crate::error::Error;
 use crate::session::Session;
@@ -9,6 +8,7 @@ use crate::settings::Settings;
 use crate::vocab::{Coverage, Rules, Units, Vocab, make};
 use crate::weights::{Folder, HeadRows};
 use ir::artifact::Artifact;
+use ir::task::Task;
 use std::path::Path;
 
 /// The value of `--vocab` that makes one of the texts.
@@ -29,29 +29,29 @@ pub(super) struct Letters {
 impl Letters {
     /// Chooses: the run's own when it is resumed, else the one asked for, else that of the given weights, else one made of the
     /// texts.
-    pub(super) fn choose(session: &mut dyn Session, options: &Options) -> Result<Letters, Error> {
+    pub(super) fn choose(session: &mut dyn Session, task: &Task, options: &Options) -> Result<Letters, Error> {
         let artifact = &session.artifact().clone();
         let init = options.init.as_deref().map(Folder::open).transpose()?;
         let given = init.as_ref().map(Folder::vocab).transpose()?.flatten();
         let mut notes = vec![];
         let vocab = match of_run(options)? {
             Some(own) => {
-                let rules = rules(artifact, options, own.rules())?;
+                let rules = rules(artifact, task, options, own.rules())?;
                 own.with_rules(rules)
             }
-            None => new(artifact, options, given.as_ref(), &mut notes)?,
+            None => new(artifact, task, options, given.as_ref(), &mut notes)?,
         };
         // Where the model leaves it to the run, the head has as many classes as there are tokens.
-        if let Some(size) = class_size(artifact) {
+        if let Some(size) = artifact.class_size(task) {
             session.choose(&[(&size, vocab.len() as i64)])?;
         }
         let artifact = session.artifact();
-        let written = fit_head(artifact, vocab)?;
+        let written = fit_head(artifact, task, vocab)?;
         let (trained, order) = written.blank_first();
-        let size = classes(artifact).unwrap_or(trained.len());
-        let head = head_rows(init.as_ref(), given.as_ref(), &written, &trained, &order, size);
+        let size = artifact.classes(task).unwrap_or(trained.len());
+        let head = head_rows(init.as_ref().and_then(|f| f.classes(artifact, task)), given.as_ref(), &written, &trained, &order, size);
         // Weights without a head are told by the names of what they lack.
-        if !options.resume && init.as_ref().is_some_and(|f| f.classes().is_some()) {
+        if !options.resume && init.as_ref().is_some_and(|f| f.classes(artifact, task).is_some()) {
             notes.extend(head.describe(&trained));
         }
         Ok(Letters {
@@ -66,14 +66,14 @@ impl Letters {
 
 /// Rows by token; where the given head has the same tokens, every row, those without a token included.
 fn head_rows(
-    init: Option<&Folder>,
+    init: Option<usize>,
     given: Option<&Vocab>,
     written: &Vocab,
     trained: &Vocab,
     order: &[usize],
     size: usize,
 ) -> HeadRows {
-    let same_size = init.and_then(Folder::classes) == Some(size);
+    let same_size = init == Some(size);
     let same_tokens =
         given.is_some_and(|g| g.len() == written.len() && (0..g.len()).all(|i| g.token(i) == written.token(i)));
     if same_size && same_tokens {
@@ -88,8 +88,8 @@ fn head_rows(
 ///
 /// # Errors
 /// Where letters, or the blank, are without a class.
-pub(super) fn fit_head(artifact: &Artifact, vocab: Vocab) -> Result<Vocab, Error> {
-    let Some(classes) = classes(artifact).filter(|c| *c < vocab.len()) else {
+pub(super) fn fit_head(artifact: &Artifact, task: &Task, vocab: Vocab) -> Result<Vocab, Error> {
+    let Some(classes) = artifact.classes(task).filter(|c| *c < vocab.len()) else {
         return Ok(vocab);
     };
     let spare = (classes..vocab.len()).all(|i| vocab.token(i).is_none() || vocab.is_silent(i));
@@ -150,8 +150,8 @@ fn read(path: &Path) -> Result<Vocab, Error> {
 }
 
 /// The rules of normalisation: those that a vocabulary comes with, over them what the recipe and the command line say.
-fn rules(artifact: &Artifact, options: &Options, own: Rules) -> Result<Rules, Error> {
-    let mut settings = Settings::new(artifact, "finetune")?;
+fn rules(artifact: &Artifact, task: &Task, options: &Options, own: Rules) -> Result<Rules, Error> {
+    let mut settings = Settings::new(artifact, &task.name)?;
     let recipe = settings.clone();
     options.set.iter().try_for_each(|s| settings.set(s))?;
     let flag = |name: &str, own: bool| -> Result<bool, Error> {
@@ -178,7 +178,13 @@ fn rules(artifact: &Artifact, options: &Options, own: Rules) -> Result<Rules, Er
 }
 
 /// A vocabulary for a run that begins.
-fn new(artifact: &Artifact, options: &Options, given: Option<&Vocab>, notes: &mut Vec<String>) -> Result<Vocab, Error> {
+fn new(
+    artifact: &Artifact,
+    task: &Task,
+    options: &Options,
+    given: Option<&Vocab>,
+    notes: &mut Vec<String>,
+) -> Result<Vocab, Error> {
     let texts = texts(options)?;
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let asked = options.vocab.as_deref();
@@ -186,13 +192,13 @@ fn new(artifact: &Artifact, options: &Options, given: Option<&Vocab>, notes: &mu
         (Some(path), _) if path != Path::new(AUTO) => read(path)?,
         (None, Some(given)) => given.clone(),
         _ => {
-            let vocab = make(&texts, rules(artifact, options, Rules::default())?, given);
+            let vocab = make(&texts, rules(artifact, task, options, Rules::default())?, given);
             notes.push(made(&vocab));
             return Ok(vocab);
         }
     };
     let vocab = {
-        let rules = rules(artifact, options, vocab.rules())?;
+        let rules = rules(artifact, task, options, vocab.rules())?;
         vocab.with_rules(rules)
     };
     check_units(&vocab)?;

@@ -2,9 +2,9 @@
 
 use super::transcribe::{Transcriber, Transcript};
 use crate::audio::{RATE, Stream, normalize};
-use crate::batch::{Clips, Occasion, build};
 use crate::data::Utterance;
 use crate::error::Error;
+use crate::feeds::{Clips, Occasion};
 use crate::vocab::best_path;
 use std::path::Path;
 
@@ -155,7 +155,7 @@ impl Transcriber<'_> {
     /// # Errors
     /// Those that concern all.
     pub fn together(&mut self, clips: &[(&Path, &[f32])]) -> Result<Vec<Result<Transcript, Error>>, Error> {
-        let frames = |wave: &[f32]| self.geometry.frames(wave.len());
+        let frames = |wave: &[f32]| self.feeds.geometry().frames(wave.len());
         let waves: Vec<&[f32]> = clips.iter().map(|(_, w)| *w).filter(|w| frames(w) > 0).collect();
         let (values, classes, row) = match waves.is_empty() {
             true => (vec![], 0, 0),
@@ -164,7 +164,7 @@ impl Transcriber<'_> {
         let mut rows = values.chunks_exact(row.max(1));
         let outcomes = clips.iter().map(|(name, wave)| {
             let mut heard = Heard::default();
-            let count = self.geometry.frames(wave.len());
+            let count = self.feeds.geometry().frames(wave.len());
             if count > 0 {
                 let own = rows.next().expect("one row per clip with frames");
                 self.note(name, &own[..count * classes], classes, &mut heard)?;
@@ -225,15 +225,15 @@ impl Transcriber<'_> {
     /// Logits of clips: values [clips, frames, classes], the classes, and values per clip.
     fn run(&mut self, waves: &[&[f32]]) -> Result<(Vec<f32>, usize, usize), Error> {
         let clips = Clips { waves, labels: &[] };
-        let batch = build(&self.program, &self.geometry, &self.settings, clips, Occasion::STILL)?;
+        let batch = self.feeds.draw(&self.program, clips, &Occasion::STILL)?;
         let inputs = batch.inputs.refs();
         let remedy = "cut long recordings into windows by --set window_seconds=30";
         self.guard.check(self.session, &self.program.name, &inputs, remedy)?;
         let outputs = self.session.run(&self.program.name, &inputs)?;
-        let logits = outputs.into_iter().find(|(n, _)| n == "logits").map(|(_, t)| t);
+        let logits = outputs.into_iter().find(|(n, _)| *n == self.scores).map(|(_, t)| t);
         match logits.as_ref().and_then(|t| Some((t.as_f32()?, *t.shape.last()?))) {
             Some((values, classes)) => Ok((values.to_vec(), classes, values.len() / waves.len())),
-            None => Err(Error::program(&self.program.name, "it has no output `logits`")),
+            None => Err(Error::program(&self.program.name, format!("it has no output `{}`", self.scores))),
         }
     }
 }

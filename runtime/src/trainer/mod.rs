@@ -1,32 +1,34 @@
-//! Training: updates, checkpoints, validation and reports, the same for every objective.
+//! Training: updates, checkpoints, validation and reports, the same for every task.
 
 mod advice;
 mod ahead;
+mod classify;
+mod course;
 mod estimate;
-mod finetune;
+mod judge;
 mod keep;
 mod letters;
 mod listen;
-mod objective;
 mod opening;
 mod prepare;
-mod pretrain;
+mod rules;
 mod skipped;
+mod target;
 #[cfg(test)]
 mod tests;
+mod totals;
 mod transcribe;
 mod validate;
 
-pub use finetune::finetune;
+pub use classify::Classifier;
 pub use listen::Sound;
-pub use prepare::Options;
-pub use pretrain::pretrain;
-pub use transcribe::{Transcriber, Transcript, transcribe_file};
+pub use prepare::{Options, check, train};
+pub use target::labels_of;
+pub use transcribe::{Transcriber, Transcript, text_task, transcribe_file};
 
-use crate::batch::Occasion;
+use crate::feeds::{Feeds, Occasion};
 use crate::data::{Batcher, Clip, Corpus, Limits, Loaded, Loader, Position, Skipped, Task};
 use crate::error::Error;
-use crate::geometry::Geometry;
 use crate::interrupt::Signals;
 use crate::log::Log;
 use crate::memory::Guard;
@@ -34,12 +36,14 @@ use crate::run::{Run, State};
 use crate::session::{AdamStep, Session};
 use crate::settings::Settings;
 use ahead::{Gathered, Ready};
+use course::{Course, LOSS};
 use ir::artifact::{Artifact, Program};
-use objective::{Objective, Totals};
+use judge::Judge;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+use totals::Totals;
 
 /// Frames a clip must have: two can be hidden, and two are left to see.
 pub const LEAST_FRAMES: usize = 4;
@@ -48,10 +52,12 @@ pub const LEAST_FRAMES: usize = 4;
 struct Trainer<'a> {
     session: &'a mut dyn Session,
     artifact: Artifact,
-    programs: Vec<Arc<Program>>,
     settings: Settings,
-    geometry: Geometry,
-    objective: &'a mut dyn Objective,
+    feeds: Feeds,
+    course: Course,
+    judge: Option<Judge>,
+    /// Patterns of the parameters that have a row per class, and the number in files of each class.
+    order: Option<(Vec<String>, Vec<usize>)>,
     run: Run,
     log: Log,
     state: State,
@@ -115,11 +121,6 @@ struct Update {
 }
 
 impl Trainer<'_> {
-    fn program(&self, name: &str) -> Result<Arc<Program>, Error> {
-        let found = self.programs.iter().find(|p| p.name == name).cloned();
-        found.ok_or_else(|| Error::program(name, "this model was compiled without it"))
-    }
-
     fn batcher(&self, corpus: &Corpus, shuffle: bool) -> Batcher {
         Batcher::new(corpus.lengths.clone(), self.limits, self.task.seed, shuffle)
     }
@@ -190,17 +191,11 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// Splits off the clips that this objective cannot use.
+    /// Splits off the clips that this task cannot use.
     fn usable(&mut self, clips: Vec<Clip>) -> (Vec<Clip>, Vec<Vec<i32>>) {
         let (mut kept, mut labels, mut bad) = (vec![], vec![], vec![]);
         for clip in clips {
-            let frames = self.geometry.frames(clip.wave.len());
-            let checked = if frames < LEAST_FRAMES {
-                Err(format!("it has {frames} frame(s) and training needs {LEAST_FRAMES}"))
-            } else {
-                self.objective.labels(&clip, frames)
-            };
-            match checked {
+            match self.labels(&clip) {
                 Ok(own) => {
                     labels.push(own);
                     kept.push(clip);
@@ -213,6 +208,15 @@ impl Trainer<'_> {
         }
         self.left_out.extend(bad);
         (kept, labels)
+    }
+
+    /// The labels of a clip, none where the task has no use for any, or why it cannot be learnt from.
+    fn labels(&self, clip: &Clip) -> Result<Vec<i32>, String> {
+        let frames = self.feeds.geometry().frames(clip.wave.len());
+        if frames < LEAST_FRAMES {
+            return Err(format!("it has {frames} frame(s) and training needs {LEAST_FRAMES}"));
+        }
+        self.feeds.label().map_or(Ok(vec![]), |label| label.of(clip, frames))
     }
 
     /// Clips for a micro-batch of an update, from the batches that `next` gives; `None` if it gives none before one is usable.
@@ -232,16 +236,17 @@ impl Trainer<'_> {
                 self.barren_since = None;
                 return Ok(Some(Gathered {
                     next: loaded.next,
-                    program: self.program(self.objective.program(update))?,
+                    program: self.course.program(update).clone(),
                     clips,
                     labels,
                     occasion: Occasion {
                         seed: self.task.seed,
                         major: update,
                         minor: micro,
+                        update,
                         masks: true,
                         noise: true,
-                        temperature: self.objective.temperature(update).unwrap_or(1.0) as f32,
+                        whole: false,
                     },
                 }));
             }
@@ -260,7 +265,7 @@ impl Trainer<'_> {
     /// One update: gradients of `accumulate` micro-batches, then the optimizer.
     fn update(&mut self, loader: &mut Loader) -> Result<Update, Error> {
         let accumulate = self.settings.count("accumulate", 1)?;
-        let program = self.program(self.objective.program(self.state.update))?;
+        let program = self.course.program(self.state.update).clone();
         // Where a checkpoint goes on until this update is done.
         let begun = self.state.position;
         let mut done = Update {
@@ -276,7 +281,7 @@ impl Trainer<'_> {
                     let mut wait = |this: &mut Self, loader: &mut Loader| this.wait(loader, begun).map(Some);
                     let gathered = self.gather(loader, (self.state.update, micro), &mut wait)?;
                     let gathered = gathered.expect("who waits gets a batch");
-                    Ready::new(gathered, &self.geometry, &self.settings)
+                    Ready::new(gathered, &self.feeds)
                 }
             };
             let left_out = std::mem::take(&mut self.left_out);
@@ -291,11 +296,11 @@ impl Trainer<'_> {
                 false => (self.state.update + 1, 0),
             };
             let gathered = self.gather(loader, following, &mut |_, loader| loader.ready_batch());
-            let (session, geometry, settings) = (&mut *self.session, &self.geometry, &self.settings);
-            let outputs = ahead::beside(gathered, (geometry, settings), &mut self.ahead, || {
+            let (session, feeds) = (&mut *self.session, &self.feeds);
+            let outputs = ahead::beside(gathered, feeds, &mut self.ahead, || {
                 session.run(&program.name, &inputs)
             })?;
-            done.totals.add(&self.objective.read(&batch, &outputs)?);
+            done.totals.add(&self.course.read(&program, &batch, &outputs)?);
             done.samples += ready.samples;
             if micro + 1 < accumulate {
                 self.log
@@ -312,10 +317,10 @@ impl Trainer<'_> {
         let update = self.state.update;
         let mut scale = 1.0 / done.totals.weight;
         done.norm = self.session.grad_norm(program, scale as f32)?.sqrt();
-        if !done.norm.is_finite() || !done.totals.get("loss").is_finite() {
+        if !done.norm.is_finite() || !done.totals.get(LOSS).is_finite() {
             let what = format!(
                 "the loss is {} and the gradient norm {}",
-                done.totals.get("loss"),
+                done.totals.get(LOSS),
                 done.norm
             );
             self.state.skips += 1;
@@ -338,7 +343,7 @@ impl Trainer<'_> {
             scale *= clip / done.norm;
         }
         let adam = AdamStep {
-            lr: self.objective.lr(update) as f32,
+            lr: self.course.lr(update) as f32,
             beta1: self.settings.share("beta1")? as f32,
             beta2: self.settings.share("beta2")? as f32,
             eps: self.settings.number("eps")? as f32,
@@ -352,12 +357,12 @@ impl Trainer<'_> {
     fn report(&mut self, window: Window) -> Result<(), Error> {
         self.tell_skipped()?;
         let update = self.state.update;
-        let mut fields = self.objective.report(&window.totals);
+        let mut fields = self.course.report(&window.totals);
         let seconds = window.since.elapsed().as_secs_f64();
         fields.push(("grad_norm".into(), window.norm / window.updates.max(1) as f64));
         let last = update.saturating_sub(1);
-        fields.push(("lr".into(), self.objective.lr(last)));
-        fields.extend(self.objective.temperature(last).map(|t| ("temperature".into(), t)));
+        fields.push(("lr".into(), self.course.lr(last)));
+        fields.extend(self.feeds.logged(last));
         let speed = window.samples as f64 / seconds.max(1e-9);
         fields.push(("samples_per_second".into(), speed));
         // How many times as fast as it plays.
@@ -367,8 +372,8 @@ impl Trainer<'_> {
             fields.push(("skipped_clips".into(), self.skipped.len() as f64));
         }
         self.log.report(update, "train", &fields)?;
-        for (name, message) in self.objective.warnings(update, &window.totals) {
-            self.log.event(update, name, &message)?;
+        for (name, message) in self.course.warnings(update, &window.totals) {
+            self.log.event(update, &name, &message)?;
         }
         Ok(())
     }

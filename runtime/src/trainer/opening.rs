@@ -2,6 +2,7 @@
 
 use super::Trainer;
 use super::advice::{Facts, warnings};
+use super::judge::Judge;
 use crate::error::Error;
 use crate::settings::show;
 use serde_json::{Map, Value, json};
@@ -35,7 +36,7 @@ pub fn histogram(title: &str, values: &[f64]) -> Map<String, Value> {
 impl Trainer<'_> {
     /// Writes settings and data into the log, and says how long training will take and what does not fit. `started`: weights
     /// were given, or the run goes on from its own.
-    pub(super) fn introduce(&mut self, started: bool, warmup: u64, frozen: u64) -> Result<(), Error> {
+    pub(super) fn introduce(&mut self, started: bool) -> Result<(), Error> {
         let update = self.state.update;
         let values: Map<String, Value> = self
             .settings
@@ -45,7 +46,7 @@ impl Trainer<'_> {
             .collect();
         let settings = Map::from_iter([
             ("model".to_string(), json!(self.artifact.name)),
-            ("command".into(), json!(self.objective.command())),
+            ("command".into(), json!(self.course.task)),
             ("values".into(), Value::Object(values)),
         ]);
         self.log.record(update, "settings", settings)?;
@@ -63,7 +64,7 @@ impl Trainer<'_> {
             .filter_map(|(u, s)| Some(u.text.as_ref()?.chars().count() as f64 / s))
             .filter(|d| d.is_finite())
             .collect();
-        if self.objective.command() == "finetune" && !density.is_empty() {
+        if matches!(self.judge, Some(Judge::Text(_))) && !density.is_empty() {
             let title = "letters per second of training clips";
             self.log.record(update, "histogram", histogram(title, &density))?;
         }
@@ -73,10 +74,11 @@ impl Trainer<'_> {
             self.log.event(update, "estimate", &estimate.text())?;
         }
         let facts = Facts {
-            command: self.objective.command().into(),
+            task: self.course.task.clone(),
+            other_weights: self.course.other_weights,
             updates: self.settings.count("updates", 0)?,
-            frozen,
-            warmup,
+            last_phase: self.course.last_phase(),
+            warmup: self.course.warmup(),
             accumulate: self.settings.count("accumulate", 1)?,
             batches: self.batcher(&self.train, true).epoch(0).len() as u64,
             train_clips: self.train.len(),

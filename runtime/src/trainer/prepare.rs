@@ -1,13 +1,16 @@
 //! From options to a trainer: settings, data, run folder, first or restored weights.
 
 use super::Trainer;
-use super::objective::Objective;
+use super::course::Course;
+use super::judge::Judge;
+use super::rules::Rules;
+use super::target::Target;
 use crate::data::{
-    Corpus, DEFAULT_SHARE, Limits, Opened, Position, Skipped, Task, enough_left, show_places, table_of_reasons,
+    Corpus, DEFAULT_SHARE, Opened, Position, Skipped, Task, enough_left, show_places, table_of_reasons,
 };
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::geometry::Geometry;
+use crate::feeds::{self, Feeds};
 use crate::identity::{Clips, Identity};
 use crate::interrupt::Signals;
 use crate::log::Log;
@@ -15,9 +18,9 @@ use crate::memory::Guard;
 use crate::run::{Known, Run, State};
 use crate::session::Session;
 use crate::settings::{Settings, show};
-use crate::vocab::Vocab;
-use crate::weights::{Folder, HeadRows, Missing, Texts, export_texts, initialize};
+use crate::weights::{Folder, HeadRows, Texts, export_texts, initialize};
 use ir::artifact::Artifact;
+use ir::task::{self, Amount, DataRules, Task as Declared, Training};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,8 +63,13 @@ pub(super) struct Start {
 /// Settings that change neither what is computed nor which model is kept.
 const WITHOUT_EFFECT: [&str; 5] = ["loaders", "save_every", "keep_checkpoints", "log_every", "estimate"];
 
-/// Settings that decide which clips there are to train on.
-const OF_THE_DATA: [&str; 5] = ["seed", "valid_fraction", "min_samples", "max_samples", "max_tokens"];
+/// Settings of the engine that decide which clips there are to train on, beside those of the task's rules.
+const OF_THE_DATA: [&str; 3] = ["seed", "valid_fraction", "max_tokens"];
+
+fn is_of_the_data(rules: &DataRules, name: &str) -> bool {
+    let of_rules = [&rules.min, &rules.max].into_iter().any(|a| *a == Amount::Setting(name.into()));
+    of_rules || OF_THE_DATA.contains(&name)
+}
 
 fn changed(settings: &Settings, begun: &Settings) -> Vec<(String, String)> {
     let pairs = settings.list().iter().zip(begun.list());
@@ -108,10 +116,10 @@ impl Start {
     pub fn new(
         session: &mut dyn Session,
         options: &Options,
-        command: &str,
-        missing: Missing,
+        task: &Declared,
         head: Option<&HeadRows>,
     ) -> Result<Start, Error> {
+        let command = task.name.as_str();
         let signals = options.signals.clone().map_or_else(Signals::watch, Ok)?;
         let artifact = session.artifact().clone();
         let mut settings = Settings::new(&artifact, command)?;
@@ -150,7 +158,7 @@ impl Start {
         if state.is_none() {
             initialize(&artifact, session.params()?, settings.count("seed", 0)?, &|_| true);
             if let Some(folder) = &init {
-                let absent = folder.load(&artifact, session.params()?, missing, head)?;
+                let absent = folder.load(&artifact, task, session.params()?, head)?;
                 if !absent.is_empty() {
                     notes.push(format!(
                         "start at random, being absent from the given weights: {}",
@@ -245,14 +253,47 @@ impl Corpora {
     }
 }
 
+/// Whether a task's settings go together, and with what the model was compiled for: before anything is read or written.
+///
+/// # Errors
+/// Where they do not.
+pub fn check(artifact: &Artifact, settings: &Settings) -> Result<(), Error> {
+    let task = artifact.task(settings.task()).ok_or_else(|| Error::no_task(artifact, settings.task()))?;
+    Feeds::bind(artifact, task, settings, feeds::Target::default())?;
+    if let Some(training) = task.training() {
+        Course::bind(artifact, task, training, settings)?;
+        Rules::bind(&training.data, settings)?;
+    }
+    Ok(())
+}
+
+/// Trains a task, into a run folder; returns the updates done.
+///
+/// # Errors
+/// Where the model has no such task; settings, data or weights that cannot be used; what goes wrong on the way.
+pub fn train(session: &mut dyn Session, task: &str, options: &Options) -> Result<u64, Error> {
+    let artifact = session.artifact();
+    let declared = artifact.task(task).cloned().ok_or_else(|| Error::no_task(artifact, task))?;
+    let training = declared.training().ok_or_else(|| Error::no_task(artifact, task))?;
+    let mut target = Target::choose(session, &declared, options)?;
+    let mut start = Start::new(session, options, &declared, target.head())?;
+    start.notes.append(&mut target.notes);
+    let (artifact, settings) = (&start.artifact, &start.settings);
+    let feeds = Feeds::bind(artifact, &declared, settings, target.of_feeds())?;
+    let course = Course::bind(artifact, &declared, training, settings)?;
+    let rules = Rules::bind(&training.data, settings)?;
+    let corpora = Corpora::open(options, settings, &|u, samples| rules.judge(&feeds, u, samples))?;
+    run(session, (&declared, training), (feeds, course, rules), start, corpora, &target)
+}
+
 /// Puts the parts together, writes the texts of the run folder, and trains.
-pub(super) fn train(
+fn run(
     session: &mut dyn Session,
-    objective: &mut dyn Objective,
+    (task, training): (&Declared, &Training),
+    (feeds, course, rules): (Feeds, Course, Rules),
     start: Start,
     corpora: Corpora,
-    limits: Limits,
-    vocab: Option<&Vocab>,
+    target: &Target,
 ) -> Result<u64, Error> {
     let Start {
         artifact,
@@ -264,16 +305,11 @@ pub(super) fn train(
         signals,
         from_weights,
     } = start;
-    let command = objective.command();
-    let tokens = |v: &Vocab| {
-        (0..v.len())
-            .map(|i| v.token(i).unwrap_or_default().to_string())
-            .collect()
-    };
+    let command = task.name.as_str();
     let identity = Identity {
         train: Clips::of(&corpora.train)?,
         valid: Clips::of(&corpora.valid)?,
-        vocabulary: vocab.map(tokens),
+        vocabulary: target.words(),
     };
     let resumed = state.is_some();
     let mut state = state.unwrap_or_else(|| State {
@@ -290,7 +326,7 @@ pub(super) fn train(
     });
     if let Some(what) = identity.difference(&state.identity, corpora.train.fingerprint()) {
         let mut of_data = changed;
-        of_data.retain(|(name, _)| OF_THE_DATA.contains(&name.as_str()));
+        of_data.retain(|(name, _)| is_of_the_data(&training.data, name));
         if !of_data.is_empty() {
             return Err(Error::run(
                 run.dir(),
@@ -310,11 +346,12 @@ pub(super) fn train(
     state.settings = settings.values();
     let normalize = settings.flag("normalize")?;
     let texts = Texts {
-        command,
-        vocab,
+        task,
+        vocab: target.vocab(),
         settings: &settings,
     };
     export_texts(run.dir(), &artifact, &texts)?;
+    target.write(run.dir())?;
     signals.arm()?;
     let mut log = Log::open(run.dir(), state.update, settings.count("updates", 0)?)?;
     for note in notes.iter().chain(&corpora.notes) {
@@ -330,24 +367,30 @@ pub(super) fn train(
         ("clips_left_out".into(), corpora.skipped.len() as f64),
     ];
     log.report(state.update, if resumed { "resume" } else { "start" }, &fields)?;
-    let geometry = Geometry::new(&artifact)?;
+    let limits = rules.limits();
+    let judge = training.judge.as_ref();
+    let order = judge.zip(target.letters.as_ref()).map(|(judge, letters)| {
+        let (task::Judge::Text { heads, .. } | task::Judge::Label { heads, .. }) = judge;
+        (heads.clone(), letters.order.clone())
+    });
+    let judge = judge.map(|j| Judge::bind(j, target.of_feeds().vocab, &target.names));
     let task = Task {
         seed: settings.count("seed", 0)?,
-        min_samples: (settings.count("min_samples", 0)? as usize).max(geometry.least_samples(super::LEAST_FRAMES)),
+        min_samples: rules.least(&feeds),
         max_tokens: limits.max_tokens,
         equal: limits.crop_to_shortest,
         normalize,
-        // Its frames are all alike, so that telling them apart is luck.
-        drop_silent: command == "pretrain",
+        drop_silent: rules.drop_silent,
     };
     let clips = train.len() + valid.len() + corpora.skipped.len();
     let mut trainer = Trainer {
-        geometry,
         session,
-        programs: artifact.programs.iter().cloned().map(Arc::new).collect(),
         artifact,
         settings,
-        objective,
+        feeds,
+        course,
+        judge,
+        order,
         run,
         log,
         state,
@@ -372,9 +415,7 @@ pub(super) fn train(
     };
     trainer.skip(corpora.skipped)?;
     trainer.tell_skipped()?;
-    let of = |name: &str| trainer.settings.scalar(name).unwrap_or(0.0) as u64;
-    let (warmup, frozen) = (of("warmup"), of("freeze_updates"));
-    trainer.introduce(from_weights || resumed, warmup, frozen)?;
+    trainer.introduce(from_weights || resumed)?;
     trainer.train()
 }
 
@@ -402,18 +443,4 @@ fn digests(
     ];
     let text = |(name, digest): (&str, Option<Digest>)| Some((name.to_string(), digest?.to_string()));
     entries.into_iter().filter_map(text).collect()
-}
-
-/// Sizes of a batch that both trainings share.
-pub(super) fn limits(settings: &Settings, max_crop: usize, crop_to_shortest: bool) -> Result<Limits, Error> {
-    let max_batch = match settings.count("max_batch", 0)? {
-        0 => usize::MAX,
-        n => n as usize,
-    };
-    Ok(Limits {
-        max_tokens: settings.count("max_tokens", 1)? as usize,
-        max_batch,
-        max_crop,
-        crop_to_shortest,
-    })
 }

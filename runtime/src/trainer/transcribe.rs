@@ -3,20 +3,24 @@
 use super::letters::fit_head;
 use crate::audio::{RATE, Reader};
 use crate::error::Error;
+use crate::feeds::{self, Feeds};
 use crate::geometry::Geometry;
 use crate::memory::Guard;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::vocab::Vocab;
-use crate::weights::{Folder, Missing, adopt_sizes};
-use ir::artifact::Program;
+use crate::weights::{Folder, adopt_sizes};
+use ir::artifact::{Artifact, Program};
+use ir::task::{Gives, Task};
 use std::path::Path;
 
 /// A model with weights, ready to listen.
 pub struct Transcriber<'a> {
     pub(super) session: &'a mut dyn Session,
     pub(super) program: Program,
-    pub(super) geometry: Geometry,
+    pub(super) feeds: Feeds,
+    /// The output that says which letter is how likely.
+    pub(super) scores: String,
     pub(super) settings: Settings,
     pub(super) vocab: Vocab,
     pub(super) normalize: bool,
@@ -48,25 +52,40 @@ pub(super) struct Window {
 }
 
 impl<'a> Transcriber<'a> {
-    /// Loads weights; the session is for transcribing from there on.
+    /// Loads weights for the model's first task that gives texts; the session is for that from there on.
+    ///
+    /// # Errors
+    /// Where the model has no such task; settings and weights that cannot be used.
     pub fn new(session: &'a mut dyn Session, weights: &Path, set: &[String]) -> Result<Transcriber<'a>, Error> {
+        let task = text_task(session.artifact())?.name.clone();
+        Transcriber::of(session, &task, weights, set)
+    }
+
+    /// As [`Transcriber::new`], for a task that gives texts.
+    pub fn of(session: &'a mut dyn Session, task: &str, weights: &Path, set: &[String]) -> Result<Transcriber<'a>, Error> {
         let folder = Folder::open(weights)?;
         let artifact = adopt_sizes(session, &folder)?;
-        let mut settings = Settings::new(&artifact, "transcribe")?;
+        let task = artifact.task(task).ok_or_else(|| Error::no_task(&artifact, task))?;
+        let prediction = task.prediction().ok_or_else(|| Error::no_task(&artifact, &task.name))?;
+        let Gives::Text { logits } = &prediction.gives else {
+            return Err(Error::no_task(&artifact, &task.name));
+        };
+        let mut settings = Settings::new(&artifact, &task.name)?;
         if let Some(own) = folder.normalize()? {
             settings.force("normalize", own as u8 as f64);
         }
         set.iter().try_for_each(|s| settings.set(s))?;
-        folder.load(&artifact, session.params()?, Missing::Quantizer, None)?;
+        folder.load(&artifact, task, session.params()?, None)?;
         // Classes beyond the tokens write nothing, as in transformers.
-        let vocab = fit_head(&artifact, folder.vocab()?.unwrap_or_default())?;
-        let program = artifact.programs.iter().find(|p| p.name == "transcribe").cloned();
-        let program = program.ok_or_else(|| Error::program("transcribe", "this model was compiled without it"))?;
-        let geometry = Geometry::new(&artifact)?;
+        let vocab = fit_head(&artifact, task, folder.vocab()?.unwrap_or_default())?;
+        let lacking = || Error::program(&prediction.program, "this model was compiled without it");
+        let program = artifact.program(&prediction.program).cloned().ok_or_else(lacking)?;
+        let feeds = Feeds::bind(&artifact, task, &settings, feeds::Target::default())?;
         session.freeze(&program.name)?;
         Ok(Transcriber {
             program,
-            geometry,
+            feeds,
+            scores: logits.clone(),
             normalize: settings.flag("normalize")?,
             settings,
             vocab,
@@ -90,13 +109,20 @@ impl<'a> Transcriber<'a> {
     pub(super) fn windows(&self, samples: usize) -> Result<Vec<Window>, Error> {
         let length = (self.settings.number("window_seconds")? * RATE as f64) as usize;
         let context = (self.settings.number("context_seconds")? * RATE as f64) as usize;
-        Ok(windows(&self.geometry, samples, length, context))
+        Ok(windows(self.feeds.geometry(), samples, length, context))
     }
 }
 
 /// Transcribes one file with weights from a folder; the session does nothing else from there on.
 pub fn transcribe_file(session: &mut dyn Session, weights: &Path, path: &Path) -> Result<Transcript, Error> {
     Transcriber::new(session, weights, &[])?.file(path)
+}
+
+/// The model's first task that gives texts.
+pub fn text_task(artifact: &Artifact) -> Result<&Task, Error> {
+    let gives_text = |t: &&Task| t.prediction().is_some_and(|p| matches!(p.gives, Gives::Text { .. }));
+    let found = artifact.tasks.iter().find(gives_text);
+    found.ok_or_else(|| Error::Usage(format!("`{}` has no task that gives texts", artifact.name)))
 }
 
 /// Cuts a clip into windows of `length` samples (0: never) that see `context` more on each side than they answer for.
@@ -149,7 +175,7 @@ mod tests {
     proptest! {
         #[test]
         fn windows_answer_for_every_frame_once(samples in 1usize..5000, length in 100usize..900, context in 0usize..40) {
-            let geometry = Geometry::new(&crate::fake::artifact()).unwrap();
+            let geometry = crate::fake::geometry();
             let mut next = 0;
             for w in windows(&geometry, samples, length, context) {
                 prop_assert!(w.end - w.start <= length.max(samples.min(length)) && w.end <= samples);

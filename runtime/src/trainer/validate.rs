@@ -1,13 +1,21 @@
 //! Validation: the same masks every time, no dropout, no noise; the best model is exported.
 
-use super::objective::{Score, Totals};
-use super::{LEAST_FRAMES, Trainer};
-use crate::batch::{Clips, Occasion, build};
+use super::Trainer;
+use super::judge::{Judge, Verdict};
+use super::totals::Totals;
 use crate::data::{Loader, Position, SILENT, Task};
 use crate::error::Error;
+use crate::feeds::{Clips, Occasion};
 
 /// Keeps the numbers of a validation apart from those of training.
 const SEED: u64 = 0x7661_6c69_6461_7465;
+
+/// A validation's outcome.
+struct Score {
+    /// Lower is better, compared in order.
+    key: Vec<f64>,
+    verdict: Verdict,
+}
 
 impl Trainer<'_> {
     /// Scores the model on the validation data and exports it if it is the best so far.
@@ -15,15 +23,15 @@ impl Trainer<'_> {
         if self.valid.is_empty() {
             return Ok(());
         }
-        let Some(mut score) = self.score()? else { return Ok(()) };
-        self.log.report(self.state.update, "valid", &score.fields)?;
-        for (name, message) in &score.warnings {
+        let Some(Score { key, verdict }) = self.score()? else { return Ok(()) };
+        self.log.report(self.state.update, "valid", &verdict.fields)?;
+        for (name, message) in &verdict.warnings {
             self.log.event(self.state.update, name, message)?;
         }
-        for (kind, fields) in std::mem::take(&mut score.records) {
+        for (kind, fields) in verdict.records {
             self.log.record(self.state.update, kind, fields)?;
         }
-        if !score.key.iter().all(|k| k.is_finite()) {
+        if !key.iter().all(|k| k.is_finite()) {
             let message = "the validation score is not a number; this model is not taken for the best";
             return self.log.event(self.state.update, "not finite", message);
         }
@@ -33,25 +41,20 @@ impl Trainer<'_> {
         }
         self.proven = Some(self.state.update);
         // Lexicographic: the first difference decides.
-        let better = self.state.best.as_ref().is_none_or(|best| score.key < *best);
+        let better = self.state.best.as_ref().is_none_or(|best| key < *best);
         if better {
             // Where there is a model, there is a checkpoint: a folder without one is never resumed over a model.
             if !self.run.has_checkpoint() {
                 self.save(&self.state.clone())?;
             }
             self.export()?;
-            self.state.best = Some(score.key);
+            self.state.best = Some(key);
         }
         Ok(())
     }
 
     fn score(&mut self) -> Result<Option<Score>, Error> {
-        let command = self.objective.command();
-        let program = match self.program(&format!("validate_{command}")) {
-            Ok(own) => own,
-            Err(_) => self.program(command)?,
-        };
-        let settings = self.settings.without_dropout();
+        let program = self.course.validates.clone();
         let batcher = self.batcher(&self.valid, false);
         // A silent clip is trivially right; it must not choose the best model.
         let task = Task {
@@ -71,15 +74,7 @@ impl Trainer<'_> {
             // What cannot be used was reported when the data were opened or is seen in every validation: not again.
             let mut clips = loaded.clips;
             let mut labels = vec![];
-            clips.retain(|clip| {
-                let frames = self.geometry.frames(clip.wave.len());
-                let own = if frames < LEAST_FRAMES {
-                    None
-                } else {
-                    self.objective.labels(clip, frames).ok()
-                };
-                own.map(|l| labels.push(l)).is_some()
-            });
+            clips.retain(|clip| self.labels(clip).map(|l| labels.push(l)).is_ok());
             if clips.is_empty() {
                 continue;
             }
@@ -88,26 +83,24 @@ impl Trainer<'_> {
                 seed: self.task.seed ^ SEED,
                 major: number,
                 minor: 0,
-                masks: self.objective.masks_in_validation(),
+                update: self.state.update,
+                masks: true,
                 noise: false,
-                temperature: self.objective.temperature(self.state.update).unwrap_or(1.0) as f32,
+                whole: true,
             };
-            let batch = build(
-                &program,
-                &self.geometry,
-                &settings,
-                Clips {
-                    waves: &waves,
-                    labels: &labels,
-                },
-                occasion,
-            )?;
+            let given = Clips {
+                waves: &waves,
+                labels: &labels,
+            };
+            let batch = self.feeds.draw(&program, given, &occasion)?;
             let inputs = batch.inputs.refs();
             self.guard
                 .check(self.session, &program.name, &inputs, "lower it by --set max_tokens=N")?;
             let outputs = self.session.run(&program.name, &inputs)?;
-            totals.add(&self.objective.read(&batch, &outputs)?);
-            self.objective.observe(self.session, &clips, &batch, &outputs)?;
+            totals.add(&self.course.read(&program, &batch, &outputs)?);
+            if let Some(judge) = &mut self.judge {
+                judge.observe(&program.name, &clips, &labels, &batch, &outputs)?;
+            }
         }
         if silent > 0 && !std::mem::replace(&mut self.silent_told, true) {
             let all = self.valid.len();
@@ -116,6 +109,13 @@ impl Trainer<'_> {
         }
         // A training program has added gradients; the next update starts from zero, and so does a resumed one.
         self.session.zero_grads()?;
-        Ok((totals.weight > 0.0).then(|| self.objective.score(&totals)))
+        if totals.weight <= 0.0 {
+            return Ok(None);
+        }
+        let mut verdict = self.judge.as_mut().map(Judge::verdict).unwrap_or_default();
+        let key = self.course.key(&totals, &verdict.fields);
+        let judged = std::mem::replace(&mut verdict.fields, self.course.report(&totals));
+        verdict.fields.extend(judged);
+        Ok(Some(Score { key, verdict }))
     }
 }

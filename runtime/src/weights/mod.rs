@@ -4,6 +4,7 @@ mod config;
 mod head;
 mod init;
 mod names;
+mod needs;
 mod read;
 mod source;
 mod tensor_file;
@@ -17,8 +18,7 @@ use std::path::Path;
 pub(crate) use config::difference;
 pub use head::HeadRows;
 pub use init::initialize;
-pub use names::{exported, only_for_pretraining};
-pub use read::{Folder, Missing};
+pub use read::Folder;
 pub use tensor_file::TensorFile;
 pub use write::{Texts, export_model, export_texts};
 

@@ -1,6 +1,7 @@
 //! The names a parameter goes by.
 
-const PREFIX: &str = "wav2vec2.";
+use ir::artifact::Artifact;
+use ir::task::{Task, matches};
 
 /// Weight norm's gain and direction, new form first.
 const WEIGHT_NORM: [(&str, &str); 2] = [
@@ -8,11 +9,15 @@ const WEIGHT_NORM: [(&str, &str); 2] = [
     ("parametrizations.weight.original1", "weight_v"),
 ];
 
-/// Names under which a checkpoint may hold a parameter, the likeliest first: with and without the model's prefix, with
+/// A name without the model's own in front: `wav2vec2.encoder.weight` is `encoder.weight` where the network is saved alone.
+fn bare(name: &str) -> &str {
+    name.split_once('.').map_or(name, |(_, rest)| rest)
+}
+
+/// Names under which a checkpoint may hold a parameter, the likeliest first: with and without the model's own in front, with
 /// the new and the old name of a weight norm.
 pub(super) fn candidates(name: &str) -> Vec<String> {
-    let bare = name.strip_prefix(PREFIX).unwrap_or(name);
-    let mut forms = vec![name.to_string(), bare.to_string(), format!("{PREFIX}{bare}")];
+    let mut forms = vec![name.to_string(), bare(name).to_string()];
     for (new, old) in WEIGHT_NORM {
         let swapped: Vec<String> = forms
             .iter()
@@ -27,27 +32,15 @@ pub(super) fn candidates(name: &str) -> Vec<String> {
     forms
 }
 
-/// The quantizer and both projections into its space: no part of a CTC model.
-pub fn only_for_pretraining(name: &str) -> bool {
-    ["quantizer.", "project_hid.", "project_q."]
-        .iter()
-        .any(|p| name.starts_with(p))
+/// Whether a tensor without a place in an artifact is known to one of its tasks: a part that the model was compiled without.
+pub(super) fn is_known_elsewhere(artifact: &Artifact, name: &str) -> bool {
+    let trainings = artifact.tasks.iter().filter_map(|t| t.training());
+    let mut patterns = trainings.flat_map(|t| t.may_lack.iter().map(String::as_str).chain(t.exports.iter().filter_map(|e| e.strip_prefix('!'))));
+    let forms = [name, bare(name)];
+    patterns.any(|pattern| forms.iter().any(|form| matches(&[pattern], form)))
 }
 
-/// The letters' head: no part of a model in pretraining.
-pub(super) fn is_head(name: &str) -> bool {
-    name.starts_with("lm_head.")
-}
-
-/// What stands in for hidden frames; models that were never trained with masks have none.
-pub(super) fn is_mask_embedding(name: &str) -> bool {
-    name.ends_with("masked_spec_embed")
-}
-
-/// Whether a parameter belongs in the folder that a command leaves.
-pub fn exported(command: &str, name: &str) -> bool {
-    match command {
-        "pretrain" => !is_head(name),
-        _ => !only_for_pretraining(name),
-    }
+/// Whether a parameter belongs in the folder that a task leaves.
+pub(super) fn exported(task: &Task, name: &str) -> bool {
+    task.training().is_none_or(|t| matches(&t.exports, name))
 }

@@ -2,35 +2,16 @@
 
 use super::head::HeadRows;
 use super::source::Source;
+use super::needs::{Need, Needs};
 use super::{CONFIG, PREPROCESSOR, PROCESSOR, config, json, names};
 use crate::error::Error;
 use crate::vocab::Vocab;
 use ir::artifact::{Artifact, Param, RunSize};
 use ir::dim::Dim;
+use ir::task::{Task, matches};
 use rayon::prelude::*;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-
-/// Which parameters a command may find missing; they keep their first values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// Pretraining goes on from pretraining; the letters' head is not of interest.
-    Head,
-    /// Fine-tuning starts the head anew where there is none, and needs no quantizer.
-    HeadAndQuantizer,
-    /// Transcribing needs the head.
-    Quantizer,
-}
-
-impl Missing {
-    fn allows(self, name: &str) -> bool {
-        match self {
-            Missing::Head => names::is_head(name),
-            Missing::HeadAndQuantizer => names::is_head(name) || Missing::Quantizer.allows(name),
-            Missing::Quantizer => names::only_for_pretraining(name) || names::is_mask_embedding(name),
-        }
-    }
-}
 
 /// A folder with weights.
 pub struct Folder {
@@ -73,14 +54,12 @@ impl Folder {
         Vocab::of_folder(&self.dir)
     }
 
-    /// Classes of the head that the folder holds, where it holds one.
-    pub fn classes(&self) -> Option<usize> {
-        let name = self
-            .tensors
-            .names()
-            .into_iter()
-            .find(|n| n.ends_with("lm_head.weight"))?;
-        self.tensors.shape(&name)?.first().copied()
+    /// Classes of the head that the folder holds for a task, where it holds one.
+    pub fn classes(&self, artifact: &Artifact, task: &Task) -> Option<usize> {
+        let heads = task.heads();
+        let own = artifact.params.iter().filter(|p| matches(heads, &p.name));
+        own.flat_map(|p| names::candidates(&p.name))
+            .find_map(|name| self.tensors.shape(&name)?.first().copied())
     }
 
     /// Whether its model takes normalised input, where a file of the folder says how input is prepared. As in transformers, 5
@@ -123,48 +102,52 @@ impl Folder {
         }
     }
 
-    /// Copies the folder's tensors into the arena. Returns the names of parameters it does not hold, all of which
-    /// `missing` allows; every other absence, a wrong shape or a tensor without a place is an error.
-    /// With `head`, rows of the letters' head come from the rows that it says, of a head of any number of letters.
+    /// Copies the folder's tensors into the arena. Returns the names of parameters that it does not hold and that the task may
+    /// do without (`may_lack`); what none of its programs reads may be absent, too, and is not named. Every other absence, a wrong
+    /// shape or a tensor without a place is an error.
+    /// With `head`, rows of the task's heads come from the rows that it says, of a head of any number of classes.
     pub fn load(
         &self,
         artifact: &Artifact,
+        task: &Task,
         params: &mut [f32],
-        missing: Missing,
         head: Option<&HeadRows>,
     ) -> Result<Vec<String>, Error> {
+        let needs = Needs::of(artifact, task);
         self.check_config(artifact)?;
         let path = self.tensors.path();
         let mut left = self.tensors.names();
         let (mut absent, mut lacking, mut found) = (vec![], vec![], vec![]);
-        for param in &artifact.params {
+        for (index, param) in artifact.params.iter().enumerate() {
+            let need = needs.of_param(index, &param.name);
             let Some(name) = names::candidates(&param.name)
                 .into_iter()
                 .find(|n| self.tensors.shape(n).is_some())
             else {
-                if missing.allows(&param.name) {
-                    &mut absent
-                } else {
-                    &mut lacking
+                match need {
+                    Need::None => {}
+                    Need::Optional => absent.push(param.name.clone()),
+                    Need::Required => lacking.push(param.name.clone()),
                 }
-                .push(param.name.clone());
                 continue;
             };
             left.remove(&name);
             let shape = self.tensors.shape(&name).unwrap_or_default();
             let (own, given): (Vec<usize>, _) = (param.shape.iter().map(|d| *d as usize).collect(), shape.as_slice());
-            if let Some(head) = head.filter(|_| names::is_head(&param.name) && own.get(1..) == given.get(1..)) {
+            if let Some(head) = head.filter(|_| needs.is_head(&param.name) && own.get(1..) == given.get(1..)) {
                 self.fill_head(param, &name, head, params)?;
                 continue;
             }
             let same = own == given;
-            // A head for other letters is of no interest to pretraining.
-            if !same && param.dims.iter().any(|d| d.as_const().is_none()) && missing.allows(&param.name) {
-                absent.push(param.name.clone());
+            // A head for other letters is of no interest to whoever does not read it.
+            if !same && param.dims.iter().any(|d| d.as_const().is_none()) && need != Need::Required {
+                if need == Need::Optional {
+                    absent.push(param.name.clone());
+                }
                 continue;
             }
             if !same {
-                let remedy = if names::is_head(&param.name) {
+                let remedy = if needs.is_head(&param.name) {
                     "compile the model with as many letters as this vocabulary has"
                 } else {
                     "compile the model that these weights belong to"
@@ -190,7 +173,7 @@ impl Folder {
         // A model of another kind may bring a head or a quantizer that this artifact was compiled without.
         let strange: Vec<String> = left
             .into_iter()
-            .filter(|n| !names::is_head(n) && !names::only_for_pretraining(n))
+            .filter(|n| !names::is_known_elsewhere(artifact, n))
             .collect();
         if !strange.is_empty() {
             return Err(Error::weights(

@@ -1,19 +1,20 @@
 //! Folders that transformers' `from_pretrained` opens with no key missing or unexpected.
 
 use super::head::HeadRows;
-use super::names::is_head;
-use super::{CONFIG, MODEL, PREPROCESSOR, VOCAB, exported};
+use super::names::exported;
+use super::{CONFIG, MODEL, PREPROCESSOR, VOCAB};
 use crate::atomic::{Piece, Values, write_tensors, write_text};
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::vocab::{RULES, Vocab, WORD_END};
 use ir::artifact::{Artifact, Param};
+use ir::task::{Task, matches};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// What a run's folder says besides its weights.
 pub struct Texts<'a> {
-    pub command: &'a str,
+    pub task: &'a Task,
     pub vocab: Option<&'a Vocab>,
     pub settings: &'a Settings,
 }
@@ -44,10 +45,10 @@ pub fn export_texts(dir: &Path, artifact: &Artifact, texts: &Texts) -> Result<()
 
 /// config.json of the command's model, with what this run's vocabulary and settings make of it.
 fn config(artifact: &Artifact, texts: &Texts) -> Option<Value> {
-    let mut config: Value = serde_json::from_str(&artifact.config(texts.command)?).ok()?;
+    let mut config: Value = serde_json::from_str(&artifact.config(&texts.task.name)?).ok()?;
     let fields = config.as_object_mut()?;
     if let Some(vocab) = texts.vocab {
-        let classes = crate::batch::classes(artifact).unwrap_or(vocab.len());
+        let classes = artifact.classes(texts.task).unwrap_or(vocab.len());
         fields.insert("vocab_size".into(), classes.into());
         fields.insert("pad_token_id".into(), vocab.blank().into());
         fields.insert("bos_token_id".into(), vocab.id("<s>").into());
@@ -110,19 +111,19 @@ fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).expect("JSON values always serialise")
 }
 
-/// Writes the parameters a command's model has, atomically. Row i of the head is written as row `order[i]`, where an order is
-/// given.
+/// Writes the parameters that a task's model has, atomically. Row i of the parameters that match the patterns is written as row
+/// `order[i]`, where these are given.
 pub fn export_model(
     dir: &Path,
     artifact: &Artifact,
-    command: &str,
+    task: &Task,
     params: &[f32],
-    order: Option<&[usize]>,
+    order: Option<(&[String], &[usize])>,
 ) -> Result<(), Error> {
     let values = |p: &Param| &params[p.offset..p.offset + p.len()];
     let heads: Vec<(&str, Vec<f32>)> = match order {
-        Some(order) => {
-            let heads = artifact.params.iter().filter(|p| is_head(&p.name));
+        Some((patterns, order)) => {
+            let heads = artifact.params.iter().filter(|p| matches(patterns, &p.name));
             heads
                 .map(|p| (p.name.as_str(), written_rows(p, values(p), order)))
                 .collect()
@@ -133,7 +134,7 @@ pub fn export_model(
     let pieces = artifact
         .params
         .iter()
-        .filter(|p| exported(command, &p.name))
+        .filter(|p| exported(task, &p.name))
         .map(|p| {
             let shape = p.shape.iter().map(|d| *d as usize).collect();
             (
