@@ -239,7 +239,11 @@ pub enum ParamKind {
 pub struct Host {
     pub feeds: &'static [Signature],
     pub training: fn() -> Vec<Declared>,
+    /// Further settings of a training that is judged by texts.
+    pub texts: fn() -> Vec<Declared>,
     pub prediction: fn() -> Vec<Declared>,
+    /// Commands that every compiled model has; no task takes such a name.
+    pub reserved: &'static [&'static str],
 }
 
 /// A setting as it is declared: once.
