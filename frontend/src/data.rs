@@ -1,7 +1,7 @@
 //! What a model says to those who train and read it: settings of its recipes, and the configuration it is exported with.
 
 use crate::definitions::{Datum, SettingDef};
-use crate::diagnostic::{Diagnostic, Result};
+use crate::diagnostic::{Diagnostic, Result, Spanned};
 use crate::globals::Globals;
 use crate::value::{Value, evaluate};
 use ir::artifact::{Setting, SettingValue};
@@ -22,32 +22,33 @@ pub fn recipes(globals: &Globals) -> Result<BTreeMap<String, Vec<Setting>>> {
 }
 
 fn setting(globals: &Globals, s: &SettingDef) -> Result<Setting> {
-    let value = match &s.value {
+    Ok(Setting {
+        name: s.name.value.clone(),
+        value: value(globals, &s.name, &s.value)?,
+        doc: s.doc.clone().unwrap_or_default(),
+    })
+}
+
+/// The value of a setting.
+pub fn value(globals: &Globals, name: &Spanned<String>, value: &Datum) -> Result<SettingValue> {
+    Ok(match value {
         Datum::Flag(f) => SettingValue::Flag(*f),
         Datum::Text(t) => SettingValue::Text(t.clone()),
         Datum::Expr(e) => match evaluate(e, &mut |n| globals.value(n))?.as_number(e.span)? {
             n if n.is_finite() => SettingValue::Number(n),
             n => {
-                let message = format!("the setting `{}` cannot be {n}", s.name.value);
+                let message = format!("the setting `{}` cannot be {n}", name.value);
                 return Err(Diagnostic::new(e.span, message, "expected a finite number"));
             }
         },
         Datum::Null | Datum::List(_) | Datum::Map(_) => {
             let message = format!(
                 "the setting `{}` is neither a number, a word nor true or false",
-                s.name.value
+                name.value
             );
-            return Err(Diagnostic::new(
-                s.name.span,
-                message,
-                "expected one of these, or `(value, \"what it is\")`",
-            ));
+            let label = "expected one of these, or `(value, \"what it is\")`";
+            return Err(Diagnostic::new(name.span, message, label));
         }
-    };
-    Ok(Setting {
-        name: s.name.value.clone(),
-        value,
-        doc: s.doc.clone().unwrap_or_default(),
     })
 }
 

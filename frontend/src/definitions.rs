@@ -1,9 +1,10 @@
 //! The document with its strings parsed, and how one file extends another.
 
-use crate::diagnostic::{Diagnostic, Result, Spanned};
+use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
 use crate::document::{BlockText, Document, Entries, InitText, ParamText, ProgramText, Reader};
 use crate::expr::{Expr, Statement, TypeExpr};
 use crate::limits;
+use crate::tasks::definition::{self as task, Entry, TaskDef};
 use ron::value::RawValue;
 use std::collections::BTreeSet;
 
@@ -18,6 +19,7 @@ pub struct Definitions {
     pub sizes: Vec<SizeDef>,
     pub blocks: Vec<Block>,
     pub programs: Vec<ProgramDef>,
+    pub tasks: Vec<Entry<TaskDef>>,
     pub recipes: Vec<Recipe>,
     pub export: Vec<Export>,
 }
@@ -79,6 +81,7 @@ pub struct ProgramDef {
 
 #[derive(Clone, Debug)]
 pub struct Recipe {
+    /// The task whose settings these are.
     pub command: Spanned<String>,
     pub settings: Vec<SettingDef>,
 }
@@ -87,6 +90,8 @@ pub struct Recipe {
 pub struct SettingDef {
     pub name: Spanned<String>,
     pub value: Datum,
+    /// Of the value.
+    pub span: Span,
     pub doc: Option<String>,
 }
 
@@ -108,7 +113,7 @@ pub struct Export {
 }
 
 impl Datum {
-    fn expressions(&self, see: &mut dyn FnMut(&Expr)) {
+    pub fn expressions(&self, see: &mut dyn FnMut(&Expr)) {
         match self {
             Datum::Expr(e) => see(e),
             Datum::List(all) => all.iter().for_each(|d| d.expressions(see)),
@@ -147,6 +152,7 @@ impl Definitions {
             sizes,
             blocks: entries(r, d.blocks, "a block", |name, text| block(r, name, text))?,
             programs: entries(r, d.programs, "a program", |name, text| program(r, name, text))?,
+            tasks: task::read(r, d.tasks)?,
             recipes,
             export,
         })
@@ -174,6 +180,8 @@ impl Definitions {
             let inputs = p.inputs.iter().flatten();
             inputs.flat_map(|(_, ty)| &ty.shape).for_each(&mut see);
         }
+        let tasks = self.tasks.iter().filter_map(|t| t.value.as_ref());
+        tasks.for_each(|t| t.expressions(&mut see));
         let settings = self.recipes.iter().flat_map(|r| &r.settings).map(|s| &s.value);
         let fields = self.export.iter().flat_map(|e| &e.fields).map(|(_, d)| d);
         settings.chain(fields).for_each(|d| d.expressions(&mut see));
@@ -198,6 +206,7 @@ impl Definitions {
             sizes: merge(base.sizes, self.sizes, |s| &s.name.value, |_, new| new),
             blocks: merge(base.blocks, self.blocks, |b| &b.name.value, |_, new| new),
             programs: merge(base.programs, self.programs, |p| &p.name.value, |_, new| new),
+            tasks: task::over(base.tasks, self.tasks, |old, new| new.over(old)),
             recipes: merge(
                 base.recipes,
                 self.recipes,
@@ -244,7 +253,7 @@ fn merge<T>(old: Vec<T>, new: Vec<T>, name: impl Fn(&T) -> &String, join: impl F
 }
 
 /// Reads a map whose keys are names that stand once.
-fn entries<'a, V: serde::Deserialize<'a>, T>(
+pub fn entries<'a, V: serde::Deserialize<'a>, T>(
     r: &Reader<'a>,
     raw: Option<&'a RawValue>,
     what: &str,
@@ -278,7 +287,7 @@ fn named<'a, V>(r: &Reader<'a>, map: Entries<'a, V>, what: &str) -> Result<Vec<(
 }
 
 /// `value` or `(value, "what it is")`.
-fn with_doc<'a>(r: &Reader<'a>, raw: &'a RawValue) -> Result<(&'a RawValue, Option<String>)> {
+pub fn with_doc<'a>(r: &Reader<'a>, raw: &'a RawValue) -> Result<(&'a RawValue, Option<String>)> {
     if !r.spanned(raw).value.starts_with('(') {
         return Ok((raw, None));
     }
@@ -300,11 +309,12 @@ fn setting<'a>(r: &Reader<'a>, name: Spanned<String>, raw: &'a RawValue) -> Resu
     Ok(SettingDef {
         name,
         value: datum(r, value)?,
+        span: r.spanned(value).span,
         doc,
     })
 }
 
-fn datum<'a>(r: &Reader<'a>, raw: &'a RawValue) -> Result<Datum> {
+pub fn datum<'a>(r: &Reader<'a>, raw: &'a RawValue) -> Result<Datum> {
     let text = r.spanned(raw);
     Ok(match text.value.as_bytes().first() {
         Some(b'[') => {

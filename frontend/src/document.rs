@@ -22,6 +22,7 @@ pub struct Document<'a> {
     pub sizes: Option<&'a RawValue>,
     pub blocks: Option<&'a RawValue>,
     pub programs: Option<&'a RawValue>,
+    pub tasks: Option<&'a RawValue>,
     pub recipes: Option<&'a RawValue>,
     pub export: Option<&'a RawValue>,
 }

@@ -16,10 +16,11 @@ mod parse;
 mod program;
 mod repeat;
 mod report;
+mod tasks;
 mod trace;
 mod value;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Source, Span};
-pub use load::load;
+pub use load::{load, load_programs};
 pub use model::{Constant, Model, ParamDecl, Program};
 pub use report::check_report;

@@ -10,19 +10,30 @@ use crate::model::Model;
 use crate::params::Params;
 use crate::parse::Text;
 use crate::program;
+use crate::tasks;
 use ir::stack::with_stack;
+use ir::task::Host;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Reads a model file and those it extends, with constants overridden by `sets` (name, value).
+/// Reads a model file and those it extends, with constants overridden by `sets` (name, value). Its tasks are checked against
+/// what the `host` offers.
 ///
 /// # Errors
 /// Every mistake found, each with its place in the text.
-pub fn load(path: &Path, sets: &[(String, String)]) -> std::result::Result<Model, Diagnostics> {
-    with_stack(limits::STACK, || load_here(path, sets))
+pub fn load(path: &Path, sets: &[(String, String)], host: &Host) -> std::result::Result<Model, Diagnostics> {
+    with_stack(limits::STACK, || load_here(path, sets, Some(host)))
 }
 
-fn load_here(path: &Path, sets: &[(String, String)]) -> std::result::Result<Model, Diagnostics> {
+/// The same without the model's tasks, which are not checked: for whoever has no runtime to carry them out.
+///
+/// # Errors
+/// As those of [`load`].
+pub fn load_programs(path: &Path, sets: &[(String, String)]) -> std::result::Result<Model, Diagnostics> {
+    with_stack(limits::STACK, || load_here(path, sets, None))
+}
+
+fn load_here(path: &Path, sets: &[(String, String)], host: Option<&Host>) -> std::result::Result<Model, Diagnostics> {
     let mut sources = Sources::default();
     let definitions = match sources.definitions(path, sets) {
         Ok(d) => d,
@@ -33,7 +44,7 @@ fn load_here(path: &Path, sets: &[(String, String)]) -> std::result::Result<Mode
             });
         }
     };
-    build(&definitions).map_err(|mut list| {
+    build(&definitions, host).map_err(|mut list| {
         list.sort();
         list.dedup();
         Diagnostics {
@@ -43,7 +54,7 @@ fn load_here(path: &Path, sets: &[(String, String)]) -> std::result::Result<Mode
     })
 }
 
-fn build(defs: &Definitions) -> std::result::Result<Model, Vec<Diagnostic>> {
+fn build(defs: &Definitions, host: Option<&Host>) -> std::result::Result<Model, Vec<Diagnostic>> {
     let one = |d: Diagnostic| vec![d];
     let globals = Globals::new(defs).map_err(one)?;
     let mut params = Params::default();
@@ -57,6 +68,12 @@ fn build(defs: &Definitions) -> std::result::Result<Model, Vec<Diagnostic>> {
     if !wrong.is_empty() {
         return Err(wrong);
     }
+    let mut recipes = data::recipes(&globals).map_err(one)?;
+    let mut tasks = vec![];
+    if let Some(host) = host {
+        tasks = tasks::build(&globals, host, &programs, &params.list)?;
+        recipes = tasks.iter().map(tasks::plain).collect();
+    }
     Ok(Model {
         name: defs.name.as_ref().map_or_else(String::new, |n| n.value.clone()),
         constants: globals.constants().map_err(one)?,
@@ -65,7 +82,8 @@ fn build(defs: &Definitions) -> std::result::Result<Model, Vec<Diagnostic>> {
         sizes: globals.sizes().map_err(one)?,
         params: params.list,
         programs,
-        recipes: data::recipes(&globals).map_err(one)?,
+        tasks,
+        recipes,
         export: data::export(&globals).map_err(one)?,
     })
 }

@@ -3,6 +3,7 @@
 use ir::artifact::{Init, RunSize, Setting};
 use ir::dim::{Dim, Env, numel};
 use ir::graph::Graph;
+use ir::task::Task;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug)]
@@ -18,7 +19,9 @@ pub struct Model {
     pub sizes: Vec<(String, Dim)>,
     pub params: Vec<ParamDecl>,
     pub programs: Vec<Program>,
-    /// Settings by command.
+    /// What may be asked of it.
+    pub tasks: Vec<Task>,
+    /// Settings by task.
     pub recipes: BTreeMap<String, Vec<Setting>>,
     /// JSON text by command.
     pub export: BTreeMap<String, String>,

@@ -4,6 +4,10 @@ use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
 use crate::expr::{Call, Expr, Infix, Kind, Statement, TypeExpr};
 use crate::limits;
 
+mod form;
+
+pub use form::{Atom, Form};
+
 /// Part of a source that holds statements or an expression.
 pub struct Text<'a> {
     pub source: usize,

@@ -180,7 +180,7 @@ fn trained(graph: &ir::graph::Graph, trains: &[Spanned<String>], frozen: &[Spann
 }
 
 /// `*` stands for any text.
-fn matches(pattern: &str, name: &str) -> bool {
+pub fn matches(pattern: &str, name: &str) -> bool {
     let parts: Vec<&str> = pattern.split('*').collect();
     let [first, middle @ .., last] = &parts[..] else {
         return pattern == name;

@@ -1,5 +1,7 @@
 //! What people are told of their mistakes. Expected texts are in golden/; UPDATE_GOLDEN=1 rewrites them.
 
+mod host;
+
 use frontend::load;
 use std::fs;
 use std::path::{Path, PathBuf};

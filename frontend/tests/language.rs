@@ -1,5 +1,7 @@
 //! What statements mean, by what their graphs compute.
 
+mod host;
+
 use frontend::{Model, load};
 use ir::dim::Env;
 use ir::eval::evaluate;

@@ -1,5 +1,7 @@
 //! Model files that are made to break what reads them: each is refused with its place, in little time and memory.
 
+mod host;
+
 use frontend::load;
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! The models' programs against transformers, by the reference evaluator on the committed fixtures.
 
-use frontend::{Program, load};
+use frontend::{Program, load_programs};
 use ir::dim::Env;
 use ir::eval::evaluate;
 use ir::gradient::{backward, save_slots};

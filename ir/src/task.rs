@@ -42,10 +42,7 @@ impl Task {
 
     /// Patterns of the parameters that have a row per class of what it predicts.
     pub fn heads(&self) -> &[String] {
-        match self.training().and_then(|t| t.judge.as_ref()) {
-            Some(Judge::Text { heads, .. } | Judge::Label { heads, .. }) => heads,
-            None => &[],
-        }
+        self.training().map_or(&[], |t| &t.heads)
     }
 
     /// Whether it turns recordings into text, with weights that do not change.
@@ -65,7 +62,7 @@ impl Task {
     pub fn logits(&self) -> Option<&str> {
         match &self.does {
             Does::Train(t) => t.judge.as_ref().map(|j| match j {
-                Judge::Text { logits, .. } | Judge::Label { logits, .. } => logits.as_str(),
+                Judge::Text { logits } | Judge::Label { logits } => logits.as_str(),
             }),
             Does::Predict(p) => match &p.gives {
                 Gives::Text { logits } | Gives::Label { logits } => Some(logits),
@@ -123,6 +120,8 @@ pub struct Training {
     pub may_lack: Vec<String>,
     /// Patterns of parameters that the task's folder holds; `!` in front takes out.
     pub exports: Vec<String>,
+    /// Patterns of the parameters that have a row per class of what is predicted.
+    pub heads: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -201,10 +200,10 @@ pub enum Report {
 /// How predictions are judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Judge {
-    /// Texts: gives `wer` and `cer`, in percent. `heads` are patterns of the parameters that have a row per class.
-    Text { logits: String, heads: Vec<String> },
+    /// Texts: gives `wer` and `cer`, in percent.
+    Text { logits: String },
     /// One label per clip: gives `accuracy`, in percent.
-    Label { logits: String, heads: Vec<String> },
+    Label { logits: String },
 }
 
 /// What is small in a good model.
@@ -291,8 +290,10 @@ pub enum ParamKind {
 pub struct Host {
     pub feeds: &'static [Signature],
     pub training: fn() -> Vec<Declared>,
+    /// Further settings of a training that is judged by texts.
+    pub texts: fn() -> Vec<Declared>,
     pub prediction: fn() -> Vec<Declared>,
-    /// Commands that every executable has.
+    /// Commands that every compiled model has; no task takes such a name.
     pub reserved: &'static [&'static str],
 }
 

@@ -33,12 +33,12 @@ impl Judge {
     /// A judge of texts reads by `vocab`, with the blank as class 0; one of labels by their `names`.
     pub fn bind(declared: &task::Judge, vocab: Option<&Vocab>, names: &[String]) -> Judge {
         match declared {
-            task::Judge::Text { logits, .. } => Judge::Text(Texts {
+            task::Judge::Text { logits } => Judge::Text(Texts {
                 logits: logits.clone(),
                 vocab: vocab.cloned().unwrap_or_default(),
                 ..Texts::default()
             }),
-            task::Judge::Label { logits, .. } => Judge::Label(Labels {
+            task::Judge::Label { logits } => Judge::Label(Labels {
                 logits: logits.clone(),
                 names: names.to_vec(),
                 ..Labels::default()

@@ -369,10 +369,8 @@ fn run(
     log.report(state.update, if resumed { "resume" } else { "start" }, &fields)?;
     let limits = rules.limits();
     let judge = training.judge.as_ref();
-    let order = judge.zip(target.letters.as_ref()).map(|(judge, letters)| {
-        let (task::Judge::Text { heads, .. } | task::Judge::Label { heads, .. }) = judge;
-        (heads.clone(), letters.order.clone())
-    });
+    let letters = target.letters.as_ref();
+    let order = letters.map(|l| (training.heads.clone(), l.order.clone()));
     let judge = judge.map(|j| Judge::bind(j, target.of_feeds().vocab, &target.names));
     let task = Task {
         seed: settings.count("seed", 0)?,
