@@ -8,6 +8,7 @@ use ir::artifact::{Artifact, KernelInfo, Precision, Program, PtxImage};
 use ir::codegen::Generated;
 use ir::dim::Dim;
 use ir::graph::Graph;
+use ir::ops::Op;
 use ir::kernel::Kernel;
 use ir::kernel_describe::describe;
 use ir::requirements;
@@ -230,6 +231,8 @@ fn lower(model: &Model) -> Result<Lowered, Error> {
                 program: p.name.clone(),
             });
         }
+        program.reads = read(model, &layout, &p.graph);
+        program.loss = p.loss.clone();
         if p.loss.is_some() {
             program.trains = trained(model, &layout, &stage.decomposed);
         }
@@ -257,7 +260,7 @@ fn artifact(model: &Model, layout: Layout, kernels: Vec<KernelInfo>, programs: V
         int8: None,
         constants: constants.chain(sizes).collect(),
         run_sizes: model.run_sizes.clone(),
-        recipes: model.recipes.clone(),
+        tasks: model.tasks.clone(),
         export: model.export.clone(),
         params: layout.params,
         param_elements: elements.expect("parameters depend on run sizes alone") as usize,
@@ -269,8 +272,23 @@ fn artifact(model: &Model, layout: Layout, kernels: Vec<KernelInfo>, programs: V
     }
 }
 
+/// Indices of the parameters that a program reads.
+fn read(model: &Model, layout: &Layout, g: &Graph) -> Vec<usize> {
+    let names = g.nodes.iter().filter_map(|n| match &n.op {
+        Op::Param(p) => Some(p.name.as_str()),
+        _ => None,
+    });
+    indices(model, layout, names)
+}
+
 /// Indices of the parameters that have a gradient.
 fn trained(model: &Model, layout: &Layout, g: &Graph) -> Vec<usize> {
+    let names = g.outputs.iter().filter_map(|(name, _)| name.strip_prefix(passes::differentiate::GRAD));
+    indices(model, layout, names)
+}
+
+/// Indices of parameters by their names in the model, those of all layers.
+fn indices<'a>(model: &Model, layout: &Layout, names: impl Iterator<Item = &'a str>) -> Vec<usize> {
     let at: BTreeMap<&str, usize> = layout
         .params
         .iter()
@@ -278,10 +296,7 @@ fn trained(model: &Model, layout: &Layout, g: &Graph) -> Vec<usize> {
         .map(|(i, p)| (p.name.as_str(), i))
         .collect();
     let mut out = vec![];
-    for (name, _) in &g.outputs {
-        let Some(name) = name.strip_prefix(passes::differentiate::GRAD) else {
-            continue;
-        };
+    for name in names {
         let Some(p) = model.param(name) else { continue };
         out.extend((0..p.count.unwrap_or(1)).filter_map(|l| at.get(layer_name(p, l).as_str())));
     }

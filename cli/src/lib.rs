@@ -4,4 +4,3 @@ pub mod compile;
 pub mod explain;
 pub mod generate;
 pub mod layout;
-pub mod recipes;

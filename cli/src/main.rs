@@ -6,7 +6,6 @@ use clap::{Parser, Subcommand, ValueEnum};
 use compiler::compile::{Output, compile, compile_cuda};
 use compiler::explain::explain;
 use compiler::generate::ARCHS;
-use compiler::recipes;
 use cpu::Target;
 use failure::Failure;
 use frontend::Model;
@@ -134,7 +133,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Check { file, set } => print(&frontend::check_report(&with_all_settings(load(&file, &set)?)?)),
+        Command::Check { file, set } => print(&frontend::check_report(&load(&file, &set)?)),
         Command::Explain {
             file,
             target,
@@ -269,17 +268,7 @@ fn pairs(set: &[String]) -> Result<Vec<(String, String)>> {
 }
 
 fn load(file: &Path, set: &[String]) -> Result<Model> {
-    let model = frontend::load(file, &pairs(set)?).map_err(|d| Failure::diagnostics(d.to_string()))?;
-    recipes::check(&model).map_err(|e| Failure::model(format!("{}: {e}", file.display())))?;
-    Ok(model)
-}
-
-/// The model with every setting of its commands, those that its recipes leave at the runtime's default included.
-fn with_all_settings(mut model: Model) -> Result<Model> {
-    for (command, recipe) in &mut model.recipes {
-        *recipe = runtime::settings::complete(command, recipe).map_err(Failure::model)?;
-    }
-    Ok(model)
+    frontend::load(file, &pairs(set)?, &runtime::HOST).map_err(|d| Failure::diagnostics(d.to_string()))
 }
 
 /// Two clips of 10 s with a third of the frames masked, unless told otherwise.

@@ -229,6 +229,8 @@ fn program(name: &str, kernels: &mut Kernels, r: Range, body: Body, inputs: Vec<
         requires: vec![],
         prepare: vec![],
         steps,
+        loss: None,
+        reads: vec![],
         trains: vec![],
     }
 }

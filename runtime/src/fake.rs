@@ -2,9 +2,16 @@
 
 use crate::error::Error;
 use crate::session::{AdamStep, Session, Tensor};
-use ir::artifact::{Artifact, Init, Param, Port, Program, Setting, SettingValue};
+use crate::feeds::{Feeds, Target};
+use crate::geometry::Geometry;
+use crate::settings::{self, Settings};
+use ir::artifact::{Artifact, Init, Param, Port, Program, SettingValue};
 use ir::dim::Dim;
 use ir::scalar::DType;
+use ir::task::{
+    Amount, Arg, Criterion, DataRules, Declared, Divisor, Does, Feed, Gives, Judge, Longer, Phase, Prediction, Range, Report,
+    Schedule, Sign, Task, Training, Warning,
+};
 use std::collections::BTreeMap;
 
 const CLASSES: usize = 32;
@@ -25,6 +32,8 @@ pub fn artifact() -> Artifact {
         port("keep", f, &["3"]),
         port("seed", i, &["2"]),
     ]);
+    let mut valid = wave();
+    valid.push(port("labels", i, &["B", "L"]));
     let mut pretrain = masked.clone();
     pretrain.extend([
         port("masked_index", i, &["B", "M"]),
@@ -35,7 +44,7 @@ pub fn artifact() -> Artifact {
     let mut finetune = masked;
     finetune.extend([port("channel_mask", i, &["B", "12"]), port("labels", i, &["B", "L"])]);
     let logits = || vec![port("logits", f, &["B", "T", "32"])];
-    let program = |name: &str, inputs, outputs, trains| Program {
+    let program = |name: &str, inputs, outputs, trains: Vec<usize>| Program {
         name: name.into(),
         inputs,
         outputs,
@@ -43,21 +52,21 @@ pub fn artifact() -> Artifact {
         requires: vec![],
         prepare: vec![],
         steps: vec![],
+        loss: (!trains.is_empty() || name.starts_with("validate")).then(|| "loss".to_string()),
+        reads: match name {
+            "pretrain" => vec![0, 1, 2, 3],
+            _ => vec![0, 1, 2, 4],
+        },
         trains,
     };
     let param = Param::fixed;
-    let negatives = Setting {
-        name: "negatives".into(),
-        value: SettingValue::Number(5.0),
-        doc: String::new(),
-    };
     Artifact {
         name: "fake".into(),
         cpu_features: vec![],
         gpu: None,
         int8: None,
         constants: BTreeMap::new(),
-        recipes: [("pretrain".to_string(), vec![negatives])].into(),
+        tasks: tasks(),
         export: BTreeMap::new(),
         params: vec![
             param("wav2vec2.encoder.w", &[3], 0, Init::Normal { std: 1.0 }),
@@ -87,8 +96,237 @@ pub fn artifact() -> Artifact {
             program("pretrain", pretrain, vec![], vec![0, 1, 2, 3]),
             program("finetune", finetune.clone(), logits(), vec![0, 4]),
             program("finetune_head", finetune, logits(), vec![4]),
+            program("validate_finetune", valid, logits(), vec![]),
         ],
     }
+}
+
+/// The tasks of the models, small.
+fn tasks() -> Vec<Task> {
+    let feed = |input: &str, kind: &str, args: Vec<Arg>| {
+        let kind = kind.to_string();
+        (input.to_string(), Feed { kind, args })
+    };
+    let of = |setting: &str| Arg::Amount(Amount::Setting(setting.into()));
+    let named = |setting: &str| Amount::Setting(setting.into());
+    let recordings = || {
+        let frames = Arg::Size("T".parse().expect("a size"));
+        vec![feed("wave", "Wave", vec![frames]), feed("lengths", "Lengths", vec![])]
+    };
+    let mut masked = recordings();
+    masked.extend([
+        feed("mask", "Spans", vec![of("mask_prob"), of("mask_length"), of("mask_min")]),
+        feed("keep", "LayerDrop", vec![of("layerdrop")]),
+        feed("seed", "DropoutKey", vec![]),
+    ]);
+    let mask = || Arg::Input("mask".into());
+    let mut pretraining = masked.clone();
+    pretraining.extend([
+        feed("masked_index", "SpanIndex", vec![mask()]),
+        feed("negatives", "Others", vec![mask(), of("negatives")]),
+        feed("gumbel", "Gumbel", vec![mask()]),
+        feed(
+            "temperature",
+            "Decay",
+            vec![of("temperature_start"), of("temperature_decay"), of("temperature_floor")],
+        ),
+    ]);
+    masked.extend([
+        feed("channel_mask", "ChannelSpans", vec![of("channel_mask_prob"), of("channel_mask_length")]),
+        feed("labels", "Letters", vec![]),
+    ]);
+    let rules = |longer, drop_silent| DataRules {
+        min: named("min_samples"),
+        max: named("max_samples"),
+        longer,
+        drop_silent,
+    };
+    let report = |list: Vec<(&str, Report)>| list.into_iter().map(|(n, r)| (n.to_string(), r)).collect();
+    let bits = |output: &str| Report::Bits(output.into());
+    let pretrain = Training {
+        phases: vec![Phase {
+            program: "pretrain".into(),
+            until: None,
+        }],
+        validates: "pretrain".into(),
+        data: rules(Longer::Cropped { pad: named("pad") }, true),
+        schedule: Schedule::WarmupLinear {
+            peak: named("lr"),
+            warmup: named("warmup"),
+        },
+        divide_by: Divisor::Output("count".into()),
+        report: report(vec![
+            ("loss_bits", bits("loss")),
+            ("contrastive_bits", bits("contrastive")),
+            ("diversity_bits", bits("diversity")),
+            ("feature_l2_bits", bits("feature_l2")),
+            ("accuracy", Report::Share("correct".into())),
+            ("perplexity", Report::Each("perplexity".into())),
+            ("masked_frames", Report::Weight),
+        ]),
+        judge: None,
+        best: vec![Criterion::Least("contrastive".into())],
+        warn: vec![
+            Warning {
+                name: "codebook collapse".into(),
+                when: Sign::Below {
+                    output: "perplexity".into(),
+                    least: named("collapse_perplexity"),
+                },
+                remedy: "lower lr".into(),
+            },
+            Warning {
+                name: "stuck at chance".into(),
+                when: Sign::Guess {
+                    output: "contrastive".into(),
+                    others: named("negatives"),
+                    after: named("warmup"),
+                },
+                remedy: "raise lr".into(),
+            },
+        ],
+        may_lack: vec![],
+        exports: vec!["*".into(), "!lm_head.*".into()],
+        heads: vec![],
+    };
+    let finetune = Training {
+        phases: vec![
+            Phase {
+                program: "finetune_head".into(),
+                until: Some(named("freeze_updates")),
+            },
+            Phase {
+                program: "finetune".into(),
+                until: None,
+            },
+        ],
+        validates: "validate_finetune".into(),
+        data: rules(Longer::Dropped, false),
+        schedule: Schedule::TriStage {
+            peak: named("lr"),
+            rise: named("warmup_share"),
+            hold: named("hold_share"),
+            fall: named("decay_share"),
+            start: named("lr_start"),
+            end: named("lr_end"),
+        },
+        divide_by: Divisor::Clips,
+        report: report(vec![
+            ("loss_bits", bits("loss")),
+            ("frame_bits", Report::BitsPerFrame("ctc".into())),
+            ("sentences", Report::Weight),
+        ]),
+        judge: Some(Judge::Text { logits: "logits".into() }),
+        best: ["wer", "cer", "loss"].map(|n| Criterion::Least(n.into())).into(),
+        warn: vec![],
+        may_lack: vec!["lm_head.*".into()],
+        exports: vec!["*".into(), "!quantizer.*".into()],
+        heads: vec!["lm_head.*".into()],
+    };
+    let predict = |program: &str, gives| {
+        let program = program.to_string();
+        Does::Predict(Prediction { program, gives })
+    };
+    let task = |name: &str, settings: Vec<Declared>, feeds, does| Task {
+        name: name.into(),
+        about: String::new(),
+        settings,
+        feeds,
+        does,
+    };
+    let mut of_finetune = settings::of_training();
+    of_finetune.extend(settings::of_texts());
+    of_finetune.extend(own(FINETUNE));
+    let mut of_pretrain = settings::of_training();
+    for setting in &mut of_pretrain {
+        match setting.name.as_str() {
+            "eps" => setting.value = SettingValue::Number(1e-6),
+            "weight_decay" => setting.value = SettingValue::Number(0.01),
+            _ => {}
+        }
+    }
+    of_pretrain.extend(own(PRETRAIN));
+    let logits = "logits".to_string();
+    vec![
+        task("pretrain", of_pretrain, pretraining, Does::Train(Box::new(pretrain))),
+        task("finetune", of_finetune, masked, Does::Train(Box::new(finetune))),
+        task(
+            "transcribe",
+            settings::of_prediction(),
+            recordings(),
+            predict("transcribe", Gives::Text { logits }),
+        ),
+    ]
+}
+
+/// Settings of the tasks: name, default, range.
+type Own = (&'static str, f64, Range);
+
+const COUNT: Range = Range::Whole(0.0, 1e9);
+const SIZE: Range = Range::Whole(1.0, 1e9);
+const SHARE: Range = Range::Real(0.0, 1.0);
+const RATE: Range = Range::Below(0.0, 1.0);
+const POSITIVE: Range = Range::Above(0.0, 1e6);
+
+const PRETRAIN: &[Own] = &[
+    ("lr", 5e-4, Range::Real(0.0, 1e3)),
+    ("warmup", 32_000.0, COUNT),
+    ("max_samples", 250_000.0, SIZE),
+    ("min_samples", 32_000.0, COUNT),
+    ("pad", 0.0, COUNT),
+    ("mask_prob", 0.65, SHARE),
+    ("mask_length", 10.0, SIZE),
+    ("mask_min", 2.0, COUNT),
+    ("negatives", 5.0, SIZE),
+    ("temperature_start", 2.0, POSITIVE),
+    ("temperature_decay", 0.999995, POSITIVE),
+    ("temperature_floor", 0.5, POSITIVE),
+    ("collapse_perplexity", 1.5, Range::Real(0.0, 1e9)),
+    ("layerdrop", 0.0, RATE),
+];
+
+const FINETUNE: &[Own] = &[
+    ("lr", 5e-4, Range::Real(0.0, 1e3)),
+    ("warmup_share", 0.1, SHARE),
+    ("hold_share", 0.4, SHARE),
+    ("decay_share", 0.5, SHARE),
+    ("lr_start", 0.01, POSITIVE),
+    ("lr_end", 0.05, POSITIVE),
+    ("freeze_updates", 10_000.0, COUNT),
+    ("max_samples", 0.0, COUNT),
+    ("min_samples", 400.0, COUNT),
+    ("mask_prob", 0.65, SHARE),
+    ("mask_length", 10.0, SIZE),
+    ("mask_min", 2.0, COUNT),
+    ("channel_mask_prob", 0.25, SHARE),
+    ("channel_mask_length", 64.0, SIZE),
+    ("layerdrop", 0.0, RATE),
+];
+
+fn own(list: &[Own]) -> Vec<Declared> {
+    let one = |(name, value, range): &Own| Declared {
+        name: name.to_string(),
+        value: SettingValue::Number(*value),
+        range: range.clone(),
+        doc: String::new(),
+    };
+    list.iter().map(one).collect()
+}
+
+/// A task of the model, with its settings at their defaults.
+pub fn task(name: &str) -> Task {
+    artifact().task(name).expect("the model has it").clone()
+}
+
+/// What fills the inputs of a task.
+pub fn feeds(name: &str) -> Feeds {
+    let artifact = artifact();
+    let settings = Settings::new(&artifact, name).expect("the model has it");
+    Feeds::bind(&artifact, &task(name), &settings, Target::default()).expect("defaults are sound")
+}
+
+pub fn geometry() -> Geometry {
+    Geometry::new(&artifact(), &task("transcribe")).expect("the task takes recordings")
 }
 
 pub struct FakeSession {
@@ -210,6 +448,7 @@ impl Session for FakeSession {
                 one("diversity", 0.0),
                 one("feature_l2", 0.0),
                 one("correct", weight / 4.0),
+                one("count", weight),
                 ("perplexity".into(), Tensor::f32(&[2], vec![3.0, 2.5])),
             ],
             _ => {

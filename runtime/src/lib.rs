@@ -3,7 +3,6 @@
 
 pub mod atomic;
 pub mod audio;
-pub mod batch;
 pub mod bench;
 pub mod cli;
 pub mod commands;
@@ -12,6 +11,7 @@ pub mod digest;
 pub mod error;
 pub mod exec;
 pub mod features;
+pub mod feeds;
 pub mod geometry;
 pub mod gpu;
 pub mod identity;
@@ -40,3 +40,12 @@ pub mod weights;
 mod fake;
 
 pub use error::Error;
+
+/// What the model language has to know of this runtime.
+pub const HOST: ir::task::Host = ir::task::Host {
+    feeds: feeds::SIGNATURES,
+    training: settings::of_training,
+    texts: settings::of_texts,
+    prediction: settings::of_prediction,
+    reserved: cli::RESERVED,
+};

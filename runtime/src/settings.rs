@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use ir::artifact::{Artifact, SettingValue};
-use ir::task::range::{EVERY, RATE, SAMPLES, UPDATES};
+use ir::task::range::{EVERY, RATE, UPDATES};
 use ir::task::{Amount, Declared, Range};
 use std::collections::BTreeMap;
 
@@ -295,37 +295,25 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 
 #[cfg(test)]
 mod tests {
-    use super::Range::Below;
     use super::*;
     use crate::fake;
+    use Range::Below;
 
     #[test]
-    fn the_recipe_overrides_defaults_and_set_overrides_the_recipe() {
-        let mut artifact = fake::artifact();
-        let own = |name: &str, value| Setting {
-            name: name.into(),
-            value,
-            doc: "mine".into(),
-        };
-        artifact.recipes.insert(
-            "pretrain".into(),
-            vec![own("lr", Number(0.25)), own("feature_dropout", Number(0.1))],
-        );
+    fn set_overrides_defaults_and_values_are_kept() {
+        let artifact = fake::artifact();
         let mut s = Settings::new(&artifact, "pretrain").unwrap();
-        assert_eq!((s.number("lr").unwrap(), s.number("beta2").unwrap()), (0.25, 0.98));
+        assert_eq!((s.number("lr").unwrap(), s.number("beta2").unwrap()), (5e-4, 0.98));
         s.set("lr=1e-3").unwrap();
         s.set("normalize=true").unwrap();
         s.set("max_tokens=1_000").unwrap();
         assert_eq!((s.number("lr").unwrap(), s.flag("normalize").unwrap()), (1e-3, true));
         assert_eq!(s.count("max_tokens", 1).unwrap(), 1000);
-        assert_eq!(s.without_dropout().scalar("feature_dropout"), Some(0.0));
         let mut other = Settings::new(&artifact, "pretrain").unwrap();
         other.restore(&s.values());
         assert_eq!(other, s);
-        artifact
-            .recipes
-            .insert("pretrain".into(), vec![own("lr", Text("fast".into()))]);
-        assert!(Settings::new(&artifact, "pretrain").is_err());
+        let error = Settings::new(&artifact, "pretrian").unwrap_err().to_string();
+        assert!(error.contains("did you mean `pretrain`?"), "{error}");
     }
 
     #[test]
@@ -340,74 +328,53 @@ mod tests {
         assert!(error(&mut s, "on_nan=stpo").contains("skip or stop, not `stpo`; did you mean `stop`?"));
     }
 
-    /// A value beyond its range is refused for every setting of every command, whichever way it is beyond it.
+    /// A value beyond its range is refused for every setting of every task, whichever way it is beyond it.
     #[test]
     fn no_setting_takes_a_value_outside_its_range() {
-        let mut artifact = fake::artifact();
-        let dropout = |value| Setting {
-            name: "dropout".into(),
-            value: Number(value),
-            doc: String::new(),
-        };
-        artifact.recipes.insert("finetune".into(), vec![dropout(0.5)]);
-        for command in COMMANDS {
-            let settings = Settings::new(&artifact, command).unwrap();
-            for setting in settings.list() {
-                let range = range(command, &setting.name);
-                assert!(range != Range::Any, "`{}` has no range", setting.name);
-                assert!(range.holds(&setting.value), "default of `{}`", setting.name);
+        let artifact = fake::artifact();
+        for task in &artifact.tasks {
+            let settings = Settings::new(&artifact, &task.name).unwrap();
+            for Declared { name, value, range, .. } in settings.list() {
+                assert!(range.holds(value), "default of `{name}`");
                 let mut wrong: Vec<f64> = vec![-1.0, -1e-9, f64::NAN, f64::INFINITY, -f64::INFINITY];
                 match range {
                     Whole(low, high) => wrong.extend([low - 1.0, high * 2.0, low + 0.5, 2f64.powi(63)]),
                     Real(_, high) => wrong.extend([high * 1.01 + 1.0]),
-                    Above(low, high) => wrong.extend([low, high * 2.0]),
-                    Below(_, high) => wrong.extend([high, high + 1.0]),
-                    Range::Switch | Choice(_) => wrong = vec![2.0],
-                    Range::Any => unreachable!("excluded above"),
+                    Above(low, high) => wrong.extend([*low, high * 2.0]),
+                    Below(_, high) => wrong.extend([*high, high + 1.0]),
+                    Switch | Choice(_) => wrong = vec![2.0],
                 }
                 for value in wrong.into_iter().filter(|v| !range.holds(&Number(*v))) {
                     let mut s = settings.clone();
-                    let given = format!("{}={value}", setting.name);
-                    assert!(s.set(&given).is_err(), "{command} takes {given}");
+                    let given = format!("{name}={value}");
+                    assert!(s.set(&given).is_err(), "{} takes {given}", task.name);
                     assert_eq!(s, settings, "{given} was refused and yet changed something");
                 }
                 for word in ["", "fast", "stpo", "0x10", "1,5"] {
-                    let given = format!("{}={word}", setting.name);
-                    assert!(settings.clone().set(&given).is_err(), "{command} takes {given}");
+                    let given = format!("{name}={word}");
+                    assert!(settings.clone().set(&given).is_err(), "{} takes {given}", task.name);
                 }
             }
         }
-        artifact.recipes.insert("finetune".into(), vec![dropout(1.5)]);
-        let error = Settings::new(&artifact, "finetune").unwrap_err().to_string();
-        assert!(error.contains("`dropout`") && error.contains("finetune"), "{error}");
     }
 
     #[test]
     fn values_that_exclude_each_other_are_refused() {
         let artifact = fake::artifact();
-        let error = |command: &str, set: &[&str]| {
+        let error = |task: &str, set: &[&str]| {
             let set: Vec<String> = set.iter().map(|s| s.to_string()).collect();
-            Settings::checked(&artifact, command, &set)
+            Settings::checked(&artifact, task, &set)
                 .map(|_| ())
                 .map_err(|e| e.to_string())
         };
-        assert!(
-            error("finetune", &["hold_share=0.6"])
-                .unwrap_err()
-                .contains("hold_share")
-        );
+        let shares = error("finetune", &["hold_share=0.6"]).unwrap_err();
+        assert!(shares.contains("hold_share"), "{shares}");
         error("finetune", &["hold_share=0.6", "decay_share=0.3"]).unwrap();
-        assert!(
-            error("finetune", &["max_samples=300", "min_samples=301"])
-                .unwrap_err()
-                .contains("min_samples")
-        );
+        let samples = error("finetune", &["max_samples=300", "min_samples=301"]).unwrap_err();
+        assert!(samples.contains("min_samples"), "{samples}");
         error("finetune", &["max_samples=0"]).unwrap();
-        assert!(
-            error("transcribe", &["window_seconds=4"])
-                .unwrap_err()
-                .contains("twice")
-        );
+        let window = error("transcribe", &["window_seconds=4"]).unwrap_err();
+        assert!(window.contains("twice"), "{window}");
         let negatives = error("pretrain", &["negatives=6"]).unwrap_err();
         assert!(negatives.contains("compiled for 5"), "{negatives}");
     }

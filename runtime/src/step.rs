@@ -114,6 +114,7 @@ fn guess<'a>(artifact: &'a Artifact, tensors: &TensorFile) -> Result<(Option<&'a
 mod tests {
     use super::*;
     use crate::fake::FakeSession;
+    use std::path::Path;
 
     fn stepped(dir: &Path, name: &str, pieces: Vec<(&str, Piece)>) -> Result<(), String> {
         let batch = dir.join("batch.safetensors");

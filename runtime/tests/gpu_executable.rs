@@ -46,7 +46,7 @@ fn artifact(gpu: Option<Precision>) -> Artifact {
         gpu,
         int8: None,
         constants: Default::default(),
-        recipes: Default::default(),
+        tasks: vec![],
         export: Default::default(),
         run_sizes: vec![],
         params: vec![],
@@ -75,6 +75,8 @@ fn artifact(gpu: Option<Precision>) -> Artifact {
             requires: vec![],
             prepare: vec![],
             steps: vec![launch; LAUNCHES],
+            loss: None,
+            reads: vec![],
             trains: vec![],
         }],
     }

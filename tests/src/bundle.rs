@@ -106,6 +106,8 @@ fn launches(all: &[Drawn]) -> Program {
         requires: vec![],
         prepare: vec![],
         steps,
+        loss: None,
+        reads: vec![],
         trains: vec![],
     }
 }
@@ -160,7 +162,7 @@ pub fn kernels(folder: &Path, progress: &dyn Fn(usize, usize)) -> Result<usize, 
         gpu: None,
         int8: None,
         constants: BTreeMap::new(),
-        recipes: BTreeMap::new(),
+        tasks: vec![],
         export: BTreeMap::new(),
         run_sizes: vec![],
         params: vec![],

@@ -11,7 +11,7 @@ use std::path::Path;
 pub fn model(file: &str, sets: &[(&str, &str)]) -> Model {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
     let sets: Vec<(String, String)> = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-    frontend::load(&path, &sets).unwrap_or_else(|e| panic!("{e}"))
+    frontend::load(&path, &sets, &runtime::HOST).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// Compiles every program of a model for this machine.

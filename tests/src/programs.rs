@@ -87,7 +87,7 @@ fn lower(graphs: &[(String, Graph)], symbols: &[&str]) -> (Artifact, Kernels) {
         gpu: None,
         int8: None,
         constants: BTreeMap::new(),
-        recipes: BTreeMap::new(),
+        tasks: vec![],
         export: BTreeMap::new(),
         run_sizes: vec![],
         params,

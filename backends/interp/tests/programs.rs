@@ -116,6 +116,8 @@ fn program() -> Program {
             looped(true, backward),                     // 5
             launch(whole(STATE), whole(X), whole(OUT)), // 7
         ],
+        loss: None,
+        reads: vec![],
         trains: vec![],
     }
 }

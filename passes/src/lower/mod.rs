@@ -184,6 +184,8 @@ pub fn lower(
         buffers: b.buffers,
         prepare: vec![],
         steps,
+        loss: None,
+        reads: vec![],
         trains: vec![],
     };
     liveness::annotate(&mut program);

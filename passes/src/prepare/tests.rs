@@ -118,6 +118,8 @@ fn prepared(temps: &[i64], steps: Vec<Step>) -> Program {
         requires: vec![],
         prepare: vec![],
         steps,
+        loss: None,
+        reads: vec![],
         trains: vec![],
     };
     prepare(&mut program, &kernels());

@@ -114,7 +114,7 @@ fn artifact() -> Artifact {
         gpu: Some(Precision::Fp32),
         int8: None,
         constants: Default::default(),
-        recipes: Default::default(),
+        tasks: vec![],
         export: Default::default(),
         run_sizes: vec![],
         params: vec![],

@@ -5,11 +5,13 @@ use crate::data::{
     Decoded, Listing, SILENT, Skipped, Utterance, decode_all, listing, repeated_note, table_of_reasons, too_many,
 };
 use crate::error::Error;
-use crate::geometry::Geometry;
+use crate::feeds::{Feeds, Target};
 use crate::settings::Settings;
-use crate::vocab::{Vocab, frames_needed};
+use crate::trainer::Rules;
+use crate::vocab::Vocab;
 use clap::{Args, Subcommand};
 use ir::artifact::Artifact;
+use ir::task::Task;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -51,7 +53,7 @@ pub struct CheckArgs {
 #[derive(Debug, Serialize)]
 struct Report {
     /// The training it is for.
-    command: &'static str,
+    command: String,
     clips: usize,
     hours: f64,
     without_text: usize,
@@ -89,7 +91,7 @@ pub fn run(artifact: &Artifact, args: &DataArgs, say: &dyn Fn(&str) -> Result<()
     let task = training_for(artifact, with_text > 0)?;
     let settings = Settings::checked(artifact, &task.name, &args.set)?;
     let vocab = args.vocab.as_deref().map(Vocab::read).transpose()?;
-    let check = Check::new(artifact, &settings, command, vocab)?;
+    let check = Check::new(artifact, task, &settings, vocab)?;
     let report = check.report(all)?;
     let text = match args.json {
         true => format!(
@@ -110,67 +112,52 @@ pub fn run(artifact: &Artifact, args: &DataArgs, say: &dyn Fn(&str) -> Result<()
     Ok(())
 }
 
+/// The training that data are for: one that learns texts or labels, or one that needs none.
+fn training_for(artifact: &Artifact, with_text: bool) -> Result<&Task, Error> {
+    let mut any = None;
+    for task in artifact.tasks.iter().filter(|t| t.training().is_some()) {
+        let settings = Settings::new(artifact, &task.name)?;
+        let feeds = Feeds::bind(artifact, task, &settings, Target::default())?;
+        if feeds.label().is_some() == with_text {
+            return Ok(task);
+        }
+        any = any.or(Some(task));
+    }
+    any.ok_or_else(|| Error::Usage(format!("`{}` has no task that trains", artifact.name)))
+}
+
 /// What a training asks of a clip.
 struct Check {
-    command: &'static str,
-    geometry: Geometry,
-    least: usize,
-    most: usize,
-    vocab: Option<Vocab>,
+    task: String,
+    feeds: Feeds,
+    rules: Rules,
+    has_vocab: bool,
 }
 
 impl Check {
-    fn new(
-        artifact: &Artifact,
-        settings: &Settings,
-        command: &'static str,
-        vocab: Option<Vocab>,
-    ) -> Result<Check, Error> {
-        let geometry = Geometry::new(artifact)?;
-        let most = match (command, settings.count("max_samples", 0)? as usize) {
-            // Pretraining crops.
-            ("pretrain", _) => usize::MAX,
-            (_, 0) => settings.count("max_tokens", 1)? as usize,
-            (_, n) => n.min(settings.count("max_tokens", 1)? as usize),
+    fn new(artifact: &Artifact, task: &Task, settings: &Settings, vocab: Option<Vocab>) -> Result<Check, Error> {
+        let training = task.training().ok_or_else(|| Error::no_task(artifact, &task.name))?;
+        let target = Target {
+            vocab: vocab.as_ref(),
+            ..Target::default()
         };
         Ok(Check {
-            command,
-            least: (settings.count("min_samples", 0)? as usize)
-                .max(geometry.least_samples(crate::trainer::LEAST_FRAMES)),
-            most,
-            geometry,
-            vocab,
+            task: task.name.clone(),
+            feeds: Feeds::bind(artifact, task, settings, target)?,
+            rules: Rules::bind(&training.data, settings)?,
+            has_vocab: vocab.is_some(),
         })
     }
 
     /// Why a clip would be left out.
     fn judge(&self, utterance: &Utterance, found: Decoded) -> Result<(), String> {
-        let Decoded { samples, silent, .. } = found;
-        if samples < self.least {
-            return Err(format!("it has {samples} samples and training needs {}", self.least));
+        self.rules.judge(&self.feeds, utterance, found.samples, self.has_vocab)?;
+        if found.silent && self.rules.drop_silent {
+            return Err(SILENT.into());
         }
-        if samples > self.most {
-            return Err(format!(
-                "it has {samples} samples and {} are the most; cut it into sentences",
-                self.most
-            ));
-        }
-        if self.command == "pretrain" {
-            return if silent { Err(SILENT.into()) } else { Ok(()) };
-        }
-        let Some(text) = &utterance.text else {
-            return Err("it has no text".into());
-        };
-        let Some(vocab) = &self.vocab else { return Ok(()) };
-        let labels = vocab
-            .encode(text)
-            .map_err(|c| format!("its text has `{c}`, which is not in the vocabulary"))?;
-        let (needed, frames) = (frames_needed(&labels), self.geometry.frames(samples));
-        match needed > frames {
-            true => Err(format!(
-                "labels longer than frames: its text needs {needed} frames and it has {frames}"
-            )),
-            false => Ok(()),
+        match (self.feeds.label(), &utterance.text) {
+            (Some(_), None) => Err("it has no text".into()),
+            _ => Ok(()),
         }
     }
 
@@ -206,7 +193,7 @@ impl Check {
         let mut letters: Vec<(char, usize)> = letters.into_iter().collect();
         letters.sort_by_key(|(c, n)| (std::cmp::Reverse(*n), *c));
         Ok(Report {
-            command: self.command,
+            command: self.task.clone(),
             clips: all.utterances.len(),
             hours: seconds(samples.iter().sum()) / 3600.0,
             without_text: all.utterances.iter().filter(|u| u.text.is_none()).count(),
@@ -242,7 +229,7 @@ impl Report {
                 out += &format!("{count} clips {what}\n");
             }
         };
-        if self.command == "finetune" {
+        if !self.letters.is_empty() {
             note(self.without_text, "have no text");
         }
         note(self.silent, "are silent");

@@ -199,6 +199,11 @@ impl Feeds {
         &self.geometry
     }
 
+    #[cfg(test)]
+    pub fn padding(&self, input: &str) -> super::Padding {
+        self.find(input).map_or(super::Padding::None, Fill::padding)
+    }
+
     fn find(&self, input: &str) -> Option<&dyn Fill> {
         self.list.iter().find(|b| b.input == input).map(|b| &*b.fill)
     }

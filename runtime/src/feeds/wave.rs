@@ -57,8 +57,8 @@ pub(super) fn lengths_of(wave: &str, lengths: Option<&str>, file: &File) -> Resu
         let what = format!("`{wave}` has the shape {:?} and needs [clips, samples]", given.shape);
         return Err(file.wrong(what));
     };
-    let own = lengths.map(|name| Ok(file.ints(name, 1)?.map(|t| (name, t)))).transpose()?.flatten();
-    let Some((name, own)) = own else {
+    let own = lengths.map_or(Ok(None), |name| file.ints(name, 1))?;
+    let Some((name, own)) = lengths.zip(own) else {
         return Ok((vec![samples; rows], samples));
     };
     let list = own.as_i32().unwrap_or_default();

@@ -7,7 +7,7 @@ use crate::schedule::Schedule;
 use crate::session::Tensor;
 use crate::settings::Settings;
 use ir::artifact::{Artifact, Program};
-use ir::task::{self, Criterion, Divisor, Report, Sign, Task, Training};
+use ir::task::{Criterion, Divisor, Report, Sign, Task, Training};
 use std::f64::consts::LN_2;
 use std::sync::Arc;
 

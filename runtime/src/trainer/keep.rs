@@ -51,7 +51,8 @@ impl Trainer<'_> {
     pub(super) fn export(&mut self) -> Result<(), Error> {
         self.run.still_here()?;
         let order = self.order.as_ref().map(|(heads, order)| (heads.as_slice(), order.as_slice()));
-        export_model(self.run.dir(), &self.artifact, &self.course.task, self.session.params()?, order)
+        let task = self.artifact.task(&self.course.task).expect("it is being trained");
+        export_model(self.run.dir(), &self.artifact, task, self.session.params()?, order)
     }
 
     /// Whether all weights are numbers.

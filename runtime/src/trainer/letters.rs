@@ -288,7 +288,7 @@ mod tests {
     }
 
     fn choose(options: &Options) -> Result<Letters, String> {
-        Letters::choose(&mut crate::fake::FakeSession::default(), options).map_err(|e| e.to_string())
+        Letters::choose(&mut crate::fake::FakeSession::default(), &crate::fake::task("finetune"), options).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn a_head_has_as_many_classes_as_there_are_letters_or_more() {
         let artifact = crate::fake::artifact();
-        let of = |tokens: Vec<String>| fit_head(&artifact, Vocab::new(tokens));
+        let of = |tokens: Vec<String>| fit_head(&artifact, &crate::fake::task("finetune"), Vocab::new(tokens));
         let letters = |n: u32| {
             (0..n)
                 .map(|i| char::from_u32(0xac00 + i).unwrap().to_string())
@@ -349,7 +349,7 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(
-            fit_head(&artifact, Vocab::with(tokens, roles, Rules::default()))
+            fit_head(&artifact, &crate::fake::task("finetune"), Vocab::with(tokens, roles, Rules::default()))
                 .unwrap()
                 .len(),
             32

@@ -23,6 +23,7 @@ mod validate;
 pub use classify::Classifier;
 pub use listen::Sound;
 pub use prepare::{Options, check, train};
+pub(crate) use rules::Rules;
 pub use target::labels_of;
 pub use transcribe::{Transcriber, Transcript, text_task, transcribe_file};
 
@@ -37,7 +38,7 @@ use crate::session::{AdamStep, Session};
 use crate::settings::Settings;
 use ahead::{Gathered, Ready};
 use course::{Course, LOSS};
-use ir::artifact::{Artifact, Program};
+use ir::artifact::Artifact;
 use judge::Judge;
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ use crate::session::Session;
 use crate::settings::{Settings, show};
 use crate::weights::{Folder, HeadRows, Texts, export_texts, initialize};
 use ir::artifact::Artifact;
-use ir::task::{self, Amount, DataRules, Task as Declared, Training};
+use ir::task::{Amount, DataRules, Task as Declared, Training};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -282,7 +282,7 @@ pub fn train(session: &mut dyn Session, task: &str, options: &Options) -> Result
     let feeds = Feeds::bind(artifact, &declared, settings, target.of_feeds())?;
     let course = Course::bind(artifact, &declared, training, settings)?;
     let rules = Rules::bind(&training.data, settings)?;
-    let corpora = Corpora::open(options, settings, &|u, samples| rules.judge(&feeds, u, samples))?;
+    let corpora = Corpora::open(options, settings, &|u, samples| rules.judge(&feeds, u, samples, true))?;
     run(session, (&declared, training), (feeds, course, rules), start, corpora, &target)
 }
 

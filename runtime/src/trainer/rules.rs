@@ -8,7 +8,7 @@ use crate::settings::{Settings, name_of};
 use ir::task::{Amount, DataRules, Longer};
 
 /// A task's rules for its data, with the values of this run.
-pub(super) struct Rules {
+pub(crate) struct Rules {
     least: usize,
     /// Samples of the longest clip that is taken whole; longer ones are dropped or cropped.
     most: usize,
@@ -70,8 +70,8 @@ impl Rules {
         self.least.max(feeds.geometry().least_samples(LEAST_FRAMES))
     }
 
-    /// Why a clip of so many samples is left out, before it is decoded.
-    pub fn judge(&self, feeds: &Feeds, utterance: &Utterance, samples: usize) -> Result<(), String> {
+    /// Why a clip of so many samples is left out, before it is decoded. `labels`: also where its labels cannot be learnt.
+    pub fn judge(&self, feeds: &Feeds, utterance: &Utterance, samples: usize, labels: bool) -> Result<(), String> {
         let [min, max] = &self.names;
         let bare = |name: &str| name.trim_matches('`').to_string();
         if samples < self.least {
@@ -93,7 +93,7 @@ impl Rules {
             true => 0,
             false => feeds.geometry().frames(samples),
         };
-        match feeds.label() {
+        match feeds.label().filter(|_| labels) {
             Some(label) => label.of_text(utterance.text.as_deref(), frames).map(|_| ()),
             None => Ok(()),
         }

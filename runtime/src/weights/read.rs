@@ -306,29 +306,29 @@ mod tests {
             }),
         );
         let mut artifact = fake::artifact();
-        let load = |artifact: &Artifact, missing| {
+        let load = |artifact: &Artifact, task: &str| {
             let mut params = vec![0.0; artifact.param_elements];
             Folder::open(tmp.path())
                 .unwrap()
-                .load(artifact, &mut params, missing, None)
+                .load(artifact, &fake::task(task), &mut params, None)
         };
-        assert!(load(&artifact, Missing::Head).unwrap().is_empty());
+        assert!(load(&artifact, "pretrain").unwrap().is_empty());
         artifact.params[4].shape[0] += 8;
         artifact.param_elements += 8;
-        assert!(load(&artifact, Missing::Head).is_err(), "a fixed head");
+        assert!(load(&artifact, "pretrain").is_err(), "a fixed head");
         artifact.params[4].dims = vec![Dim::sym("letters")];
-        assert_eq!(load(&artifact, Missing::Head).unwrap(), ["lm_head.weight"]);
-        assert!(load(&artifact, Missing::Quantizer).is_err());
+        assert_eq!(load(&artifact, "pretrain").unwrap(), Vec::<String>::new());
+        assert!(load(&artifact, "transcribe").is_err());
     }
 
     #[test]
     fn names_old_and_new_with_and_without_prefix_are_found_and_faults_are_named() {
         let tmp = tempfile::tempdir().unwrap();
         let artifact = fake::artifact();
-        let load = |names: &[(&str, usize)], missing| {
+        let load = |names: &[(&str, usize)], task: &str| {
             folder(tmp.path(), names);
             let mut params = vec![0.0; artifact.param_elements];
-            let absent = Folder::open(tmp.path()).and_then(|f| f.load(&artifact, &mut params, missing, None));
+            let absent = Folder::open(tmp.path()).and_then(|f| f.load(&artifact, &fake::task(task), &mut params, None));
             absent.map(|a| (a, params)).map_err(|e| e.to_string())
         };
         let old = [
@@ -337,21 +337,22 @@ mod tests {
             ("conv.weight_v", 2),
             ("lm_head.weight", 4),
         ];
-        let (absent, params) = load(&old, Missing::Quantizer).unwrap();
-        assert_eq!(absent, ["quantizer.codevectors"]);
+        let (absent, params) = load(&old, "transcribe").unwrap();
+        // What only pretraining reads is nothing to this task.
+        assert_eq!(absent, Vec::<String>::new());
         for p in artifact.params.iter().enumerate().filter(|(i, _)| *i != 3) {
             assert_eq!(params[p.1.offset], p.0 as f32 + 0.5, "{}", p.1.name);
         }
-        let (absent, _) = load(&old[..3], Missing::HeadAndQuantizer).unwrap();
-        assert_eq!(absent.len(), 2);
-        let error = load(&old[1..], Missing::Quantizer).unwrap_err();
+        let (absent, _) = load(&old[..3], "finetune").unwrap();
+        assert_eq!(absent, ["lm_head.weight"]);
+        let error = load(&old[1..], "transcribe").unwrap_err();
         assert!(error.contains("1 tensor is missing: `wav2vec2.encoder.w`"), "{error}");
-        let error = load(&[&old[..], &[("adapter.w", 0)]].concat(), Missing::Quantizer).unwrap_err();
+        let error = load(&[&old[..], &[("adapter.w", 0)]].concat(), "transcribe").unwrap_err();
         assert!(
             error.contains("`adapter.w`") && error.contains("without a place"),
             "{error}"
         );
-        let error = load(&[&old[..3], &[("lm_head.weight", 0)]].concat(), Missing::Quantizer).unwrap_err();
+        let error = load(&[&old[..3], &[("lm_head.weight", 0)]].concat(), "finetune").unwrap_err();
         assert!(error.contains("shape [3]") && error.contains("letters"), "{error}");
         std::fs::write(tmp.path().join(MODEL), b"\xff\xff\xff\xff\xff\xff\xff\xffjunk").unwrap();
         assert!(

@@ -166,7 +166,7 @@ fn written_rows(param: &Param, values: &[f32], order: &[usize]) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::fake;
-    use crate::weights::{Folder, Missing};
+    use crate::weights::Folder;
 
     fn vocab(tokens: &[&str]) -> Vocab {
         Vocab::new(tokens.iter().map(|t| t.to_string()).collect())
@@ -178,11 +178,12 @@ mod tests {
         let artifact = fake::artifact();
         let params: Vec<f32> = (0..artifact.param_elements).map(|i| i as f32).collect();
         let (trained, order) = vocab(&["a", "b", "|", "[PAD]"]).blank_first();
-        export_model(tmp.path(), &artifact, "finetune", &params, Some(&order)).unwrap();
+        let task = fake::task("finetune");
+        export_model(tmp.path(), &artifact, &task, &params, Some((task.heads(), &order))).unwrap();
         let folder = Folder::open(tmp.path()).unwrap();
         let read = |head: Option<&HeadRows>| {
             let mut params = vec![0.0; artifact.param_elements];
-            folder.load(&artifact, &mut params, Missing::Quantizer, head).unwrap();
+            folder.load(&artifact, &task, &mut params, head).unwrap();
             params[11..].to_vec()
         };
         assert_eq!(read(None)[..5], [12.0, 13.0, 14.0, 11.0, 15.0]);
@@ -202,7 +203,7 @@ mod tests {
         }
         let vocab = vocab(&["a", "</s>", "[UNK]", "|", "[PAD]"]);
         let texts = Texts {
-            command: "finetune",
+            task: &fake::task("finetune"),
             vocab: Some(&vocab),
             settings: &settings,
         };

@@ -3,7 +3,7 @@
 use frontend::Model;
 use runtime::exec::{Machine, Native};
 use runtime::session::{Session, Tensor};
-use runtime::weights::{Folder, Missing};
+use runtime::weights::Folder;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use tests::native::{compile, model};
@@ -57,14 +57,14 @@ pub fn loaded(native: &Native, folder: &str, weights: &str) -> Machine {
 pub fn loaded_on(threads: usize, native: &Native, folder: &str, weights: &str) -> Machine {
     let mut machine = native.machine(threads).unwrap();
     let artifact = machine.artifact().clone();
-    let missing = if weights == "pretrain" {
-        Missing::Head
-    } else {
-        Missing::Quantizer
+    let task = match weights {
+        "pretrain" => "pretrain",
+        _ => "transcribe",
     };
+    let task = artifact.task(task).unwrap();
     Folder::open(&fixtures(folder).join(weights))
         .unwrap()
-        .load(&artifact, machine.params().unwrap(), missing, None)
+        .load(&artifact, task, machine.params().unwrap(), None)
         .unwrap();
     machine
 }

@@ -96,6 +96,8 @@ fn program(name: &str, inputs: Vec<Port>, outputs: Vec<Port>, buffers: Vec<Buffe
         requires: vec![],
         prepare: vec![],
         steps,
+        loss: None,
+        reads: vec![],
         trains: vec![],
     }
 }
@@ -125,6 +127,8 @@ fn train() -> Program {
         buffer(Output, "B*4"),
     ];
     Program {
+        loss: None,
+        reads: vec![0],
         trains: vec![0],
         ..program(
             "train",
@@ -185,7 +189,7 @@ pub fn artifact() -> Artifact {
         gpu: Some(Precision::Bf16),
         int8: None,
         constants: Default::default(),
-        recipes: Default::default(),
+        tasks: vec![],
         export: Default::default(),
         run_sizes: vec![],
         params: vec![Param::fixed("w", &[LAYERS, WIDTH], 0, Init::Zeros)],
