@@ -191,6 +191,14 @@ impl<'a> Reader<'a> {
                 Diagnostic::new(span, format!("the field `{field}` stands twice"), "expected it once")
             }
             ron::Error::ExpectedComma => self.after_last_value(slice, start, "a comma is missing", "expected `,` here"),
+            ron::Error::ExpectedDifferentLength { expected, found } => {
+                let wanted = expected.rsplit_once("with ").map_or(&*expected, |(_, wanted)| wanted);
+                let message = "too few or too many values in these brackets";
+                Diagnostic::new(span, message, format!("expected {wanted}, not {found}"))
+            }
+            ron::Error::InvalidIdentifier(_) | ron::Error::SuggestRawIdentifier(_) => {
+                Diagnostic::new(span, "this is no valid name", "expected `name: value`")
+            }
             ron::Error::Eof => Diagnostic::new(span, "the text ends too early", "expected a closing bracket or quote"),
             other => {
                 let text = other.to_string();

@@ -4,6 +4,7 @@ use crate::model::{Model, ParamDecl, Program};
 use ir::artifact::SettingValue;
 use ir::dim::Dim;
 use ir::ops::Op;
+use ir::task::Task;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -88,16 +89,24 @@ fn sections(model: &Model, out: &mut String) -> std::fmt::Result {
             format!("  {:<24}{:<14} {}", c.name, c.value, c.doc).trim_end()
         )?;
     }
-    for (command, settings) in &model.recipes {
-        writeln!(out, "\nsettings of `{command}` (--set NAME=VALUE when it runs)")?;
-        for s in settings {
-            let value = match &s.value {
-                SettingValue::Number(v) => v.to_string(),
-                SettingValue::Text(t) => t.clone(),
-                SettingValue::Flag(f) => f.to_string(),
-            };
-            writeln!(out, "{}", format!("  {:<24}{value:<14} {}", s.name, s.doc).trim_end())?;
-        }
+    model.tasks.iter().try_for_each(|t| task(t, out))
+}
+
+/// What is asked of the model, and what can be set for it.
+fn task(task: &Task, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "\ntask `{}`: {}", task.name, task.about)?;
+    for (input, feed) in &task.feeds {
+        writeln!(out, "  {input:<24}from {}", feed.kind)?;
+    }
+    writeln!(out, "settings of `{}` (--set NAME=VALUE when it runs)", task.name)?;
+    for s in &task.settings {
+        let value = match &s.value {
+            SettingValue::Number(v) => v.to_string(),
+            SettingValue::Text(t) => t.clone(),
+            SettingValue::Flag(f) => f.to_string(),
+        };
+        let line = format!("  {:<24}{value:<14} {} ({})", s.name, s.doc, s.range.short());
+        writeln!(out, "{line}")?;
     }
     Ok(())
 }

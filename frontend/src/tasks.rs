@@ -151,6 +151,9 @@ fn unread(scope: &Scope, def: &TaskDef, checked: &Checked) -> Result<()> {
     let open = names.filter(|n| checked.feeds.iter().all(|(fed, _)| fed != n));
     match crate::diagnostic::nearest(&name.value, &open.collect::<Vec<_>>()) {
         Some(near) => Err(d.help(format!("did you mean `{near}`?"))),
-        None => Err(d),
+        None => Err(d.help(format!(
+            "a file that extends another takes a setting out by `\"{}\": None`",
+            name.value
+        ))),
     }
 }

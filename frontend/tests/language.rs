@@ -1,8 +1,6 @@
 //! What statements mean, by what their graphs compute.
 
-mod host;
-
-use frontend::{Model, load};
+use frontend::{Model, load_programs};
 use ir::dim::Env;
 use ir::eval::evaluate;
 use ir::scalar::DType;
@@ -27,7 +25,7 @@ fn model(body: &str, returns: &[&str]) -> Model {
         )"#
     );
     std::fs::write(&path, text).unwrap();
-    load(&path, &[]).unwrap_or_else(|e| panic!("{e}"))
+    load_programs(&path, &[]).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn value(body: &str) -> Vec<f64> {
@@ -109,7 +107,7 @@ fn a_repeat_stacks_its_parameters_and_skips_layers_that_are_not_kept() {
 #[test]
 fn a_classifier_is_built_and_computes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/classifier.ron");
-    let m = load(&path, &[]).unwrap_or_else(|e| panic!("{e}"));
+    let m = load_programs(&path, &[]).unwrap_or_else(|e| panic!("{e}"));
     let train = m.program("train").unwrap();
     assert_eq!(train.trains.len(), 8);
     let env = Env::from([("B".into(), 2), ("N".into(), 10)]);
@@ -156,7 +154,7 @@ fn run_sizes_have_defaults_that_can_be_changed() {
     put("more.ron", r#"(extends: "base.ron", constants: { "letters": 5 })"#);
     let default = |file: &str, sets: &[(&str, &str)]| {
         let sets: Vec<(String, String)> = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-        let m = load(&dir.path().join(file), &sets).unwrap_or_else(|e| panic!("{e}"));
+        let m = load_programs(&dir.path().join(file), &sets).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(m.params[0].shape[0].to_string(), "letters");
         assert_eq!(m.export["p"], "{\n  \"letters\": \"$letters\"\n}");
         (

@@ -1,8 +1,6 @@
 //! Model files that are made to break what reads them: each is refused with its place, in little time and memory.
 
-mod host;
-
-use frontend::load;
+use frontend::load_programs;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,7 +22,7 @@ fn said(dir: &Path, text: &[u8], sets: &[(&str, &str)]) -> String {
     fs::write(&path, text).unwrap();
     let sets: Vec<(String, String)> = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
     let start = Instant::now();
-    let said = load(&path, &sets).map(|_| ()).unwrap_err().render(false);
+    let said = load_programs(&path, &sets).map(|_| ()).unwrap_err().render(false);
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     assert!(said.len() < 20_000, "{} bytes", said.len());
     said
@@ -178,7 +176,7 @@ fn files() {
     refused("(name: \"x\", programms: {})", "did you mean `programs`?");
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    let said_of = |name: &str| load(&at(name), &[]).map(|_| ()).unwrap_err().render(false);
+    let said_of = |name: &str| load_programs(&at(name), &[]).map(|_| ()).unwrap_err().render(false);
     fs::create_dir(at("folder.ron")).unwrap();
     assert!(said_of("folder.ron").contains("folder"));
     let pipe = std::process::Command::new("mkfifo").arg(at("pipe.ron")).status();
@@ -222,7 +220,10 @@ fn a_constant_that_nothing_reads_is_a_slip() {
         "(\n  extends: \"base.ron\",\n  constants: { \"vocabs\": 50 },\n)",
     )
     .unwrap();
-    let said = load(&at("own.ron"), &[]).map(|_| ()).unwrap_err().render(false);
+    let said = load_programs(&at("own.ron"), &[])
+        .map(|_| ())
+        .unwrap_err()
+        .render(false);
     assert!(
         said.contains("own.ron:3:17") && said.contains("did you mean `vocab`?"),
         "{said}"
@@ -233,5 +234,5 @@ fn a_constant_that_nothing_reads_is_a_slip() {
         "(extends: \"base.ron\", constants: { \"half\": 25, \"vocab\": \"2 * half\" })",
     )
     .unwrap();
-    load(&at("own.ron"), &[]).unwrap();
+    load_programs(&at("own.ron"), &[]).unwrap();
 }

@@ -97,7 +97,7 @@ fn run(folder: &str, program: &str, case: &str) -> (Tensors, Tensors) {
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../models")
             .join(if large { "large.ron" } else { "base.ron" });
-    let model = load(&file, &sets).unwrap_or_else(|e| panic!("{e}"));
+    let model = load_programs(&file, &sets).unwrap_or_else(|e| panic!("{e}"));
     let graph = with_gradients(model.program(program).unwrap());
 
     let part = if program.contains("pretrain") {

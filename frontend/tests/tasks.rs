@@ -112,3 +112,67 @@ fn recipes_of_extending_files_have_the_last_word() {
     assert_eq!((&lr.value, lr.doc.as_str()), (&Number(2e-3), "peak learning rate"));
     assert_eq!(model("models/scratch.ron", &[]).tasks.len(), 4);
 }
+
+/// A file that extends BASE with a task of the same name says only what is other.
+#[test]
+fn tasks_merge_field_by_field_and_their_maps_key_by_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("own.ron");
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/base.ron");
+    let text = format!(
+        r#"(
+            extends: {:?},
+            tasks: {{
+                "pretrain": Train(
+                    settings: {{
+                        "lr": 1e-3,
+                        "beta1": (0.5, "other"),
+                        "warmup": None, "collapse_perplexity": None, "layerdrop": None,
+                        "rise": Count(7, "updates of rising rate"),
+                        "mask_length": Size(5, "fewer frames"),
+                    }},
+                    feeds: {{ "keep": FirstLayers }},
+                    report: {{ "perplexity": None, "wrong": Share("correct") }},
+                    schedule: WarmupLinear(peak: "lr", warmup: "rise"),
+                    warn: [],
+                ),
+                "transcribe": Predict(about: "Hear."),
+                "features": None,
+            }},
+            recipes: {{ "pretrain": {{ "lr": 2e-3 }} }},
+        )"#,
+        base.canonicalize().unwrap()
+    );
+    std::fs::write(&path, text).unwrap();
+    let m = load(&path, &[], &HOST).unwrap_or_else(|e| panic!("{e}"));
+    let names: Vec<&str> = m.tasks.iter().map(|t| t.name.as_str()).collect();
+    assert_eq!(names, ["pretrain", "finetune", "transcribe"]);
+    assert_eq!(value(&m, "pretrain", "lr"), &Number(2e-3), "the recipe's");
+    assert_eq!(value(&m, "pretrain", "beta1"), &Number(0.5));
+    assert_eq!(value(&m, "pretrain", "mask_length"), &Number(5.0));
+    assert_eq!(value(&m, "pretrain", "mask_prob"), &Number(0.65), "BASE's");
+    let pretrain = task(&m, "pretrain");
+    assert!(pretrain.settings.iter().all(|s| s.name != "warmup"));
+    let doc = |name: &str| &pretrain.settings.iter().find(|s| s.name == name).unwrap().doc;
+    assert_eq!(
+        (doc("lr").as_str(), doc("beta1").as_str()),
+        ("peak learning rate", "other")
+    );
+    assert_eq!(pretrain.about, "Learn from recordings without texts.");
+    let kinds: Vec<&str> = pretrain.feeds.iter().map(|(_, f)| f.kind.as_str()).collect();
+    assert_eq!(kinds.len(), 9);
+    assert_eq!(kinds[8], "FirstLayers");
+    let t = training(&m, "pretrain");
+    let report: Vec<&str> = t.report.iter().map(|(n, _)| n.as_str()).collect();
+    assert_eq!(report[4..], ["accuracy", "masked_frames", "wrong"]);
+    assert!(t.warn.is_empty() && t.exports == ["*", "!lm_head.*"]);
+    assert_eq!(task(&m, "transcribe").about, "Hear.");
+}
+
+/// Whoever cannot carry tasks out reads the programs alone.
+#[test]
+fn programs_load_without_a_host() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/base.ron");
+    let m = frontend::load_programs(&path, &[]).unwrap_or_else(|e| panic!("{e}"));
+    assert!(m.tasks.is_empty() && m.program("pretrain").is_some());
+}

@@ -387,10 +387,6 @@ fn setting<'a>(r: &Reader<'a>, raw: &'a RawValue) -> Result<SettingDecl> {
         SettingText::Number(value, doc) => (Range::Real(0.0, MOST), value, doc),
         SettingText::Positive(value, doc) => (Range::Above(0.0, MOST), value, doc),
         SettingText::Flag(value, doc) => (Range::Switch, value, doc),
-        SettingText::Choice(words, value, doc) => {
-            let words = r.names(&words, "a word to choose")?;
-            (Range::Choice(words.into_iter().map(|w| w.value).collect()), value, doc)
-        }
     };
     Ok(SettingDecl {
         range: Some(range),

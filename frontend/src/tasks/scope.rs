@@ -151,10 +151,11 @@ impl<'a> Scope<'a, '_> {
     }
 }
 
-/// Whether a pattern matches a parameter, or that of one layer.
+/// Whether a pattern matches a parameter, or that of a layer which it names by its number.
 fn is_named(pattern: &str, p: &ParamDecl) -> bool {
-    let of_layer = |i: i64| matches(pattern, &p.name.replace("{i}", &i.to_string()));
-    matches(pattern, &p.name) || (0..p.count.unwrap_or(0)).any(of_layer)
+    let layer = |part: &str| part.parse().is_ok_and(|i: i64| p.count.is_some_and(|n| i < n));
+    let part = |part| if layer(part) { "{i}" } else { part };
+    matches(pattern, &p.name) || matches(&pattern.split('.').map(part).collect::<Vec<_>>().join("."), &p.name)
 }
 
 pub fn spanned(name: &str, span: Span) -> Spanned<String> {

@@ -16,12 +16,8 @@ pub fn settings(offer: &Offer, name: &Spanned<String>, def: &TaskDef) -> Result<
     for (name, s) in &own {
         match (&s.range, engine.contains(&name.value)) {
             (Some(_), true) => {
-                let message = format!("`{}` is a setting of every such task", name.value);
-                return Err(Diagnostic::new(
-                    name.span,
-                    message,
-                    "expected a value alone: its kind is known",
-                ));
+                let message = format!("the engine declares the setting `{}`, with its kind", name.value);
+                return Err(Diagnostic::new(name.span, message, "expected a value alone"));
             }
             (Some(range), false) => {
                 let value = checked(offer, name, &s.value, s.span, range)?;

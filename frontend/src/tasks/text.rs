@@ -82,6 +82,4 @@ pub enum SettingText<'a> {
     Positive(&'a RawValue, &'a RawValue),
     /// true or false.
     Flag(&'a RawValue, &'a RawValue),
-    /// One of the words.
-    Choice(Vec<&'a RawValue>, &'a RawValue, &'a RawValue),
 }

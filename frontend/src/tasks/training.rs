@@ -115,7 +115,10 @@ fn in_turn(scope: &Scope, phases: &[PhaseDef]) -> Result<Vec<Phase>> {
 }
 
 fn longer(scope: &Scope, form: &Form) -> Result<Longer> {
-    let (kind, args) = form.take("way with long clips", &[("Dropped", vec![]), ("Cropped", vec!["pad"])])?;
+    let (kind, args) = form.take(
+        "rule for longer clips",
+        &[("Dropped", vec![]), ("Cropped", vec!["pad"])],
+    )?;
     match kind {
         0 => Ok(Longer::Dropped),
         _ => Ok(Longer::Cropped {
@@ -215,7 +218,7 @@ fn warning(scope: &Scope, w: &WarnDef, trained: &[&Program]) -> Result<Warning> 
         ("Below", vec!["output", "least"]),
         ("Guess", vec!["output", "others", "after"]),
     ];
-    let (kind, args) = w.when.take("sign", &kinds)?;
+    let (kind, args) = w.when.take("sign to warn of", &kinds)?;
     let when = match kind {
         0 => Sign::Below {
             output: scope.output(trained, args[0], Want::Axes(1))?,
