@@ -176,3 +176,16 @@ fn programs_load_without_a_host() {
     let m = frontend::load_programs(&path, &[]).unwrap_or_else(|e| panic!("{e}"));
     assert!(m.tasks.is_empty() && m.program("pretrain").is_some());
 }
+
+#[test]
+fn a_classifier_is_trained_and_predicts() {
+    let m = model("tests/models/classifier.ron", &[]);
+    let label = Judge::Label {
+        logits: "logits".into(),
+    };
+    assert_eq!(training(&m, "train").judge, Some(label));
+    let classes = Arg::Size(ir::dim::Dim::sym("classes"));
+    assert_eq!(task(&m, "train").feeds[2].1.args, [classes]);
+    assert_eq!(value(&m, "classify", "normalize"), &Flag(true));
+    assert!(frontend::check_report(&m).contains("task `classify`: Say which label a recording has.\n"));
+}

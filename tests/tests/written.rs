@@ -37,7 +37,7 @@ fn load(seed: u32) -> (String, Model) {
     let text = model(seed.wrapping_mul(1000), PROGRAMS);
     let file = tempfile::NamedTempFile::new().expect("the temporary folder is writable");
     std::fs::write(file.path(), &text).expect("the temporary folder is writable");
-    let model = frontend::load(file.path(), &[]).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    let model = frontend::load_programs(file.path(), &[]).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     (text, model)
 }
 

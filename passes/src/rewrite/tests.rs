@@ -53,7 +53,7 @@ fn names_are_kebab_case_and_unique() {
 fn model(name: &str, sets: &[(&str, i64)]) -> frontend::Model {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name);
     let sets: Vec<(String, String)> = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-    frontend::load(&path, &sets).unwrap_or_else(|e| panic!("{e:?}"))
+    frontend::load_programs(&path, &sets).unwrap_or_else(|e| panic!("{e:?}"))
 }
 
 fn graph(model: &frontend::Model, program: &str) -> Graph {
