@@ -109,8 +109,7 @@ fn a_classifier_is_built_and_computes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/classifier.ron");
     let m = load_programs(&path, &[]).unwrap_or_else(|e| panic!("{e}"));
     let train = m.program("train").unwrap();
-    assert_eq!(train.trains.len(), 8);
-    let env = Env::from([("B".into(), 2), ("N".into(), 10)]);
+    assert_eq!(train.trains.len(), 23);
     let fill = |shape: Vec<usize>, step: f64| {
         let mut i = 0.0;
         Tensor::build(DType::F32, shape, |_| {
@@ -118,19 +117,39 @@ fn a_classifier_is_built_and_computes() {
             f64::sin(i)
         })
     };
-    let mut bound = BTreeMap::from([
-        ("x".to_string(), fill(vec![2, 10, 6], 0.7)),
-        ("label".to_string(), Tensor::new(DType::I32, vec![2], vec![3.0, 0.0])),
-    ]);
-    for (i, p) in m.params.iter().enumerate() {
-        let shape: Vec<usize> = p.count.iter().chain(&m.shape(p)).map(|d| *d as usize).collect();
-        bound.insert(p.name.clone(), fill(shape, 0.3 + i as f64));
-    }
-    let out: BTreeMap<String, Tensor> = evaluate(&train.graph, &env, &bound).into_iter().collect();
-    let row = |i: usize| &out["logits"].data[i * 5..][..5];
+    let params: BTreeMap<String, Tensor> = (m.params.iter().enumerate())
+        .map(|(i, p)| {
+            let shape: Vec<usize> = p.count.iter().chain(&m.shape(p)).map(|d| *d as usize).collect();
+            (p.name.clone(), fill(shape, 0.3 + i as f64))
+        })
+        .collect();
+    let outputs = |waves: &[&[f64]], labels: &[f64]| -> BTreeMap<String, Tensor> {
+        let (rows, most) = (waves.len(), waves.iter().map(|w| w.len()).max().unwrap());
+        let mut wave = Tensor::zeros(DType::F32, vec![rows, most]);
+        for (row, w) in waves.iter().enumerate() {
+            wave.data[row * most..][..w.len()].copy_from_slice(w);
+        }
+        let lengths = waves.iter().map(|w| w.len() as f64).collect();
+        let mut bound = params.clone();
+        bound.insert("wave".into(), wave);
+        bound.insert("lengths".into(), Tensor::new(DType::I32, vec![rows], lengths));
+        bound.insert("label".into(), Tensor::new(DType::I32, vec![rows], labels.to_vec()));
+        let mut env: Env = [("B", rows), ("N", most)].map(|(n, v)| (n.into(), v as i64)).into();
+        env.extend(m.run_env());
+        evaluate(&train.graph, &env, &bound).into_iter().collect()
+    };
+    let (long, short) = (fill(vec![1000], 0.7).data, fill(vec![800], 0.2).data);
+    let out = outputs(&[&long, &short], &[3.0, 0.0]);
+    let row = |i: usize| &out["logits"].data[i * 10..][..10];
     let cross = |row: &[f64], label: usize| row.iter().map(|v| v.exp()).sum::<f64>().ln() - row[label];
     let want = cross(row(0), 3) + cross(row(1), 0);
     assert!((out["loss"].data[0] - want).abs() < 1e-9);
+    let best = |row: &[f64]| (0..10).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
+    let right = outputs(&[&long, &short], &[best(row(0)) as f64, best(row(1)) as f64]);
+    assert_eq!(right["correct"].data, [2.0]);
+    let alone = outputs(&[&short], &[0.0]);
+    let off = alone["logits"].data.iter().zip(row(1)).map(|(a, b)| (a - b).abs());
+    assert!(off.fold(0.0, f64::max) < 1e-9, "padding counts");
 }
 
 /// A size that a run chooses is a symbol in shapes, and its default may be changed by a file that extends and by a set.

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "taken apart as soon as it is read")]
 pub enum TaskText<'a> {
     /// Learns from recordings.
     Train {
