@@ -8,9 +8,9 @@ use ir::artifact::{Artifact, KernelInfo, Precision, Program, PtxImage};
 use ir::codegen::Generated;
 use ir::dim::Dim;
 use ir::graph::Graph;
-use ir::ops::Op;
 use ir::kernel::Kernel;
 use ir::kernel_describe::describe;
+use ir::ops::Op;
 use ir::requirements;
 use ir::rounding::Levels;
 use passes::lower::Kernels;
@@ -283,7 +283,10 @@ fn read(model: &Model, layout: &Layout, g: &Graph) -> Vec<usize> {
 
 /// Indices of the parameters that have a gradient.
 fn trained(model: &Model, layout: &Layout, g: &Graph) -> Vec<usize> {
-    let names = g.outputs.iter().filter_map(|(name, _)| name.strip_prefix(passes::differentiate::GRAD));
+    let names = g
+        .outputs
+        .iter()
+        .filter_map(|(name, _)| name.strip_prefix(passes::differentiate::GRAD));
     indices(model, layout, names)
 }
 

@@ -136,7 +136,11 @@ impl Artifact {
     /// The run size that says how many classes there are; `None` where that was fixed when compiling.
     pub fn class_size(&self, task: &Task) -> Option<Arc<str>> {
         let axis = self.class_axis(task)?;
-        self.run_sizes.iter().map(|s| &s.name).find(|name| *axis == Dim::sym(name)).cloned()
+        self.run_sizes
+            .iter()
+            .map(|s| &s.name)
+            .find(|name| *axis == Dim::sym(name))
+            .cloned()
     }
 
     pub fn run_size(&self, name: &str) -> Option<i64> {

@@ -113,7 +113,11 @@ fn measure(runner: &dyn Runner, threads: usize, device: Option<&str>, args: Benc
     } = args;
     let program = match program {
         Some(program) => program,
-        None => text_task(runner.artifact())?.programs().next().unwrap_or_default().to_string(),
+        None => text_task(runner.artifact())?
+            .programs()
+            .next()
+            .unwrap_or_default()
+            .to_string(),
     };
     let options = BenchOptions {
         program,
@@ -215,7 +219,9 @@ mod tests {
     fn call(line: &str) -> Result<(), String> {
         let fake = Fake(crate::fake::artifact());
         let words = std::iter::once("OUT").chain(line.split(' '));
-        let matches = command_line(&fake.0).try_get_matches_from(words).map_err(|e| e.to_string())?;
+        let matches = command_line(&fake.0)
+            .try_get_matches_from(words)
+            .map_err(|e| e.to_string())?;
         let (global, asked) = args::parse(&fake.0, &matches).map_err(|e| e.to_string())?;
         run(&fake, &global, asked).map_err(|e| e.to_string())
     }
@@ -238,7 +244,12 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         command_line(&crate::fake::artifact()).debug_assert();
-        for name in command_line(&Artifact { tasks: vec![], ..crate::fake::artifact() }).get_subcommands() {
+        for name in command_line(&Artifact {
+            tasks: vec![],
+            ..crate::fake::artifact()
+        })
+        .get_subcommands()
+        {
             assert!(RESERVED.contains(&name.get_name()), "{}", name.get_name());
         }
         call("info").unwrap();

@@ -1,16 +1,16 @@
 //! A model small enough to be computed here, with the interface of a compiled one: for tests of all that surrounds it.
 
 use crate::error::Error;
-use crate::session::{AdamStep, Session, Tensor};
 use crate::feeds::{Feeds, Target};
 use crate::geometry::Geometry;
+use crate::session::{AdamStep, Session, Tensor};
 use crate::settings::{self, Settings};
 use ir::artifact::{Artifact, Init, Param, Port, Program, SettingValue};
 use ir::dim::Dim;
 use ir::scalar::DType;
 use ir::task::{
-    Amount, Arg, Criterion, DataRules, Declared, Divisor, Does, Feed, Gives, Judge, Longer, Phase, Prediction, Range, Report,
-    Schedule, Sign, Task, Training, Warning,
+    Amount, Arg, Criterion, DataRules, Declared, Divisor, Does, Feed, Gives, Judge, Longer, Phase, Prediction, Range,
+    Report, Schedule, Sign, Task, Training, Warning,
 };
 use std::collections::BTreeMap;
 
@@ -115,7 +115,11 @@ fn tasks() -> Vec<Task> {
     };
     let mut masked = recordings();
     masked.extend([
-        feed("mask", "Spans", vec![of("mask_prob"), of("mask_length"), of("mask_min")]),
+        feed(
+            "mask",
+            "Spans",
+            vec![of("mask_prob"), of("mask_length"), of("mask_min")],
+        ),
         feed("keep", "LayerDrop", vec![of("layerdrop")]),
         feed("seed", "DropoutKey", vec![]),
     ]);
@@ -128,11 +132,19 @@ fn tasks() -> Vec<Task> {
         feed(
             "temperature",
             "Decay",
-            vec![of("temperature_start"), of("temperature_decay"), of("temperature_floor")],
+            vec![
+                of("temperature_start"),
+                of("temperature_decay"),
+                of("temperature_floor"),
+            ],
         ),
     ]);
     masked.extend([
-        feed("channel_mask", "ChannelSpans", vec![of("channel_mask_prob"), of("channel_mask_length")]),
+        feed(
+            "channel_mask",
+            "ChannelSpans",
+            vec![of("channel_mask_prob"), of("channel_mask_length")],
+        ),
         feed("labels", "Letters", vec![]),
     ]);
     let rules = |longer, drop_silent| DataRules {
@@ -216,7 +228,9 @@ fn tasks() -> Vec<Task> {
             ("frame_bits", Report::BitsPerFrame("ctc".into())),
             ("sentences", Report::Weight),
         ]),
-        judge: Some(Judge::Text { logits: "logits".into() }),
+        judge: Some(Judge::Text {
+            logits: "logits".into(),
+        }),
         best: ["wer", "cer", "loss"].map(|n| Criterion::Least(n.into())).into(),
         warn: vec![],
         may_lack: vec!["lm_head.*".into()],

@@ -66,7 +66,8 @@ impl<'a> Features<'a> {
         let program = artifact.program(name).cloned().ok_or_else(without)?;
         let port = program.inputs.iter().find(|p| p.name == *keep);
         let layers = port.and_then(|p| p.shape.first()?.as_const());
-        let layers = layers.ok_or_else(|| Error::program(name, format!("it has no input `{keep}` of a fixed size")))? as usize;
+        let layers =
+            layers.ok_or_else(|| Error::program(name, format!("it has no input `{keep}` of a fixed size")))? as usize;
         if let Some(beyond) = wanted.iter().find(|l| **l > layers) {
             return Err(Error::Usage(format!(
                 "--layer {beyond}: this model has the layers 1 to {layers}; 0 is the input of the first"

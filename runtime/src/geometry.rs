@@ -30,7 +30,10 @@ impl Geometry {
             .iter()
             .find_map(recordings)
             .ok_or_else(|| fault("none of its inputs takes recordings"))?;
-        let ports = task.programs().filter_map(|p| artifact.program(p)).flat_map(|p| &p.inputs);
+        let ports = task
+            .programs()
+            .filter_map(|p| artifact.program(p))
+            .flat_map(|p| &p.inputs);
         let axis = ports
             .filter(|p| p.name == input)
             .find_map(|p| only_symbol(p.shape.get(1)?));

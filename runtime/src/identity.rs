@@ -76,6 +76,9 @@ impl Clips {
             }
             texts.field(utterance.text.as_deref().map_or(b"", str::as_bytes));
             texts.update(&[utterance.text.is_some() as u8]);
+            if let Some(clusters) = &utterance.clusters {
+                texts.field(clusters.as_bytes());
+            }
         }
         Ok(Clips {
             count: corpus.len() as u64,
@@ -177,6 +180,7 @@ mod tests {
             segment: None,
             path: dir.join(name),
             text: Some(name.to_string()),
+            clusters: None,
         };
         Corpus {
             utterances: names.iter().map(utterance).collect(),

@@ -173,7 +173,9 @@ impl Settings {
                 self.task
             )));
         };
-        let Declared { value: place, range, .. } = &mut self.list[at];
+        let Declared {
+            value: place, range, ..
+        } = &mut self.list[at];
         let given = match place {
             Number(_) => value.replace('_', "").parse().ok().map(Number),
             Flag(_) => match value {

@@ -67,7 +67,7 @@ fn seeds() -> Vec<Input> {
 
 fn run(input: &Input, folder: &Path) -> bool {
     let Ok(path) = input.write(folder) else { return false };
-    match frontend::load(&path, &[]) {
+    match frontend::load(&path, &[], &runtime::HOST) {
         Ok(model) => {
             let _ = frontend::check_report(&model);
             true

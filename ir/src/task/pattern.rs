@@ -3,10 +3,12 @@
 /// Whether a name is chosen by a list of patterns, in which `*` stands for any text. Later ones count more; `!` in front of
 /// one takes out.
 pub fn matches<S: AsRef<str>>(patterns: &[S], name: &str) -> bool {
-    patterns.iter().fold(false, |chosen, pattern| match pattern.as_ref().strip_prefix('!') {
-        Some(out) => chosen && !fits(out, name),
-        None => chosen || fits(pattern.as_ref(), name),
-    })
+    patterns
+        .iter()
+        .fold(false, |chosen, pattern| match pattern.as_ref().strip_prefix('!') {
+            Some(out) => chosen && !fits(out, name),
+            None => chosen || fits(pattern.as_ref(), name),
+        })
 }
 
 fn fits(pattern: &str, name: &str) -> bool {
@@ -17,7 +19,9 @@ fn fits(pattern: &str, name: &str) -> bool {
         return false;
     };
     // What is after the star may begin anywhere in the rest.
-    (0..=rest.len()).filter(|i| rest.is_char_boundary(*i)).any(|i| fits(after, &rest[i..]))
+    (0..=rest.len())
+        .filter(|i| rest.is_char_boundary(*i))
+        .any(|i| fits(after, &rest[i..]))
 }
 
 #[cfg(test)]

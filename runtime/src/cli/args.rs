@@ -59,7 +59,23 @@ pub enum Fixed {
 }
 
 /// Names of the commands that every program has: no task can be called so.
-pub const RESERVED: &[&str] = &["evaluate", "data", "score", "report", "step", "info", "bench", "help", "completions", "man", "decode", "align", "lm", "listen", "serve"];
+pub const RESERVED: &[&str] = &[
+    "evaluate",
+    "data",
+    "score",
+    "report",
+    "step",
+    "info",
+    "bench",
+    "help",
+    "completions",
+    "man",
+    "decode",
+    "align",
+    "lm",
+    "listen",
+    "serve",
+];
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -165,7 +181,9 @@ pub enum Asked {
 pub fn command_line(artifact: &Artifact) -> clap::Command {
     let mut all = Fixed::augment_subcommands(<Global as clap::CommandFactory>::command());
     for (place, task) in artifact.tasks.iter().enumerate() {
-        let own = clap::Command::new(task.name.clone()).about(task.about.clone()).display_order(place);
+        let own = clap::Command::new(task.name.clone())
+            .about(task.about.clone())
+            .display_order(place);
         all = all.subcommand(with_args(own, task));
     }
     all
@@ -205,7 +223,9 @@ fn with_args(own: clap::Command, task: &Task) -> clap::Command {
 /// What the words of a command line ask for.
 pub fn parse(artifact: &Artifact, matches: &ArgMatches) -> Result<(Global, Asked), clap::Error> {
     let global = Global::from_arg_matches(matches)?;
-    let own = matches.subcommand().and_then(|(name, own)| Some((artifact.task(name)?, own)));
+    let own = matches
+        .subcommand()
+        .and_then(|(name, own)| Some((artifact.task(name)?, own)));
     let Some((task, own)) = own else {
         return Ok((global, Asked::Fixed(Box::new(Fixed::from_arg_matches(matches)?))));
     };

@@ -151,7 +151,8 @@ impl Check {
 
     /// Why a clip would be left out.
     fn judge(&self, utterance: &Utterance, found: Decoded) -> Result<(), String> {
-        self.rules.judge(&self.feeds, utterance, found.samples, self.has_vocab)?;
+        self.rules
+            .judge(&self.feeds, utterance, found.samples, self.has_vocab)?;
         if found.silent && self.rules.drop_silent {
             return Err(SILENT.into());
         }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// Files that may lie beside recordings without being any.
 const COMPANIONS: &[&str] = &[
-    "txt", "tsv", "csv", "json", "jsonl", "ltr", "wrd", "phn", "lab", "textgrid", "srt", "vtt", "xml", "md", "stm",
-    "ctm", "rttm", "eaf", "html", "pdf", "gz", "py", "sh", "log", "yaml", "yml", "toml", "npy",
+    "txt", "tsv", "csv", "json", "jsonl", "ltr", "wrd", "phn", "km", "lab", "textgrid", "srt", "vtt", "xml", "md",
+    "stm", "ctm", "rttm", "eaf", "html", "pdf", "gz", "py", "sh", "log", "yaml", "yml", "toml", "npy",
 ];
 
 pub(super) fn is_audio(path: &Path) -> bool {
@@ -100,6 +100,7 @@ pub(super) fn read(dir: &Path) -> Result<Listing, Error> {
             path,
             segment: None,
             text,
+            clusters: None,
         });
     }
     Ok(listing)

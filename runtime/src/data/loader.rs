@@ -18,6 +18,7 @@ pub struct Clip {
     /// The sample of the recording with which `wave` begins.
     pub start: usize,
     pub text: Option<String>,
+    pub clusters: Option<String>,
 }
 
 /// A decoded batch: the clips that could be used, and those that could not.
@@ -165,6 +166,7 @@ fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task:
                 path,
                 wave,
                 text: utterance.text.clone(),
+                clusters: utterance.clusters.clone(),
             }),
         }
     }

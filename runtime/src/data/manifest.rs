@@ -45,7 +45,7 @@ pub(super) fn read(path: &Path, base: &Path, content: &str) -> Result<Vec<Uttera
         found.push(Utterance {
             path,
             segment,
-            text: None,
+            ..Utterance::default()
         });
     }
     // Letters, words, phonemes: the first that is there.
@@ -56,29 +56,40 @@ pub(super) fn read(path: &Path, base: &Path, content: &str) -> Result<Vec<Uttera
             break;
         }
     }
+    let clusters = path.with_extension("km");
+    if clusters.is_file() {
+        let lines = beside(path, &clusters, found.len())?;
+        for (utterance, line) in found.iter_mut().zip(lines) {
+            utterance.clusters = Some(line);
+        }
+    }
     Ok(found)
 }
 
 fn add_texts(path: &Path, labels: &Path, join: bool, found: &mut [Utterance]) -> Result<(), Error> {
+    let lines = beside(path, labels, found.len())?;
+    for (utterance, line) in found.iter_mut().zip(lines) {
+        utterance.text = Some(if join { from_letters(&line) } else { line.trim().into() });
+    }
+    Ok(())
+}
+
+/// Lines of a file beside a manifest, one per recording; empty lines count.
+fn beside(path: &Path, labels: &Path, recordings: usize) -> Result<Vec<String>, Error> {
     let content = text::read(labels)?;
-    // Empty lines count: they are empty texts.
-    let texts: Vec<&str> = content.lines().collect();
-    if texts.len() != found.len() {
+    let lines: Vec<String> = content.lines().map(String::from).collect();
+    if lines.len() != recordings {
         return Err(Error::data(
             labels.display(),
             format!(
-                "it has {} lines for the {} recordings of {}",
-                texts.len(),
-                found.len(),
+                "it has {} lines for the {recordings} recordings of {}",
+                lines.len(),
                 path.display()
             ),
             "write both from the same list",
         ));
     }
-    for (utterance, line) in found.iter_mut().zip(texts) {
-        utterance.text = Some(if join { from_letters(line) } else { line.trim().into() });
-    }
-    Ok(())
+    Ok(lines)
 }
 
 /// `H I | Y O U |` to `HI YOU`. Tokens of several letters, as phonemes are, stay apart.

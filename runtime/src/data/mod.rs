@@ -33,6 +33,8 @@ pub struct Utterance {
     pub path: PathBuf,
     pub segment: Option<Segment>,
     pub text: Option<String>,
+    /// Numbers for its frames, with spaces between: a line of a .km file.
+    pub clusters: Option<String>,
 }
 
 impl Utterance {
@@ -176,6 +178,7 @@ impl Corpus {
         for (u, n) in self.utterances.iter().zip(&self.lengths) {
             let line = format!("{h:x} {} {n} {:?}", u.name().display(), u.text);
             h = crate::random::hash(&line);
+            h ^= u.clusters.as_deref().map_or(0, crate::random::hash);
         }
         h
     }

@@ -64,6 +64,7 @@ fn single(path: &Path, text: Option<String>) -> Listing {
             path: path.into(),
             segment: None,
             text,
+            clusters: None,
         }],
         ..Listing::default()
     }
@@ -120,7 +121,8 @@ mod tests {
             Utterance {
                 path: at("libri").join("c.ogg"),
                 segment: None,
-                text: None
+                text: None,
+                clusters: None,
             }
         );
         put("train.ltr", "H I | Y O U |\n\n");

@@ -215,6 +215,7 @@ impl Row {
             path,
             segment: segment.or(timed),
             text: self.text.map(|t| t.trim().into()),
+            clusters: None,
         })
     }
 }
@@ -278,6 +279,7 @@ fn pairs(path: &Path, base: &Path, content: &str) -> Result<Vec<Utterance>, Erro
                     path,
                     segment,
                     text: Some(label.trim().into()),
+                    clusters: None,
                 })
             }
             _ => Err(Error::data(
@@ -305,6 +307,7 @@ fn list(path: &Path, base: &Path, content: &str) -> Result<Vec<Utterance>, Error
                 path,
                 segment,
                 text: None,
+                clusters: None,
             })
         })
         .collect()

@@ -187,7 +187,11 @@ impl Feeds {
                 .collect(),
             geometry: Geometry::new(artifact, task)?,
         };
-        for port in task.programs().filter_map(|name| artifact.program(name)).flat_map(|p| &p.inputs) {
+        for port in task
+            .programs()
+            .filter_map(|name| artifact.program(name))
+            .flat_map(|p| &p.inputs)
+        {
             if let Some(feed) = feeds.find(&port.name) {
                 feed.check(port)?;
             }
@@ -215,7 +219,10 @@ impl Feeds {
 
     /// The input that it fills.
     pub fn label_input(&self) -> Option<&str> {
-        self.list.iter().find(|b| b.fill.labels().is_some()).map(|b| b.input.as_str())
+        self.list
+            .iter()
+            .find(|b| b.fill.labels().is_some())
+            .map(|b| b.input.as_str())
     }
 
     /// Labels for made-up clips; none where the task has no use for any.
@@ -234,7 +241,10 @@ impl Feeds {
     /// Whether the program needs what an input marks, and whether another input of it is made of that.
     fn needs_marks(&self, program: &Program, input: &str) -> (bool, bool) {
         let takes = |name: &str| program.inputs.iter().any(|p| p.name == name);
-        let made_of_it = self.list.iter().any(|b| b.of.as_deref() == Some(input) && takes(&b.input));
+        let made_of_it = self
+            .list
+            .iter()
+            .any(|b| b.of.as_deref() == Some(input) && takes(&b.input));
         (takes(input) || made_of_it, made_of_it)
     }
 
@@ -253,7 +263,12 @@ impl Feeds {
             };
             layout.marks.insert(input.clone(), marks);
         }
-        self.fill(program, layout, |feed, port, layout| feed.draw(port, layout, occasion), occasion)
+        self.fill(
+            program,
+            layout,
+            |feed, port, layout| feed.draw(port, layout, occasion),
+            occasion,
+        )
     }
 
     /// Takes every input that the program names from a file of tensors; what the file may lack is made up.
@@ -277,7 +292,13 @@ impl Feeds {
             let marks = mark.given(input, &layout, file, used)?;
             layout.marks.insert(input.clone(), marks);
         }
-        self.fill(program, layout, |feed, port, layout| feed.given(port, layout, file), occasion).map(|b| b.inputs)
+        self.fill(
+            program,
+            layout,
+            |feed, port, layout| feed.given(port, layout, file),
+            occasion,
+        )
+        .map(|b| b.inputs)
     }
 
     fn layout<'a>(&self, clips: Clips<'a>, samples: Vec<usize>) -> Layout<'a> {
@@ -332,6 +353,11 @@ impl Feeds {
 /// A fixed size of a port.
 pub(super) fn constant(port: &Port, axis: usize) -> Result<usize, Error> {
     let size = port.shape.get(axis).and_then(|d| d.as_const());
-    let wrong = || Error::Setting(format!("axis {axis} of the input `{}` must be fixed when compiling", port.name));
+    let wrong = || {
+        Error::Setting(format!(
+            "axis {axis} of the input `{}` must be fixed when compiling",
+            port.name
+        ))
+    };
     size.map(|s| s as usize).ok_or_else(wrong)
 }

@@ -1,7 +1,7 @@
 //! What is said in each clip, in the letters of a vocabulary.
 
 use super::{Args, Feed, File, Fill, Label, Layout, Occasion, Padding};
-use crate::data::Clip;
+use crate::data::{Clip, Utterance};
 use crate::error::Error;
 use crate::random::Stream;
 use crate::session::Tensor;
@@ -64,7 +64,9 @@ impl Fill for Letters {
             let beyond = |l: &&i32| self.classes.is_some_and(|n| **l as usize >= n);
             if let Some(bad) = row[..used].iter().find(beyond) {
                 let classes = self.classes.unwrap_or_default();
-                return Err(file.wrong(format!("`{name}` of clip {b} has {bad}, and the model has {classes} classes")));
+                return Err(file.wrong(format!(
+                    "`{name}` of clip {b} has {bad}, and the model has {classes} classes"
+                )));
             }
         }
         Ok(own)
@@ -81,12 +83,32 @@ impl Fill for Letters {
 
 impl Label for Letters {
     fn of(&self, clip: &Clip, frames: usize) -> Result<Vec<i32>, String> {
-        self.of_text(clip.text.as_deref(), frames)
+        self.read(clip.text.as_deref(), frames)
     }
 
-    fn of_text(&self, text: Option<&str>, frames: usize) -> Result<Vec<i32>, String> {
+    fn judge(&self, utterance: &Utterance, frames: usize) -> Result<(), String> {
+        self.read(utterance.text.as_deref(), frames).map(|_| ())
+    }
+
+    /// At about the rate of speech, and no more than the frames hold.
+    fn made_up(&self, frames: usize, stream: &mut Stream) -> Vec<i32> {
+        let classes = self.classes.unwrap_or(2).max(2);
+        let mut labels: Vec<i32> = (0..frames / 4).map(|_| 1 + stream.below(classes - 1) as i32).collect();
+        while frames_needed(&labels) > frames {
+            labels.pop();
+        }
+        labels
+    }
+}
+
+impl Letters {
+    /// Classes of a text that so many frames can say.
+    fn read(&self, text: Option<&str>, frames: usize) -> Result<Vec<i32>, String> {
         let text = text.ok_or("it has no text")?;
-        let vocab = self.vocab.as_ref().ok_or("there is no vocabulary to read its text by")?;
+        let vocab = self
+            .vocab
+            .as_ref()
+            .ok_or("there is no vocabulary to read its text by")?;
         let labels = vocab.encode(text).map_err(|c| {
             format!(
                 "its text has `{c}`, which is not in the vocabulary; write it in letters (7 as seven), or give --vocab auto"
@@ -100,16 +122,6 @@ impl Label for Letters {
             ));
         }
         Ok(labels)
-    }
-
-    /// At about the rate of speech, and no more than the frames hold.
-    fn made_up(&self, frames: usize, stream: &mut Stream) -> Vec<i32> {
-        let classes = self.classes.unwrap_or(2).max(2);
-        let mut labels: Vec<i32> = (0..frames / 4).map(|_| 1 + stream.below(classes - 1) as i32).collect();
-        while frames_needed(&labels) > frames {
-            labels.pop();
-        }
-        labels
     }
 }
 

@@ -28,7 +28,7 @@ pub use batch::{Batch, Clips, Inputs, Layout, Occasion};
 pub use bind::{Args, Feeds, Target};
 pub use file::File;
 
-use crate::data::Clip;
+use crate::data::{Clip, Utterance};
 use crate::error::Error;
 use crate::random::Stream;
 use crate::session::Tensor;
@@ -110,8 +110,8 @@ pub trait Label {
     /// Labels of a clip of so many frames, or why it cannot be learnt from.
     fn of(&self, clip: &Clip, frames: usize) -> Result<Vec<i32>, String>;
 
-    /// The same of an utterance that has not been read.
-    fn of_text(&self, text: Option<&str>, frames: usize) -> Result<Vec<i32>, String>;
+    /// Whether a recording of so many frames that has not been read can be learnt from.
+    fn judge(&self, utterance: &Utterance, frames: usize) -> Result<(), String>;
 
     /// Labels for a made-up clip.
     fn made_up(&self, frames: usize, stream: &mut Stream) -> Vec<i32>;

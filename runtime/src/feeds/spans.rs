@@ -91,7 +91,11 @@ impl Mark for Spans {
             };
         };
         let values = own.as_i32().unwrap_or_default();
-        let row = |b: usize| (0..longest).filter(|t| values[b * longest + t] != 0).collect::<Vec<_>>();
+        let row = |b: usize| {
+            (0..longest)
+                .filter(|t| values[b * longest + t] != 0)
+                .collect::<Vec<_>>()
+        };
         let hidden: Marks = (0..rows).map(row).collect();
         if let Some(b) = (0..rows).find(|b| hidden[*b].last().is_some_and(|t| *t >= frames[*b])) {
             let n = frames[b];

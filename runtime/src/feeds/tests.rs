@@ -22,6 +22,8 @@ fn every_feed() -> (Artifact, Task, Program) {
         let name = signature.name.to_lowercase();
         let arg = |(i, p): (usize, &ir::task::FeedParam)| match p.kind {
             ParamKind::Amount if p.name == "count" => Arg::Amount(Amount::Fixed(5.0)),
+            // One for a frame of ten samples.
+            ParamKind::Amount if p.name == "rate" => Arg::Amount(Amount::Fixed(1600.0)),
             ParamKind::Amount => Arg::Amount(Amount::Fixed(amounts[i])),
             ParamKind::Input(kind) => Arg::Input(kind.to_lowercase()),
             ParamKind::Size if p.name == "frames" => Arg::Size("T".parse().unwrap()),
@@ -63,7 +65,9 @@ fn every_feed() -> (Artifact, Task, Program) {
         feeds,
         does: Does::Predict(Prediction {
             program: "everything".into(),
-            gives: Gives::Text { logits: "logits".into() },
+            gives: Gives::Text {
+                logits: "logits".into(),
+            },
         }),
     };
     artifact.tasks.push(task.clone());
@@ -197,14 +201,20 @@ fn clusters_follow_the_crop() {
         path: "a".into(),
         wave: vec![],
         start,
-        text: Some(text.into()),
+        text: None,
+        clusters: Some(text.into()),
     };
     let text = "0 1 2 3 4 5 6 0 1 2";
     // Ten samples per frame.
     assert_eq!(label.of(&clip(30, text), 4).unwrap(), [3, 4, 5, 6]);
     // The last cluster stands for two frames at most.
     assert_eq!(label.of(&clip(70, text), 4).unwrap(), [0, 1, 2, 2]);
-    assert!(label.of(&clip(70, text), 9).unwrap_err().contains("9 frames and 3 clusters"));
+    assert!(
+        label
+            .of(&clip(70, text), 9)
+            .unwrap_err()
+            .contains("9 frames and 3 clusters")
+    );
     assert!(label.of(&clip(0, "1 7"), 2).unwrap_err().contains("beyond"));
     assert!(label.of(&clip(0, "1 x"), 2).unwrap_err().contains("`x`"));
 }

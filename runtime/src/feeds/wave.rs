@@ -63,7 +63,9 @@ pub(super) fn lengths_of(wave: &str, lengths: Option<&str>, file: &File) -> Resu
     };
     let list = own.as_i32().unwrap_or_default();
     if list.len() != rows || list.iter().any(|n| *n < 1 || *n as usize > samples) {
-        return Err(file.wrong(format!("`{name}` must be {rows} numbers from 1 to {samples}, not {list:?}")));
+        return Err(file.wrong(format!(
+            "`{name}` must be {rows} numbers from 1 to {samples}, not {list:?}"
+        )));
     }
     Ok((list.iter().map(|n| *n as usize).collect(), samples))
 }

@@ -71,6 +71,7 @@ mod tests {
                 wave: vec![0.5; 400],
                 start: 0,
                 text: None,
+                clusters: None,
             }],
             labels: vec![vec![]],
             occasion: Occasion {

@@ -32,7 +32,12 @@ impl<'a> Classifier<'a> {
     ///
     /// # Errors
     /// Where the model has no such task; settings and weights that cannot be used.
-    pub fn new(session: &'a mut dyn Session, task: &str, weights: &Path, set: &[String]) -> Result<Classifier<'a>, Error> {
+    pub fn new(
+        session: &'a mut dyn Session,
+        task: &str,
+        weights: &Path,
+        set: &[String],
+    ) -> Result<Classifier<'a>, Error> {
         let folder = Folder::open(weights)?;
         let artifact = adopt_sizes(session, &folder)?;
         let task = artifact.task(task).ok_or_else(|| Error::no_task(&artifact, task))?;
@@ -84,7 +89,10 @@ impl<'a> Classifier<'a> {
         self.guard
             .check(self.session, program, &inputs, "cut the recording into shorter ones")?;
         let outputs = self.session.run(program, &inputs)?;
-        let found = outputs.iter().find(|(n, _)| *n == self.scores).and_then(|(_, t)| t.as_f32());
+        let found = outputs
+            .iter()
+            .find(|(n, _)| *n == self.scores)
+            .and_then(|(_, t)| t.as_f32());
         let row = found.ok_or_else(|| Error::program(program, format!("it has no output `{}`", self.scores)))?;
         if row.is_empty() || row.iter().any(|v| !v.is_finite()) {
             return Err(Error::data(

@@ -231,7 +231,9 @@ impl Course {
     pub fn key(&self, totals: &Totals, judged: &[(String, f64)]) -> Vec<f64> {
         let value = |name: &str| {
             let found = judged.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
-            found.or(totals.find(name).map(|v| v / totals.weight)).unwrap_or(f64::NAN)
+            found
+                .or(totals.find(name).map(|v| v / totals.weight))
+                .unwrap_or(f64::NAN)
         };
         let one = |c: &Criterion| match c {
             Criterion::Least(name) => value(name),

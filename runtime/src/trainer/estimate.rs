@@ -83,7 +83,10 @@ impl Trainer<'_> {
                 return Ok(None);
             };
             let inputs = batch.inputs.refs();
-            if Guard::default().check(self.session, &program.name, &inputs, "").is_err() {
+            if Guard::default()
+                .check(self.session, &program.name, &inputs, "")
+                .is_err()
+            {
                 // The training itself says so, with what can be done.
                 return Ok(None);
             }

@@ -50,7 +50,10 @@ impl Trainer<'_> {
     /// Writes the model into the run folder.
     pub(super) fn export(&mut self) -> Result<(), Error> {
         self.run.still_here()?;
-        let order = self.order.as_ref().map(|(heads, order)| (heads.as_slice(), order.as_slice()));
+        let order = self
+            .order
+            .as_ref()
+            .map(|(heads, order)| (heads.as_slice(), order.as_slice()));
         let task = self.artifact.task(&self.course.task).expect("it is being trained");
         export_model(self.run.dir(), &self.artifact, task, self.session.params()?, order)
     }
@@ -130,11 +133,10 @@ impl Trainer<'_> {
         let aside = match self.state.skips {
             0 => Ok(None),
             // Skipped updates are counted, the one that ended it not.
-            skips => self.run.put_aside_unless_last(
-                update.saturating_sub(skips - 1),
-                &self.artifact,
-                &self.course.task,
-            ),
+            skips => {
+                self.run
+                    .put_aside_unless_last(update.saturating_sub(skips - 1), &self.artifact, &self.course.task)
+            }
         };
         let aside = match aside {
             Ok(aside) => aside,

@@ -49,7 +49,14 @@ impl Letters {
         let written = fit_head(artifact, task, vocab)?;
         let (trained, order) = written.blank_first();
         let size = artifact.classes(task).unwrap_or(trained.len());
-        let head = head_rows(init.as_ref().and_then(|f| f.classes(artifact, task)), given.as_ref(), &written, &trained, &order, size);
+        let head = head_rows(
+            init.as_ref().and_then(|f| f.classes(artifact, task)),
+            given.as_ref(),
+            &written,
+            &trained,
+            &order,
+            size,
+        );
         // Weights without a head are told by the names of what they lack.
         if !options.resume && init.as_ref().is_some_and(|f| f.classes(artifact, task).is_some()) {
             notes.extend(head.describe(&trained));
@@ -288,7 +295,12 @@ mod tests {
     }
 
     fn choose(options: &Options) -> Result<Letters, String> {
-        Letters::choose(&mut crate::fake::FakeSession::default(), &crate::fake::task("finetune"), options).map_err(|e| e.to_string())
+        Letters::choose(
+            &mut crate::fake::FakeSession::default(),
+            &crate::fake::task("finetune"),
+            options,
+        )
+        .map_err(|e| e.to_string())
     }
 
     #[test]
@@ -349,9 +361,13 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(
-            fit_head(&artifact, &crate::fake::task("finetune"), Vocab::with(tokens, roles, Rules::default()))
-                .unwrap()
-                .len(),
+            fit_head(
+                &artifact,
+                &crate::fake::task("finetune"),
+                Vocab::with(tokens, roles, Rules::default())
+            )
+            .unwrap()
+            .len(),
             32
         );
     }

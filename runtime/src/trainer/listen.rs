@@ -233,7 +233,10 @@ impl Transcriber<'_> {
         let logits = outputs.into_iter().find(|(n, _)| *n == self.scores).map(|(_, t)| t);
         match logits.as_ref().and_then(|t| Some((t.as_f32()?, *t.shape.last()?))) {
             Some((values, classes)) => Ok((values.to_vec(), classes, values.len() / waves.len())),
-            None => Err(Error::program(&self.program.name, format!("it has no output `{}`", self.scores))),
+            None => Err(Error::program(
+                &self.program.name,
+                format!("it has no output `{}`", self.scores),
+            )),
         }
     }
 }

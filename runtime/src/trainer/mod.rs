@@ -27,9 +27,9 @@ pub(crate) use rules::Rules;
 pub use target::labels_of;
 pub use transcribe::{Transcriber, Transcript, text_task, transcribe_file};
 
-use crate::feeds::{Feeds, Occasion};
 use crate::data::{Batcher, Clip, Corpus, Limits, Loaded, Loader, Position, Skipped, Task};
 use crate::error::Error;
+use crate::feeds::{Feeds, Occasion};
 use crate::interrupt::Signals;
 use crate::log::Log;
 use crate::memory::Guard;
@@ -298,9 +298,7 @@ impl Trainer<'_> {
             };
             let gathered = self.gather(loader, following, &mut |_, loader| loader.ready_batch());
             let (session, feeds) = (&mut *self.session, &self.feeds);
-            let outputs = ahead::beside(gathered, feeds, &mut self.ahead, || {
-                session.run(&program.name, &inputs)
-            })?;
+            let outputs = ahead::beside(gathered, feeds, &mut self.ahead, || session.run(&program.name, &inputs))?;
             done.totals.add(&self.course.read(&program, &batch, &outputs)?);
             done.samples += ready.samples;
             if micro + 1 < accumulate {

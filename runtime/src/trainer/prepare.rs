@@ -5,9 +5,7 @@ use super::course::Course;
 use super::judge::Judge;
 use super::rules::Rules;
 use super::target::Target;
-use crate::data::{
-    Corpus, DEFAULT_SHARE, Opened, Position, Skipped, Task, enough_left, show_places, table_of_reasons,
-};
+use crate::data::{Corpus, DEFAULT_SHARE, Opened, Position, Skipped, Task, enough_left, show_places, table_of_reasons};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::feeds::{self, Feeds};
@@ -67,7 +65,9 @@ const WITHOUT_EFFECT: [&str; 5] = ["loaders", "save_every", "keep_checkpoints", 
 const OF_THE_DATA: [&str; 3] = ["seed", "valid_fraction", "max_tokens"];
 
 fn is_of_the_data(rules: &DataRules, name: &str) -> bool {
-    let of_rules = [&rules.min, &rules.max].into_iter().any(|a| *a == Amount::Setting(name.into()));
+    let of_rules = [&rules.min, &rules.max]
+        .into_iter()
+        .any(|a| *a == Amount::Setting(name.into()));
     of_rules || OF_THE_DATA.contains(&name)
 }
 
@@ -258,7 +258,9 @@ impl Corpora {
 /// # Errors
 /// Where they do not.
 pub fn check(artifact: &Artifact, settings: &Settings) -> Result<(), Error> {
-    let task = artifact.task(settings.task()).ok_or_else(|| Error::no_task(artifact, settings.task()))?;
+    let task = artifact
+        .task(settings.task())
+        .ok_or_else(|| Error::no_task(artifact, settings.task()))?;
     Feeds::bind(artifact, task, settings, feeds::Target::default())?;
     if let Some(training) = task.training() {
         Course::bind(artifact, task, training, settings)?;
@@ -273,7 +275,10 @@ pub fn check(artifact: &Artifact, settings: &Settings) -> Result<(), Error> {
 /// Where the model has no such task; settings, data or weights that cannot be used; what goes wrong on the way.
 pub fn train(session: &mut dyn Session, task: &str, options: &Options) -> Result<u64, Error> {
     let artifact = session.artifact();
-    let declared = artifact.task(task).cloned().ok_or_else(|| Error::no_task(artifact, task))?;
+    let declared = artifact
+        .task(task)
+        .cloned()
+        .ok_or_else(|| Error::no_task(artifact, task))?;
     let training = declared.training().ok_or_else(|| Error::no_task(artifact, task))?;
     let mut target = Target::choose(session, &declared, options)?;
     let mut start = Start::new(session, options, &declared, target.head())?;
@@ -283,7 +288,14 @@ pub fn train(session: &mut dyn Session, task: &str, options: &Options) -> Result
     let course = Course::bind(artifact, &declared, training, settings)?;
     let rules = Rules::bind(&training.data, settings)?;
     let corpora = Corpora::open(options, settings, &|u, samples| rules.judge(&feeds, u, samples, true))?;
-    run(session, (&declared, training), (feeds, course, rules), start, corpora, &target)
+    run(
+        session,
+        (&declared, training),
+        (feeds, course, rules),
+        start,
+        corpora,
+        &target,
+    )
 }
 
 /// Puts the parts together, writes the texts of the run folder, and trains.

@@ -90,11 +90,11 @@ impl Rules {
         }
         let frames = match self.crops {
             // What is left of it is known when it is cropped.
-            true => 0,
+            true => 1,
             false => feeds.geometry().frames(samples),
         };
         match feeds.label().filter(|_| labels) {
-            Some(label) => label.of_text(utterance.text.as_deref(), frames).map(|_| ()),
+            Some(label) => label.judge(utterance, frames),
             None => Ok(()),
         }
     }

@@ -110,14 +110,20 @@ fn of_labels(session: &mut dyn Session, task: &Task, options: &Options) -> Resul
     let names: Vec<String> = given.unwrap_or_else(|| found.into_iter().collect());
     let place = || crate::data::show_places(&options.data);
     if names.len() < 2 {
-        let what = format!("its clips have {} different label(s), and there is nothing to tell apart", names.len());
+        let what = format!(
+            "its clips have {} different label(s), and there is nothing to tell apart",
+            names.len()
+        );
         return Err(Error::data(place(), what, "give a table `path<TAB>label`"));
     }
     if let Some(size) = session.artifact().class_size(task) {
         session.choose(&[(&size, names.len() as i64)])?;
     } else if session.artifact().classes(task).is_some_and(|n| n < names.len()) {
         let classes = session.artifact().classes(task).unwrap_or_default();
-        let what = format!("its clips have {} labels, and the model tells {classes} apart", names.len());
+        let what = format!(
+            "its clips have {} labels, and the model tells {classes} apart",
+            names.len()
+        );
         return Err(Error::data(place(), what, "compile the model for as many"));
     }
     let shown = names.iter().take(20).cloned().collect::<Vec<_>>().join(", ");

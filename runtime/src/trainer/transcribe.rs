@@ -62,7 +62,12 @@ impl<'a> Transcriber<'a> {
     }
 
     /// As [`Transcriber::new`], for a task that gives texts.
-    pub fn of(session: &'a mut dyn Session, task: &str, weights: &Path, set: &[String]) -> Result<Transcriber<'a>, Error> {
+    pub fn of(
+        session: &'a mut dyn Session,
+        task: &str,
+        weights: &Path,
+        set: &[String],
+    ) -> Result<Transcriber<'a>, Error> {
         let folder = Folder::open(weights)?;
         let artifact = adopt_sizes(session, &folder)?;
         let task = artifact.task(task).ok_or_else(|| Error::no_task(&artifact, task))?;

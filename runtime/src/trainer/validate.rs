@@ -23,7 +23,9 @@ impl Trainer<'_> {
         if self.valid.is_empty() {
             return Ok(());
         }
-        let Some(Score { key, verdict }) = self.score()? else { return Ok(()) };
+        let Some(Score { key, verdict }) = self.score()? else {
+            return Ok(());
+        };
         self.log.report(self.state.update, "valid", &verdict.fields)?;
         for (name, message) in &verdict.warnings {
             self.log.event(self.state.update, name, message)?;

@@ -35,7 +35,12 @@ pub(super) fn candidates(name: &str) -> Vec<String> {
 /// Whether a tensor without a place in an artifact is known to one of its tasks: a part that the model was compiled without.
 pub(super) fn is_known_elsewhere(artifact: &Artifact, name: &str) -> bool {
     let trainings = artifact.tasks.iter().filter_map(|t| t.training());
-    let mut patterns = trainings.flat_map(|t| t.may_lack.iter().map(String::as_str).chain(t.exports.iter().filter_map(|e| e.strip_prefix('!'))));
+    let mut patterns = trainings.flat_map(|t| {
+        t.may_lack
+            .iter()
+            .map(String::as_str)
+            .chain(t.exports.iter().filter_map(|e| e.strip_prefix('!')))
+    });
     let forms = [name, bare(name)];
     patterns.any(|pattern| forms.iter().any(|form| matches(&[pattern], form)))
 }

@@ -1,8 +1,8 @@
 //! Opens a folder: a Hugging Face download or what a run left.
 
 use super::head::HeadRows;
-use super::source::Source;
 use super::needs::{Need, Needs};
+use super::source::Source;
 use super::{CONFIG, PREPROCESSOR, PROCESSOR, config, json, names};
 use crate::error::Error;
 use crate::vocab::Vocab;

@@ -109,7 +109,8 @@ fn hidden_states_are_those_of_transformers() {
         let want = TensorFile::open(&fixtures(folder).join("hidden_expected.safetensors")).unwrap();
         let mut machine = native(folder).machine(2).unwrap();
         let layers = [3, 0, 1, 2];
-        let mut features = Features::new(&mut machine, "features", &fixtures(folder).join("ctc"), &[], &layers).unwrap();
+        let mut features =
+            Features::new(&mut machine, "features", &fixtures(folder).join("ctc"), &[], &layers).unwrap();
         for clip in ["a", "c"] {
             let states = features
                 .of(&Utterance {
