@@ -179,7 +179,10 @@ pub enum Asked {
 
 /// The whole command line of a program.
 pub fn command_line(artifact: &Artifact) -> clap::Command {
-    let mut all = Fixed::augment_subcommands(<Global as clap::CommandFactory>::command());
+    let global = <Global as clap::CommandFactory>::command();
+    let about = global.get_about().cloned();
+    // A list of commands brings its own description.
+    let mut all = Fixed::augment_subcommands(global).about(about);
     for (place, task) in artifact.tasks.iter().enumerate() {
         let own = clap::Command::new(task.name.clone())
             .about(task.about.clone())

@@ -23,7 +23,7 @@ fn every_feed() -> (Artifact, Task, Program) {
         let arg = |(i, p): (usize, &ir::task::FeedParam)| match p.kind {
             ParamKind::Amount if p.name == "count" => Arg::Amount(Amount::Fixed(5.0)),
             // One for a frame of ten samples.
-            ParamKind::Amount if p.name == "rate" => Arg::Amount(Amount::Fixed(1600.0)),
+            ParamKind::Amount if signature.name == "Clusters" => Arg::Amount(Amount::Fixed(1600.0)),
             ParamKind::Amount => Arg::Amount(Amount::Fixed(amounts[i])),
             ParamKind::Input(kind) => Arg::Input(kind.to_lowercase()),
             ParamKind::Size if p.name == "frames" => Arg::Size("T".parse().unwrap()),
