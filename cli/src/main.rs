@@ -3,7 +3,7 @@
 mod failure;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use compiler::compile::{Output, compile, compile_cuda};
+use compiler::compile::{Arithmetic, Output, compile, compile_cuda};
 use compiler::explain::explain;
 use compiler::generate::ARCHS;
 use compiler::recipes;
@@ -47,7 +47,8 @@ enum Command {
         file: PathBuf,
         #[arg(long, value_enum, default_value_t = Backend::Cpu)]
         target: Backend,
-        /// What is computed with: fp32 or int8 on the CPU, bf16 or fp32 on the GPU; the first of each is the default.
+        /// What is computed with: fp32, bf16, int8 or int8-bf16 on the CPU, bf16 or fp32 on the GPU; the first of each is the
+        /// default.
         #[arg(long, value_enum)]
         precision: Option<Numbers>,
         /// Override a constant of the model.
@@ -61,6 +62,7 @@ enum Command {
     #[command(
         after_help = "Examples:\n  w2vc compile models/tiny.ron --target cpu -o tiny --set layers=2\n  \
                       w2vc compile models/base.ron --target cpu --precision int8 -o base-int8\n  \
+                      w2vc compile models/base.ron --target cpu --precision bf16 -o base-bf16\n  \
                       w2vc compile models/base.ron --target cuda --precision bf16 -o base-gpu\n  \
                       w2vc compile models/tiny.ron --target cuda --emit ptx -o ptx\n\n\
                       Compiling for cuda needs no GPU and nothing of NVIDIA's; the executable needs the driver alone."
@@ -79,10 +81,12 @@ enum Command {
         #[arg(long, value_enum)]
         emit: Option<Emit>,
         /// What is computed with. On the GPU: bf16 products with sums, losses and master weights in fp32 (the default), or all
-        /// fp32. On the CPU: fp32 (the default), or int8, which transcribes with 8-bit products of weights and trains in fp32.
+        /// fp32. On the CPU: fp32 (the default), bf16 as on the GPU (with AVX512-BF16), or int8, which transcribes with 8-bit
+        /// products of weights and trains in fp32, or int8-bf16, with bf16 in place of fp32.
         #[arg(long, value_enum)]
         precision: Option<Numbers>,
-        /// Processor to compile for: native (the default), x86-64-v3 (AVX2), x86-64-v4 (AVX-512) or x86-64-v4-vnni.
+        /// Processor to compile for: native (the default), x86-64-v3 (AVX2), x86-64-v4 (AVX-512), x86-64-v4-vnni or
+        /// x86-64-v4-bf16.
         #[arg(long)]
         cpu: Option<String>,
         /// Multiply convolutions out tap by tap. By default those whose taps overlap from frame to frame take fewer
@@ -103,6 +107,8 @@ enum Numbers {
     Bf16,
     Fp32,
     Int8,
+    /// Products of weights in 8 bits where it transcribes, all else in bf16.
+    Int8Bf16,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -205,11 +211,8 @@ fn check_stage(emit: Option<Emit>, target: Backend) -> Result<()> {
 /// So do options.
 fn check_options(target: Backend, precision: Option<Numbers>, cpu: Option<&str>) -> Result<()> {
     match target {
-        Backend::Cpu if precision == Some(Numbers::Bf16) => Err(Failure::usage(
-            "--precision bf16 needs --target cuda; on the CPU there are fp32 and int8",
-        )),
-        Backend::Cuda if precision == Some(Numbers::Int8) => Err(Failure::usage(
-            "--precision int8 is for --target cpu; on the GPU there are bf16 and fp32",
+        Backend::Cuda if matches!(precision, Some(Numbers::Int8 | Numbers::Int8Bf16)) => Err(Failure::usage(
+            "--precision int8 and int8-bf16 are for --target cpu; on the GPU there are bf16 and fp32",
         )),
         Backend::Cuda if cpu.is_some() => Err(Failure::usage("--cpu is for --target cpu")),
         _ => Ok(()),
@@ -221,7 +224,20 @@ fn cpu_target(cpu: Option<&str>) -> Result<Target> {
 }
 
 fn for_cpu(model: &Model, precision: Option<Numbers>, target: &Target, asm: bool) -> Result<Output> {
-    compile(model, target, precision == Some(Numbers::Int8), asm).map_err(Failure::of_compiler)
+    let arithmetic = match precision {
+        None | Some(Numbers::Fp32) => Arithmetic::Fp32,
+        Some(Numbers::Bf16) => Arithmetic::Bf16,
+        Some(Numbers::Int8) => Arithmetic::Int8,
+        Some(Numbers::Int8Bf16) => Arithmetic::Int8Bf16,
+    };
+    if arithmetic.has_bf16() && !target.bf16 {
+        return Err(Failure::usage(format!(
+            "{} has no instructions for bf16 (AVX512-BF16), and converting would take longer than computing in fp32: leave \
+             --precision out, or compile for another processor with --cpu x86-64-v4-bf16",
+            target.level()
+        )));
+    }
+    compile(model, target, arithmetic, asm).map_err(Failure::of_compiler)
 }
 
 fn for_gpu(model: &Model, precision: Option<Numbers>) -> Result<Output> {

@@ -4,6 +4,7 @@ use crate::bench::{Options as BenchOptions, bench};
 use crate::commands::{data, evaluate, features, report, score, transcribe};
 use crate::error::Error;
 use crate::info::info;
+use crate::profile::{Flops, Peaks};
 use crate::session::{Session, Tensor};
 use crate::settings::Settings;
 use crate::step::{Options as StepOptions, step};
@@ -23,10 +24,10 @@ pub trait Runner {
     fn open(&self, threads: usize, device: Option<&str>) -> Result<Box<dyn Session>, Error>;
 
     /// Floating-point operations of a run with these inputs, without those that prepare it.
-    fn flops(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<f64, Error>;
+    fn flops(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<Flops, Error>;
 
-    /// Most GFLOP/s that multiply-adds reach on this machine, measured; `None` where there is no measurement.
-    fn peak_gflops(&self, threads: usize) -> Option<f64>;
+    /// Most GFLOP/s that multiply-adds of these kinds reach on this machine, measured; `None` where there is no measurement.
+    fn peaks(&self, threads: usize, of: &Flops) -> Option<Peaks>;
 
     /// Most GB/s between processor and memory, measured; `None` where there is no measurement.
     fn bandwidth_gbs(&self, _threads: usize) -> Option<f64> {
@@ -374,11 +375,11 @@ mod tests {
         fn open(&self, _: usize, _: Option<&str>) -> Result<Box<dyn Session>, Error> {
             Ok(Box::new(FakeSession::default()))
         }
-        fn flops(&self, _: &str, _: &[(&str, &Tensor)]) -> Result<f64, Error> {
-            Ok(1e6)
+        fn flops(&self, _: &str, _: &[(&str, &Tensor)]) -> Result<Flops, Error> {
+            Ok(Flops::default())
         }
-        fn peak_gflops(&self, _: usize) -> Option<f64> {
-            Some(10.0)
+        fn peaks(&self, _: usize, _: &Flops) -> Option<Peaks> {
+            None
         }
     }
 

@@ -16,12 +16,14 @@ use ir::tensor::Tensor;
 use ir::types::Type;
 use passes::differentiate::differentiate;
 use passes::lower::Kernels;
+use passes::narrow::Weights;
 use passes::pipeline::{Source, to_primitive};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use tests::generate;
 use tests::interpret::{Lowered, lower, lower_at};
 use tests::native::model;
+use tests::programs::{compile_lowered, run};
 
 /// As the fixtures of `base_like`, but smaller still: the interpreter is slow.
 const SMALL: [(&str, &str); 12] = [
@@ -165,6 +167,37 @@ fn losses_and_gradients_stay_near() {
         }
 
         assert_eq!(poisoned(&narrow, &env(), &bound), got, "{program} under poison");
+    }
+}
+
+/// The CPU's code against the interpreter. A number that differs in its last bits of f32 is sometimes rounded to the other side:
+/// a few in ten thousand, each by 2^-8. Over a hundred roundings that is 1e-3 of what passes through them; ten times as much
+/// is allowed for what is small beside the terms it is made of.
+#[test]
+fn the_cpu_computes_what_the_interpreter_does() {
+    let model = model("models/base.ron", &SMALL);
+    for program in ["pretrain", "finetune_all", "transcribe"] {
+        let wide = lower_at(&graph(&model, program), &env());
+        let bound = bind(&model, &wide);
+        let narrow = wide.narrowed_with(Weights::AsTheyAre);
+        let want = narrow.interpret(&env(), &bound);
+        // Parameters rounded beforehand are the same numbers.
+        assert_eq!(wide.narrowed().interpret(&env(), &bound), want, "{program}");
+        let symbols = ["B", "N", "M", "L", "vocab"];
+        let compiled = compile_lowered(&narrow, &symbols, &[("vocab", 32)]);
+        let on = |threads| run(&mut compiled.machine(threads), "test", &bound);
+        let got = on(1);
+        assert_eq!(on(3), got, "{program} on three threads");
+        let grads: Vec<&String> = want.keys().filter(|n| n.starts_with("grad:")).collect();
+        let all = grads.iter().map(|n| norm(&want[*n]).powi(2)).sum::<f64>().sqrt();
+        for name in want.keys().filter(|n| got.contains_key(*n)) {
+            let (off, size) = (off(&got[name], &want[name]), norm(&want[name]));
+            assert!(
+                off <= 0.01 * size + 1e-6 * all,
+                "{program}, {name}: off by {off:e} of {size:e}"
+            );
+        }
+        assert!(grads.iter().all(|n| got.contains_key(*n)), "{program}");
     }
 }
 

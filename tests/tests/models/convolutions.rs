@@ -3,6 +3,7 @@
 
 use crate::clips::{SAMPLES, batch, clip, complete};
 use crate::small::{close, output, run, small};
+use compiler::compile::Arithmetic;
 use cpu::Target;
 use frontend::Model;
 use runtime::exec::{Machine, Native};
@@ -21,7 +22,7 @@ fn native(model: &Model, direct: bool) -> Native {
         direct,
         ..Target::host().unwrap()
     };
-    let out = compiler::compile::compile(model, &target, false, false).unwrap();
+    let out = compiler::compile::compile(model, &target, Arithmetic::Fp32, false).unwrap();
     open(&out.artifact, &out.code)
 }
 
