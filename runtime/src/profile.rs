@@ -28,8 +28,14 @@ impl Flops {
 
     /// The least time that these take, in seconds.
     pub fn least_seconds(&self, peaks: &Peaks) -> f64 {
-        let all = [(self.f32, Factors::F32), (self.bf16, Factors::Bf16), (self.int8, Factors::Int8)];
-        all.iter().map(|(flops, factors)| flops / peaks.of(*factors) / 1e9).sum()
+        let all = [
+            (self.f32, Factors::F32),
+            (self.bf16, Factors::Bf16),
+            (self.int8, Factors::Int8),
+        ];
+        all.iter()
+            .map(|(flops, factors)| flops / peaks.of(*factors) / 1e9)
+            .sum()
     }
 }
 
@@ -57,7 +63,9 @@ impl Peaks {
     /// For people: those of f32 first.
     pub fn text(&self) -> String {
         let more = [("bf16", self.bf16), ("int8", self.int8)];
-        let more = more.iter().filter_map(|(name, peak)| Some(format!(", {:.1} in {name}", (*peak)?)));
+        let more = more
+            .iter()
+            .filter_map(|(name, peak)| Some(format!(", {:.1} in {name}", (*peak)?)));
         format!("{:.1}", self.f32) + &more.collect::<String>()
     }
 }

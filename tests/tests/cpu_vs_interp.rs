@@ -156,7 +156,7 @@ impl Code {
     fn for_target(sample: &Sample, target: &Target) -> Result<Code, TestCaseError> {
         let symbols: Vec<Arc<str>> = sample.sizes.keys().cloned().collect();
         let compiled = compile(&[("sample".into(), sample.kernel.clone())], &symbols, target)
-        .map_err(|e| TestCaseError::fail(format!("{e}\n{}", sample.kernel)))?;
+            .map_err(|e| TestCaseError::fail(format!("{e}\n{}", sample.kernel)))?;
         let mut map = memmap2::MmapMut::map_anon(compiled.code.len()).unwrap();
         map.copy_from_slice(&compiled.code);
         Ok(Code {

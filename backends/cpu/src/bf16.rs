@@ -27,7 +27,9 @@ pub fn widen<'c>(unit: &Unit<'c>, b: &Builder<'c>, v: V<'c>) -> V<'c> {
         V::VectorValue(v) => {
             let lanes = v.get_type().get_size();
             let wide = b.build_int_z_extend(v, i32t.vec_type(lanes), "").expect(BUILT);
-            let bits = b.build_left_shift(wide, splat(i32t.const_int(LOW, false), lanes), "").expect(BUILT);
+            let bits = b
+                .build_left_shift(wide, splat(i32t.const_int(LOW, false), lanes), "")
+                .expect(BUILT);
             b.build_bit_cast(bits, f32t.vec_type(lanes), "").expect(BUILT)
         }
         v => unreachable!("bf16 in memory is an integer, not {v:?}"),
@@ -46,8 +48,11 @@ pub fn round<'c>(unit: &Unit<'c>, b: &Builder<'c>, v: V<'c>) -> V<'c> {
         }
         V::VectorValue(v) if unit.target.bf16 => {
             let lanes = v.get_type().get_size();
-            let narrow = b.build_float_trunc(v, unit.ctx.bf16_type().vec_type(lanes), "").expect(BUILT);
-            b.build_bit_cast(narrow, unit.ctx.i16_type().vec_type(lanes), "").expect(BUILT)
+            let narrow = b
+                .build_float_trunc(v, unit.ctx.bf16_type().vec_type(lanes), "")
+                .expect(BUILT);
+            b.build_bit_cast(narrow, unit.ctx.i16_type().vec_type(lanes), "")
+                .expect(BUILT)
         }
         V::VectorValue(v) => rounded_bits(unit, b, v).into(),
         v => unreachable!("f32 is rounded to bf16, not {v:?}"),
@@ -59,13 +64,19 @@ fn rounded_bits<'c>(unit: &Unit<'c>, b: &Builder<'c>, v: VectorValue<'c>) -> Vec
     let lanes = v.get_type().get_size();
     let (i16t, i32t) = (unit.ctx.i16_type(), unit.ctx.i32_type());
     let constant = |v| splat(i32t.const_int(v, false), lanes);
-    let bits = b.build_bit_cast(v, i32t.vec_type(lanes), "").expect(BUILT).into_vector_value();
+    let bits = b
+        .build_bit_cast(v, i32t.vec_type(lanes), "")
+        .expect(BUILT)
+        .into_vector_value();
     let shift = |v| b.build_right_shift(v, constant(LOW), false, "").expect(BUILT);
     let last = b.build_and(shift(bits), constant(1), "").expect(BUILT);
     let up = b.build_int_add(bits, constant(HALF), "").expect(BUILT);
     let number = shift(b.build_int_add(up, last, "").expect(BUILT));
     let none = b.build_float_compare(FloatPredicate::UNO, v, v, "").expect(BUILT);
-    let chosen = b.build_select(none, constant(NAN), number, "").expect(BUILT).into_vector_value();
+    let chosen = b
+        .build_select(none, constant(NAN), number, "")
+        .expect(BUILT)
+        .into_vector_value();
     b.build_int_truncate(chosen, i16t.vec_type(lanes), "").expect(BUILT)
 }
 
@@ -82,13 +93,21 @@ pub fn dot<'c>(
         let [x, y] = [x, y].map(|v| b.build_bit_cast(v, kind, "").expect(BUILT));
         let name = format!("llvm.x86.avx512bf16.dpbf16ps.{}", 32 * lanes);
         let call = b.build_call(unit.intrinsic(&name, &[]), &[sum.into(), x.into(), y.into()], "");
-        return call.expect(BUILT).try_as_basic_value().expect_basic("a product has a value").into_vector_value();
+        return call
+            .expect(BUILT)
+            .try_as_basic_value()
+            .expect_basic("a product has a value")
+            .into_vector_value();
     }
     let [x, y] = [x, y].map(|v| halves(unit, b, v));
     let fma = unit.intrinsic("llvm.fma", &[sum.get_type().into()]);
     (0..2).fold(sum, |sum, i| {
-        let call = b.build_call(fma, &[x[i].into(), y[i].into(), sum.into()], "").expect(BUILT);
-        call.try_as_basic_value().expect_basic("a product has a value").into_vector_value()
+        let call = b
+            .build_call(fma, &[x[i].into(), y[i].into(), sum.into()], "")
+            .expect(BUILT);
+        call.try_as_basic_value()
+            .expect_basic("a product has a value")
+            .into_vector_value()
     })
 }
 
@@ -97,7 +116,10 @@ fn halves<'c>(unit: &Unit<'c>, b: &Builder<'c>, v: VectorValue<'c>) -> [VectorVa
     let lanes = v.get_type().get_size();
     let (i32t, kind) = (unit.ctx.i32_type(), v.get_type());
     let constant = |v| splat(i32t.const_int(v, false), lanes);
-    let bits = b.build_bit_cast(v, i32t.vec_type(lanes), "").expect(BUILT).into_vector_value();
+    let bits = b
+        .build_bit_cast(v, i32t.vec_type(lanes), "")
+        .expect(BUILT)
+        .into_vector_value();
     let second = b.build_and(bits, constant(0xffff_0000), "").expect(BUILT);
     let first = b.build_left_shift(bits, constant(LOW), "").expect(BUILT);
     [second, first].map(|v| b.build_bit_cast(v, kind, "").expect(BUILT).into_vector_value())
@@ -108,7 +130,9 @@ pub fn pairs<'c>(unit: &Unit<'c>, b: &Builder<'c>, [first, second]: [VectorValue
     let lanes = first.get_type().get_size();
     let i32t = unit.ctx.i32_type();
     let wide = |v| b.build_int_z_extend(v, i32t.vec_type(lanes), "").expect(BUILT);
-    let up = b.build_left_shift(wide(second), splat(i32t.const_int(LOW, false), lanes), "").expect(BUILT);
+    let up = b
+        .build_left_shift(wide(second), splat(i32t.const_int(LOW, false), lanes), "")
+        .expect(BUILT);
     let both = b.build_or(wide(first), up, "").expect(BUILT);
     let kind = unit.ctx.f32_type().vec_type(lanes);
     b.build_bit_cast(both, kind, "").expect(BUILT).into_vector_value()

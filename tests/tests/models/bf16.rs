@@ -125,9 +125,19 @@ fn bytes_rest_on_bf16() {
                 _ => {}
             }
         }
-        assert_eq!(levels, if program.name == "transcribe" { 8 } else { 0 }, "{}", program.name);
+        assert_eq!(
+            levels,
+            if program.name == "transcribe" { 8 } else { 0 },
+            "{}",
+            program.name
+        );
         let narrow = program.buffers.iter().filter(|b| b.dtype == DType::Bf16).count();
-        assert_eq!(narrow > 0, program.name != "adam" && program.name != "grad_norm", "{}", program.name);
+        assert_eq!(
+            narrow > 0,
+            program.name != "adam" && program.name != "grad_norm",
+            "{}",
+            program.name
+        );
     }
 }
 

@@ -7,8 +7,8 @@
 
 use super::setting::{Head, Product, ROW_PADDING, Setting, blocks};
 use crate::Error;
-use crate::entry::{Emitted, Unit};
 use crate::bf16;
+use crate::entry::{Emitted, Unit};
 use crate::gemm::{Factors, Layout};
 use inkwell::values::{IntValue, PointerValue};
 use ir::dim::Dim;

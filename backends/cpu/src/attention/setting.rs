@@ -125,7 +125,11 @@ impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
 
     /// Bytes of copies of a block's rows, where they are not read in place.
     pub(super) fn copies_bytes(&self) -> i64 {
-        if self.in_place() { 0 } else { self.queries() * self.copy_stride() }
+        if self.in_place() {
+            0
+        } else {
+            self.queries() * self.copy_stride()
+        }
     }
 
     /// Bytes from one of them to the next, with room for a vector more.
@@ -282,7 +286,15 @@ impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
             let (from, of_row) = (row.into(), row_bytes.into());
             code.call(
                 copy,
-                &[from, of_row, element.into(), rows.into(), width.into(), copies.into(), stride.into()],
+                &[
+                    from,
+                    of_row,
+                    element.into(),
+                    rows.into(),
+                    width.into(),
+                    copies.into(),
+                    stride.into(),
+                ],
             );
             (copies, stride)
         };

@@ -45,12 +45,7 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract, levels: L
         ..schedule
     };
     let in_bf16 = kernel.slots[body.a.slot].dtype == DType::Bf16;
-    let mut plan = Plan::new(
-        tile,
-        schedule,
-        canonical::with_long_steps(body.clone()),
-        &kernel.slots,
-    );
+    let mut plan = Plan::new(tile, schedule, canonical::with_long_steps(body.clone()), &kernel.slots);
     // Rows are brought into this order on the way, and divided into levels.
     plan.layout = Layout::Rows;
     plan.in_place = false;

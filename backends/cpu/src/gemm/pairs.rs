@@ -60,7 +60,9 @@ impl<'c> Source<'_, '_, 'c> {
             (None, _) => self.lanes(p, code.lanes),
             (Some(mask), DType::Bf16) => {
                 let kind = code.unit.ctx.i16_type().vec_type(code.lanes);
-                let load = code.unit.intrinsic("llvm.masked.load", &[kind.into(), p.get_type().into()]);
+                let load = code
+                    .unit
+                    .intrinsic("llvm.masked.load", &[kind.into(), p.get_type().into()]);
                 let args = [p.into(), mask.into(), kind.const_zero().into()];
                 let call = code.builder.build_call(load, &args, "").expect(BUILT);
                 call.set_alignment_attribute(inkwell::attributes::AttributeLoc::Param(0), 2);
@@ -84,7 +86,10 @@ impl<'c> Source<'_, '_, 'c> {
         let none = ctx.i16_type().vec_type(elements.len() as u32).get_poison();
         elements.iter().zip(0..).fold(none, |v, (p, lane)| {
             let (element, lane) = (self.read(ctx.i16_type(), *p), ctx.i32_type().const_int(lane, false));
-            self.code.builder.build_insert_element(v, element, lane, "").expect(BUILT)
+            self.code
+                .builder
+                .build_insert_element(v, element, lane, "")
+                .expect(BUILT)
         })
     }
 
@@ -161,8 +166,7 @@ fn pack_along_columns<'c>(source: &Source<'_, '_, 'c>, tile: Tile, params: &[Bas
 fn pack_by_columns<'c>(source: &Source<'_, '_, 'c>, tile: Tile, order: Order, params: &[BasicValueEnum<'c>]) {
     let code = source.code;
     let (from, panels) = (params[0].into_pointer_value(), params[5].into_pointer_value());
-    let [column_bytes, depth_bytes, columns, depth, panel_bytes] =
-        [1, 2, 3, 4, 6].map(|i| params[i].into_int_value());
+    let [column_bytes, depth_bytes, columns, depth, panel_bytes] = [1, 2, 3, 4, 6].map(|i| params[i].into_int_value());
     let step = match order {
         Order::Depth => code.int(source.bytes()),
         _ => depth_bytes,
@@ -200,7 +204,11 @@ fn pack_by_columns<'c>(source: &Source<'_, '_, 'c>, tile: Tile, order: Order, pa
 /// `copy(from, row_bytes, depth_bytes, rows, depth, to, to_bytes)`: rows that are contiguous along the depth, `to_bytes` apart;
 /// with [`Order::Free`] groups of `Tile::rows` of them side by side, `to_bytes` apart. Writes up to a vector past each end.
 pub(crate) fn copy_pairs<'c>(unit: &Unit<'c>, tile: Tile, order: Order, dtype: DType) -> FunctionValue<'c> {
-    assert_eq!(tile.factors, Factors::Pairs, "rows of pairs are for micro-kernels of pairs");
+    assert_eq!(
+        tile.factors,
+        Factors::Pairs,
+        "rows of pairs are for micro-kernels of pairs"
+    );
     let name = format!("{}_{}", name("copy", order, dtype), tile.name());
     internal(unit, &name, "piiiipi", |code, params| {
         let source = Source { code, dtype };
@@ -220,7 +228,10 @@ fn copy_along_depth<'c>(source: &Source<'_, '_, 'c>, params: &[BasicValueEnum<'c
     // Half a vector of what is written, or a whole one.
     let whole = code.scale(code.div_rem(depth, code.int(2 * lanes)).0, 2 * lanes);
     code.each(code.int(0), rows, 1, |i| {
-        let (from, to) = (code.at(from, code.mul(i, row_bytes)), code.at(to, code.mul(i, to_bytes)));
+        let (from, to) = (
+            code.at(from, code.mul(i, row_bytes)),
+            code.at(to, code.mul(i, to_bytes)),
+        );
         let place = |k| code.at(to, code.scale(k, 2));
         code.each(code.int(0), whole, 2 * lanes, |k| {
             let v = source.lanes(source.at(from, k), 2 * code.lanes);
@@ -240,11 +251,17 @@ fn copy_strided<'c>(source: &Source<'_, '_, 'c>, params: &[BasicValueEnum<'c>]) 
     let [row_bytes, depth_bytes, rows, depth, to_bytes] = [1, 2, 3, 4, 6].map(|i| params[i].into_int_value());
     let whole = code.scale(code.div_rem(depth, code.int(2 * OCTET)).0, OCTET);
     code.each(code.int(0), rows, 1, |i| {
-        let (from, to) = (code.at(from, code.mul(i, row_bytes)), code.at(to, code.mul(i, to_bytes)));
+        let (from, to) = (
+            code.at(from, code.mul(i, row_bytes)),
+            code.at(to, code.mul(i, to_bytes)),
+        );
         let element = |pair: IntValue<'c>| code.at(from, code.mul(pair, code.scale(depth_bytes, 2)));
         code.each(code.int(0), whole, OCTET, |pair| {
             let lines: [_; 8] = std::array::from_fn(|r| element(code.add(pair, code.int(r as i64))));
-            code.store(code.at(to, code.scale(pair, 4)), source.of_lines(&lines, Some(depth_bytes)));
+            code.store(
+                code.at(to, code.scale(pair, 4)),
+                source.of_lines(&lines, Some(depth_bytes)),
+            );
         });
         source.each_pair(whole, depth, |pair, two| {
             let joined = source.of_lines(&[element(pair)], two.then_some(depth_bytes));
@@ -289,29 +306,37 @@ fn copy_along_rows<'c>(source: &Source<'_, '_, 'c>, tile: Tile, params: &[BasicV
 /// `copy(from, row_bytes, depth_bytes, rows, depth, to, to_row_bytes)` of bf16 at any strides to f32 that are contiguous along
 /// the depth.
 pub(crate) fn copy_widened<'c>(unit: &Unit<'c>, order: Order) -> FunctionValue<'c> {
-    internal(unit, &format!("gemm_copy_widened_{order:?}"), "piiiipi", |code, params| {
-        let dtype = DType::Bf16;
-        let source = Source { code, dtype };
-        let widen = |v: VectorValue<'c>| bf16::widen(code.unit, code.builder, v.into()).into_vector_value();
-        let (from, to) = (params[0].into_pointer_value(), params[5].into_pointer_value());
-        let [row_bytes, depth_bytes, rows, depth, to_bytes] = [1, 2, 3, 4, 6].map(|i| params[i].into_int_value());
-        code.each(code.int(0), rows, 1, |i| {
-            let (from, to) = (code.at(from, code.mul(i, row_bytes)), code.at(to, code.mul(i, to_bytes)));
-            if order == Order::Depth {
-                code.each_vector(depth, |k, mask| {
-                    let v = widen(source.vector(source.at(from, k), mask));
-                    let to = code.at(to, code.scale(k, 4));
-                    match mask {
-                        None => code.store(to, v),
-                        Some(mask) => code.store_masked(to, v, mask),
-                    }
+    internal(
+        unit,
+        &format!("gemm_copy_widened_{order:?}"),
+        "piiiipi",
+        |code, params| {
+            let dtype = DType::Bf16;
+            let source = Source { code, dtype };
+            let widen = |v: VectorValue<'c>| bf16::widen(code.unit, code.builder, v.into()).into_vector_value();
+            let (from, to) = (params[0].into_pointer_value(), params[5].into_pointer_value());
+            let [row_bytes, depth_bytes, rows, depth, to_bytes] = [1, 2, 3, 4, 6].map(|i| params[i].into_int_value());
+            code.each(code.int(0), rows, 1, |i| {
+                let (from, to) = (
+                    code.at(from, code.mul(i, row_bytes)),
+                    code.at(to, code.mul(i, to_bytes)),
+                );
+                if order == Order::Depth {
+                    code.each_vector(depth, |k, mask| {
+                        let v = widen(source.vector(source.at(from, k), mask));
+                        let to = code.at(to, code.scale(k, 4));
+                        match mask {
+                            None => code.store(to, v),
+                            Some(mask) => code.store_masked(to, v, mask),
+                        }
+                    });
+                    return;
+                }
+                code.each(code.int(0), depth, 1, |k| {
+                    let v = widen(source.collect(&[code.at(from, code.mul(k, depth_bytes))]));
+                    code.store(code.at(to, code.scale(k, 4)), v);
                 });
-                return;
-            }
-            code.each(code.int(0), depth, 1, |k| {
-                let v = widen(source.collect(&[code.at(from, code.mul(k, depth_bytes))]));
-                code.store(code.at(to, code.scale(k, 4)), v);
             });
-        });
-    })
+        },
+    )
 }
