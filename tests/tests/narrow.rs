@@ -170,9 +170,10 @@ fn losses_and_gradients_stay_near() {
     }
 }
 
-/// The CPU's code against the interpreter. A number that differs in its last bits of f32 is sometimes rounded to the other side:
-/// a few in ten thousand, each by 2^-8. Over a hundred roundings that is 1e-3 of what passes through them; ten times as much
-/// is allowed for what is small beside the terms it is made of.
+/// The CPU's code against the interpreter. Attention may round what it makes within, and then later roundings fall otherwise:
+/// the results are two draws of the same noise, whose difference is sqrt 2 of either. The noise of each tensor is how far the
+/// interpreter's result is from that in f32; twice that is allowed, and 1 % where a tensor has so few numbers that its noise may
+/// happen to be small.
 #[test]
 fn the_cpu_computes_what_the_interpreter_does() {
     let model = model("models/base.ron", &SMALL);
@@ -180,7 +181,7 @@ fn the_cpu_computes_what_the_interpreter_does() {
         let wide = lower_at(&graph(&model, program), &env());
         let bound = bind(&model, &wide);
         let narrow = wide.narrowed_with(Weights::AsTheyAre);
-        let want = narrow.interpret(&env(), &bound);
+        let (exact, want) = (wide.interpret(&env(), &bound), narrow.interpret(&env(), &bound));
         // Parameters rounded beforehand are the same numbers.
         assert_eq!(wide.narrowed().interpret(&env(), &bound), want, "{program}");
         let symbols = ["B", "N", "M", "L", "vocab"];
@@ -191,10 +192,14 @@ fn the_cpu_computes_what_the_interpreter_does() {
         let grads: Vec<&String> = want.keys().filter(|n| n.starts_with("grad:")).collect();
         let all = grads.iter().map(|n| norm(&want[*n]).powi(2)).sum::<f64>().sqrt();
         for name in want.keys().filter(|n| got.contains_key(*n)) {
-            let (off, size) = (off(&got[name], &want[name]), norm(&want[name]));
+            let (noise, off, size) = (
+                off(&exact[name], &want[name]),
+                off(&got[name], &want[name]),
+                norm(&want[name]),
+            );
             assert!(
-                off <= 0.01 * size + 1e-6 * all,
-                "{program}, {name}: off by {off:e} of {size:e}"
+                off <= (2.0 * noise).max(0.01 * size) + 1e-6 * all,
+                "{program}, {name}: off by {off:e} of {size:e}, with a noise of {noise:e}"
             );
         }
         assert!(grads.iter().all(|n| got.contains_key(*n)), "{program}");
