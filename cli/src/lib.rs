@@ -4,4 +4,5 @@ pub mod compile;
 pub mod explain;
 pub mod generate;
 pub mod layout;
+pub mod like;
 pub mod recipes;

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use compiler::compile::{Arithmetic, Output, compile, compile_cuda};
 use compiler::explain::explain;
 use compiler::generate::ARCHS;
+use compiler::like;
 use compiler::recipes;
 use cpu::Target;
 use failure::Failure;
@@ -64,11 +65,17 @@ enum Command {
                       w2vc compile models/base.ron --target cpu --precision int8 -o base-int8\n  \
                       w2vc compile models/base.ron --target cpu --precision bf16 -o base-bf16\n  \
                       w2vc compile models/base.ron --target cuda --precision bf16 -o base-gpu\n  \
-                      w2vc compile models/tiny.ron --target cuda --emit ptx -o ptx\n\n\
+                      w2vc compile models/tiny.ron --target cuda --emit ptx -o ptx\n  \
+                      w2vc compile --like wav2vec2-base/ -o base\n\n\
                       Compiling for cuda needs no GPU and nothing of NVIDIA's; the executable needs the driver alone."
     )]
     Compile {
-        file: PathBuf,
+        #[arg(required_unless_present = "like")]
+        file: Option<PathBuf>,
+        /// Compile for these weights: a Hugging Face folder, or a checkpoint of fairseq (.pt). What its configuration says
+        /// becomes a model file, OUT.ron, which is written beside the executable and compiled.
+        #[arg(long, value_name = "FOLDER", conflicts_with = "file")]
+        like: Option<PathBuf>,
         #[arg(long, value_enum, default_value_t = Backend::Cpu)]
         target: Backend,
         /// The executable; default: the name of the file without `.ron`. With `--emit mlir` or `ptx`: a folder for the files.
@@ -158,6 +165,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Compile {
             file,
+            like,
             target,
             o,
             set,
@@ -166,7 +174,6 @@ fn run(command: Command) -> Result<()> {
             cpu,
             direct_convolutions,
         } => {
-            let model = load(&file, &set)?;
             check_stage(emit, target)?;
             check_options(target, precision, cpu.as_deref())?;
             if direct_convolutions && target == Backend::Cuda {
@@ -174,6 +181,12 @@ fn run(command: Command) -> Result<()> {
                     "--direct-convolutions is for --target cpu; on the GPU all are direct",
                 ));
             }
+            let file = match (file, &like) {
+                (Some(file), _) => file,
+                (None, Some(weights)) => model_like(weights, o.as_deref())?,
+                (None, None) => return Err(Failure::usage("name a model file, or weights with --like")),
+            };
+            let model = load(&file, &set)?;
             let o = o.unwrap_or_else(|| PathBuf::from(file.file_stem().unwrap_or(file.as_os_str())));
             if emit.is_none() {
                 check_output(&file, &o)?;
@@ -195,6 +208,47 @@ fn run(command: Command) -> Result<()> {
             }
         }
     }
+}
+
+/// Writes a model file that weights fit, and those that it extends where they are not there yet.
+fn model_like(weights: &Path, o: Option<&Path>) -> Result<PathBuf> {
+    let (config, normalize) = runtime::weights::described(weights).map_err(Failure::of_runtime)?;
+    let whole = weights.canonicalize().unwrap_or_else(|_| weights.into());
+    let last = if whole.is_dir() {
+        whole.file_name()
+    } else {
+        whole.file_stem()
+    };
+    let own = last.map_or("model".into(), |n| n.to_string_lossy().into_owned());
+    let out = o.map_or_else(|| PathBuf::from(format!("{own}-w2vc")), PathBuf::from);
+    let name = out.file_name().map_or(own, |n| n.to_string_lossy().into_owned());
+    let text = like::describe(&config, normalize, &name, &weights.display().to_string())
+        .map_err(|e| Failure::model(format!("{}: {e}", weights.display())))?;
+    let file = out.with_file_name(format!("{name}.ron"));
+    match fs::read_to_string(&file) {
+        Ok(there) if !there.starts_with(like::MADE) => {
+            return Err(Failure::usage(format!(
+                "`{}` is there already, and was not made from weights: name another output with -o",
+                file.display()
+            )));
+        }
+        _ => {}
+    }
+    for (name, text) in like::BUILT_IN {
+        let beside = out.with_file_name(name);
+        if !beside.exists() {
+            runtime::atomic::write_text(&beside, text).map_err(Failure::of_runtime)?;
+        }
+    }
+    runtime::atomic::write_text(&file, &text).map_err(Failure::of_runtime)?;
+    // On the standard error stream: stages go to the other.
+    let _ = writeln!(
+        std::io::stderr(),
+        "wrote {}, the model of {}",
+        file.display(),
+        weights.display()
+    );
+    Ok(file)
 }
 
 /// Stages belong to targets.

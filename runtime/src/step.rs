@@ -9,7 +9,7 @@ use crate::memory::Guard;
 use crate::random::{Purpose, Stream};
 use crate::session::{Data, Session, Tensor};
 use crate::settings::Settings;
-use crate::weights::{Folder, Missing, TensorFile, adopt_sizes};
+use crate::weights::{Folder, HeadRows, Missing, TensorFile, adopt_sizes, is_head};
 use ir::artifact::{Port, Program};
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,10 @@ pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
     } else {
         Missing::Quantizer
     };
-    folder.load(&artifact, session.params()?, missing, None)?;
+    // Programs take class 0 for the blank, and a folder may have it anywhere.
+    let blank = folder.vocab()?.map_or(0, |v| v.blank());
+    let order = Order::new(blank, classes(&artifact).filter(|n| blank < *n).unwrap_or(0));
+    folder.load(&artifact, session.params()?, missing, order.head().as_ref())?;
 
     let given = Given {
         file,
@@ -70,11 +73,17 @@ pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
         settings: &settings,
         geometry: Geometry::new(&artifact)?,
         classes: classes(&artifact),
+        order: &order,
     };
     let inputs = given.inputs()?;
     session.zero_grads()?;
     Guard::default().check(session, name, &inputs.refs(), "give fewer or shorter clips")?;
-    let outputs = session.run(name, &inputs.refs())?;
+    let mut outputs = session.run(name, &inputs.refs())?;
+    for (_, logits) in outputs.iter_mut().filter(|(name, _)| name == "logits") {
+        if let Data::F32(values) = &mut logits.data {
+            order.back(values, 1);
+        }
+    }
 
     let mut pieces: Vec<(String, Piece)> = outputs
         .iter()
@@ -93,12 +102,55 @@ pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
         })
         .collect();
     let grads = session.grads()?;
-    for p in program.trains.iter().map(|i| &artifact.params[*i]) {
+    let trained = || program.trains.iter().map(|i| &artifact.params[*i]);
+    for p in trained().filter(|p| is_head(&p.name)) {
+        let width = p.shape[1..].iter().product::<i64>() as usize;
+        order.back(&mut grads[p.offset..p.offset + p.len()], width);
+    }
+    for p in trained() {
         let shape = p.shape.iter().map(|d| *d as usize).collect();
         let values = Values::F32(&grads[p.offset..p.offset + p.len()]);
         pieces.push((format!("grad.{}", p.name), Piece { shape, values }));
     }
     write_tensors(&options.out, pieces)
+}
+
+/// Classes as programs have them, the blank first, and as the folder numbers them.
+struct Order {
+    /// The folder's number of each class; empty where they agree.
+    numbers: Vec<usize>,
+}
+
+impl Order {
+    fn new(blank: usize, classes: usize) -> Order {
+        let numbers = match blank {
+            0 => vec![],
+            _ => std::iter::once(blank)
+                .chain((0..classes).filter(|c| *c != blank))
+                .collect(),
+        };
+        Order { numbers }
+    }
+
+    fn head(&self) -> Option<HeadRows> {
+        (!self.numbers.is_empty()).then(|| HeadRows::reordered(&self.numbers, self.numbers.len()))
+    }
+
+    /// The class of a number of the folder.
+    fn class(&self, number: i32) -> i32 {
+        let class = self.numbers.iter().position(|n| *n as i32 == number);
+        class.map_or(number, |c| c as i32)
+    }
+
+    /// Rows of `width` values each, one for every class, put in the folder's order; as often as they come.
+    fn back(&self, values: &mut [f32], width: usize) {
+        for rows in values.chunks_exact_mut((self.numbers.len() * width).max(1)) {
+            let of_program = rows.to_vec();
+            for (class, number) in self.numbers.iter().enumerate() {
+                rows[number * width..][..width].copy_from_slice(&of_program[class * width..][..width]);
+            }
+        }
+    }
 }
 
 /// The batch file and what completes it.
@@ -109,6 +161,7 @@ struct Given<'a> {
     settings: &'a Settings,
     geometry: Geometry,
     classes: Option<usize>,
+    order: &'a Order,
 }
 
 impl Given<'_> {
@@ -234,7 +287,8 @@ impl Given<'_> {
                 )));
             }
         }
-        Ok(own)
+        let classes = values.iter().map(|l| self.order.class(*l)).collect();
+        Ok(Tensor::i32(&own.shape, classes))
     }
 
     fn input(&self, port: &Port, wave: &Tensor, lengths: &Tensor, hidden: &[Vec<usize>]) -> Result<Tensor, Error> {
@@ -370,6 +424,20 @@ mod tests {
         };
         let pieces = kept.map(|p| (p.name.clone(), piece(p))).collect();
         write_tensors(&dir.join(crate::weights::MODEL), pieces).unwrap();
+    }
+
+    #[test]
+    fn classes_are_numbered_as_in_the_folder() {
+        let order = Order::new(2, 4);
+        assert_eq!((0..4).map(|n| order.class(n)).collect::<Vec<_>>(), [1, 2, 0, 3]);
+        assert_eq!(order.class(-100), -100);
+        let mut logits = [9.0, 0.0, 1.0, 3.0, 19.0, 10.0, 11.0, 13.0];
+        order.back(&mut logits, 1);
+        assert_eq!(logits, [0.0, 1.0, 9.0, 3.0, 10.0, 11.0, 19.0, 13.0]);
+        let mut rows = [9.0, 9.5, 0.0, 0.5, 1.0, 1.5, 3.0, 3.5];
+        order.back(&mut rows, 2);
+        assert_eq!(rows, [0.0, 0.5, 1.0, 1.5, 9.0, 9.5, 3.0, 3.5]);
+        assert!(Order::new(0, 4).head().is_none());
     }
 
     #[test]

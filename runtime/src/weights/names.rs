@@ -35,7 +35,7 @@ pub fn only_for_pretraining(name: &str) -> bool {
 }
 
 /// The letters' head: no part of a model in pretraining.
-pub(super) fn is_head(name: &str) -> bool {
+pub(crate) fn is_head(name: &str) -> bool {
     name.starts_with("lm_head.")
 }
 
