@@ -304,6 +304,7 @@ fn artifact(model: &Model, layout: Layout, kernels: Vec<KernelInfo>, programs: V
         constants: constants.chain(sizes).collect(),
         run_sizes: model.run_sizes.clone(),
         recipes: model.recipes.clone(),
+        by_hours: model.by_hours.clone(),
         export: model.export.clone(),
         params: layout.params,
         param_elements: elements.expect("parameters depend on run sizes alone") as usize,

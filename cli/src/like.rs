@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn an_empty_configuration_is_base_and_a_large_one_is_large() {
         let own = model(&json!({}));
-        assert_eq!(own.run_sizes[0].name, "vocab");
+        assert_eq!(&*own.run_sizes[0].name, "vocab");
         assert_eq!(exported(&own)["num_hidden_layers"], 12);
         assert!(!describe(&json!({}), None, "own", "x").unwrap().contains("blocks"));
         let large = json!({

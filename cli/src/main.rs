@@ -2,7 +2,7 @@
 
 mod failure;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use compiler::compile::{Arithmetic, Output, compile, compile_cuda};
 use compiler::explain::explain;
 use compiler::generate::ARCHS;
@@ -16,6 +16,7 @@ use ir::artifact::Precision;
 use ir::dim::Env;
 use ir::stack::with_stack;
 use ir::types::MAX_AXIS;
+use runtime::commands::shell;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -101,6 +102,12 @@ enum Command {
         #[arg(long)]
         direct_convolutions: bool,
     },
+    /// Print what a shell needs to complete command lines.
+    #[command(after_help = "Example: w2vc completions bash > ~/.local/share/bash-completion/completions/w2vc")]
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page of a command, or write them all.
+    #[command(after_help = "Examples:\n  w2vc man compile | man -l -\n  w2vc man --out ~/.local/share/man/man1")]
+    Man(shell::ManArgs),
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -147,6 +154,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
+        Command::Completions(args) => print(&shell::completions(Cli::command(), "w2vc", &args)),
+        Command::Man(args) => print(&shell::man(Cli::command(), "w2vc", &args).map_err(Failure::of_runtime)?),
         Command::Check { file, set } => print(&frontend::check_report(&with_all_settings(load(&file, &set)?)?)),
         Command::Explain {
             file,

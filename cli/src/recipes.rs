@@ -2,7 +2,7 @@
 
 use frontend::Model;
 use ir::ops::Op;
-use runtime::settings::{complete, nearest};
+use runtime::settings::{OF_THE_DATA, complete, nearest};
 
 /// Commands that an executable has and that have recipes.
 const COMMANDS: [&str; 3] = ["pretrain", "finetune", "transcribe"];
@@ -12,7 +12,21 @@ const COMMANDS: [&str; 3] = ["pretrain", "finetune", "transcribe"];
 /// # Errors
 /// The first setting that no command reads and no program has as an input, and a value out of range.
 pub fn check(model: &Model) -> Result<(), String> {
-    for (command, recipe) in &model.recipes {
+    let amounts = model
+        .by_hours
+        .iter()
+        .flat_map(|(command, all)| all.iter().map(move |a| (command, a)));
+    for (command, amount) in amounts.clone() {
+        // These decide which clips there are, and with them the hours.
+        if let Some(s) = amount.settings.iter().find(|s| OF_THE_DATA.contains(&s.name.as_str())) {
+            return Err(format!(
+                "`{}` of `{command}` cannot depend on the hours of data",
+                s.name
+            ));
+        }
+    }
+    let amounts = amounts.map(|(command, amount)| (command, &amount.settings));
+    for (command, recipe) in model.recipes.iter().chain(amounts) {
         if !COMMANDS.contains(&command.as_str()) {
             // A model of another kind may have commands that only its own users know.
             match nearest(command, COMMANDS.into_iter()) {

@@ -4,7 +4,7 @@ use crate::definitions::{Datum, SettingDef};
 use crate::diagnostic::{Diagnostic, Result};
 use crate::globals::Globals;
 use crate::value::{Value, evaluate};
-use ir::artifact::{Setting, SettingValue};
+use ir::artifact::{Amount, Setting, SettingValue};
 use std::collections::BTreeMap;
 
 /// Settings by command.
@@ -17,6 +17,33 @@ pub fn recipes(globals: &Globals) -> Result<BTreeMap<String, Vec<Setting>>> {
             .map(|s| setting(globals, s))
             .collect::<Result<_>>()?;
         all.insert(recipe.command.value.clone(), settings);
+    }
+    Ok(all)
+}
+
+/// Settings by command for amounts of data in hours, the least first.
+pub fn by_hours(globals: &Globals) -> Result<BTreeMap<String, Vec<Amount>>> {
+    let mut all = BTreeMap::new();
+    for own in &globals.defs.by_hours {
+        let mut amounts = vec![];
+        for (hours, settings) in &own.amounts {
+            let number = hours.value.parse::<f64>().ok().filter(|h| h.is_finite() && *h > 0.0);
+            let Some(number) = number else {
+                let message = format!("`{}` is no amount of data", hours.value);
+                return Err(Diagnostic::new(
+                    hours.span,
+                    message,
+                    "expected hours, a number above 0 in quotes",
+                ));
+            };
+            let settings = settings.iter().map(|s| setting(globals, s)).collect::<Result<_>>()?;
+            amounts.push(Amount {
+                hours: number,
+                settings,
+            });
+        }
+        amounts.sort_by(|a, b| a.hours.total_cmp(&b.hours));
+        all.insert(own.command.value.clone(), amounts);
     }
     Ok(all)
 }

@@ -23,6 +23,7 @@ pub struct Document<'a> {
     pub blocks: Option<&'a RawValue>,
     pub programs: Option<&'a RawValue>,
     pub recipes: Option<&'a RawValue>,
+    pub by_hours: Option<&'a RawValue>,
     pub export: Option<&'a RawValue>,
 }
 

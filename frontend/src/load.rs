@@ -66,6 +66,7 @@ fn build(defs: &Definitions) -> std::result::Result<Model, Vec<Diagnostic>> {
         params: params.list,
         programs,
         recipes: data::recipes(&globals).map_err(one)?,
+        by_hours: data::by_hours(&globals).map_err(one)?,
         export: data::export(&globals).map_err(one)?,
     })
 }

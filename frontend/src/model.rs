@@ -1,6 +1,6 @@
 //! What the language says: parameters, and programs as tensor IR.
 
-use ir::artifact::{Init, RunSize, Setting};
+use ir::artifact::{Amount, Init, RunSize, Setting};
 use ir::dim::{Dim, Env, numel};
 use ir::graph::Graph;
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ pub struct Model {
     pub programs: Vec<Program>,
     /// Settings by command.
     pub recipes: BTreeMap<String, Vec<Setting>>,
+    /// Settings over these for amounts of data, by command, the least amount first.
+    pub by_hours: BTreeMap<String, Vec<Amount>>,
     /// JSON text by command.
     pub export: BTreeMap<String, String>,
 }

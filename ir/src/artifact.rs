@@ -25,6 +25,8 @@ pub struct Artifact {
     pub run_sizes: Vec<RunSize>,
     /// Settings of the recipe by command (`pretrain`, `finetune`, `transcribe`), changed at run time by `--set`.
     pub recipes: BTreeMap<String, Vec<Setting>>,
+    /// Settings over those of the recipe for amounts of data, by command, the least amount first.
+    pub by_hours: BTreeMap<String, Vec<Amount>>,
     /// config.json of the Hugging Face form per command, as JSON text; empty where the model has none. A run size stands
     /// as `"$NAME"`; [`Artifact::config`] fills it in.
     pub export: BTreeMap<String, String>,
@@ -46,6 +48,13 @@ pub struct Setting {
     pub name: String,
     pub value: SettingValue,
     pub doc: String,
+}
+
+/// What a recipe is for another amount of data than the one it was written for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Amount {
+    pub hours: f64,
+    pub settings: Vec<Setting>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! The commands of a compiled program.
 
 use crate::bench::{Options as BenchOptions, bench};
-use crate::commands::{data, evaluate, features, report, score, transcribe};
+use crate::commands::{data, evaluate, features, report, score, shell, transcribe};
 use crate::error::Error;
 use crate::info::info;
 use crate::profile::{Flops, Peaks};
@@ -9,7 +9,7 @@ use crate::session::{Session, Tensor};
 use crate::settings::Settings;
 use crate::step::{Options as StepOptions, step};
 use crate::trainer::{Options, finetune, pretrain};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use ir::artifact::Artifact;
 use std::io::Write;
 use std::path::PathBuf;
@@ -111,6 +111,15 @@ enum Command {
     Info,
     /// Measure speed on made-up clips.
     Bench(BenchArgs),
+    /// Print what a shell needs to complete command lines.
+    #[command(
+        after_help = "Examples:\n  OUT completions bash > ~/.local/share/bash-completion/completions/OUT\n  OUT completions fish > \
+                      ~/.config/fish/completions/OUT.fish"
+    )]
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page of a command, or write them all.
+    #[command(after_help = "Examples:\n  OUT man finetune | man -l -\n  OUT man --out ~/.local/share/man/man1")]
+    Man(shell::ManArgs),
 }
 
 #[derive(Args)]
@@ -250,6 +259,8 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
             )
         }
         Command::Info => say(&info(runner.artifact())?),
+        Command::Completions(args) => say(&shell::completions(Cli::command(), &program_name(), &args)),
+        Command::Man(args) => say(&shell::man(Cli::command(), &program_name(), &args)?),
         Command::Bench(args) => {
             let BenchArgs {
                 program,
@@ -283,6 +294,13 @@ fn run(runner: &dyn Runner, cli: Cli) -> Result<(), Error> {
             say(&found.text(top))
         }
     }
+}
+
+/// What this executable is called.
+fn program_name() -> String {
+    let path = std::env::args_os().next().map(PathBuf::from);
+    let name = path.as_deref().and_then(|p| p.file_name());
+    name.map_or("OUT".into(), |n| n.to_string_lossy().into_owned())
 }
 
 /// Refuses a wrong --set before anything is read or written.
@@ -363,7 +381,6 @@ mod tests {
     use crate::atomic::{Piece, Values, write_tensors};
     use crate::fake::FakeSession;
     use crate::weights::{MODEL, TensorFile};
-    use clap::CommandFactory;
     use std::path::Path;
 
     struct Fake(Artifact);

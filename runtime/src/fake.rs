@@ -58,6 +58,7 @@ pub fn artifact() -> Artifact {
         int8: None,
         constants: BTreeMap::new(),
         recipes: [("pretrain".to_string(), vec![negatives])].into(),
+        by_hours: BTreeMap::new(),
         export: BTreeMap::new(),
         params: vec![
             param("wav2vec2.encoder.w", &[3], 0, Init::Normal { std: 1.0 }),

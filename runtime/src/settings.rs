@@ -9,7 +9,7 @@ mod range;
 pub use range::Range;
 
 use crate::error::Error;
-use ir::artifact::{Artifact, Setting, SettingValue};
+use ir::artifact::{Amount, Artifact, Setting, SettingValue};
 use std::collections::BTreeMap;
 
 use Range::{Above, Choice, Real, Whole};
@@ -23,6 +23,15 @@ pub struct Settings {
     list: Vec<Setting>,
 }
 
+/// The recipe that was chosen for an amount of data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForHours {
+    /// What it was written for.
+    pub hours: f64,
+    /// Settings and their values.
+    pub taken: Vec<String>,
+}
+
 /// Whole numbers below this are exact.
 const MOST: f64 = 9e15;
 
@@ -33,6 +42,16 @@ struct Known {
     range: Range,
     doc: &'static str,
 }
+
+/// Settings that decide which clips there are to train on.
+pub const OF_THE_DATA: [&str; 6] = [
+    "seed",
+    "valid_fraction",
+    "valid_hours",
+    "min_samples",
+    "max_samples",
+    "max_tokens",
+];
 
 /// Where there is no upper limit.
 const OPEN: f64 = f64::INFINITY;
@@ -59,6 +78,7 @@ const TRAINING: &[Known] = known! {
     "channel_mask_length" = Number(64.0), Whole(1.0, 1e6), "channels in a masked span";
     "layerdrop" = Number(0.0), RATE, "probability with which a layer is skipped";
     "valid_fraction" = Number(0.05), RATE, "share of the data kept for validation where --valid is not given; 0: none";
+    "valid_hours" = Number(2.0), Real(0.0, 1e6), "hours of it that are kept at most; 0: no limit";
     "save_every" = Number(1000.0), EVERY, "updates between checkpoints";
     "validate_every" = Number(1000.0), EVERY, "updates between validations";
     "log_every" = Number(10.0), EVERY, "updates between lines in log.jsonl";
@@ -320,6 +340,35 @@ impl Settings {
         Ok(())
     }
 
+    /// Takes the settings for the amount that is nearest to these hours of data, save those that `set` names.
+    ///
+    /// # Errors
+    /// Where values do not go together then.
+    pub fn for_hours(&mut self, artifact: &Artifact, hours: f64, set: &[String]) -> Result<Option<ForHours>, Error> {
+        let amounts = artifact
+            .by_hours
+            .get(&self.command)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let far = |a: &Amount| (a.hours / hours).ln().abs();
+        let Some(nearest) = amounts.iter().min_by(|a, b| far(a).total_cmp(&far(b))) else {
+            return Ok(None);
+        };
+        let named = |name: &str| set.iter().any(|s| s.split('=').next().map(str::trim) == Some(name));
+        let mut taken = vec![];
+        for own in nearest.settings.iter().filter(|s| !named(&s.name)) {
+            if let Some(s) = self.list.iter_mut().find(|s| s.name == own.name) {
+                s.value = own.value.clone();
+                taken.push(format!("{} {}", s.name, show(&s.value)));
+            }
+        }
+        self.agree(artifact)?;
+        Ok(Some(ForHours {
+            hours: nearest.hours,
+            taken,
+        }))
+    }
+
     /// Values by name, to be kept with a run.
     pub fn values(&self) -> BTreeMap<String, SettingValue> {
         self.list.iter().map(|s| (s.name.clone(), s.value.clone())).collect()
@@ -453,6 +502,38 @@ mod tests {
             .recipes
             .insert("pretrain".into(), vec![own("lr", Text("fast".into()))]);
         assert!(Settings::new(&artifact, "pretrain").is_err());
+    }
+
+    #[test]
+    fn the_recipe_for_the_nearest_amount_is_taken_and_what_is_set_stays() {
+        let mut artifact = fake::artifact();
+        let number = |name: &str, value: f64| Setting {
+            name: name.into(),
+            value: Number(value),
+            doc: String::new(),
+        };
+        let amount = |hours, updates| Amount {
+            hours,
+            settings: vec![number("updates", updates), number("lr", hours)],
+        };
+        let amounts = vec![amount(1.0, 13.0), amount(10.0, 20.0), amount(100.0, 80.0)];
+        artifact.by_hours.insert("finetune".into(), amounts);
+        for (hours, updates) in [
+            (0.01, 13.0),
+            (3.1, 13.0),
+            (3.2, 20.0),
+            (31.0, 20.0),
+            (32.0, 80.0),
+            (5000.0, 80.0),
+        ] {
+            let mut s = Settings::new(&artifact, "finetune").unwrap();
+            let chosen = s.for_hours(&artifact, hours, &["lr = 0.5".into()]).unwrap().unwrap();
+            assert_eq!(s.number("updates").unwrap(), updates, "{hours} h");
+            assert_eq!(chosen.taken, [format!("updates {updates}")]);
+            assert_eq!(s.number("lr").unwrap(), 5e-4);
+        }
+        let mut s = Settings::new(&artifact, "pretrain").unwrap();
+        assert_eq!(s.for_hours(&artifact, 1.0, &[]).unwrap(), None);
     }
 
     #[test]

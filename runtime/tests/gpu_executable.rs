@@ -47,6 +47,7 @@ fn artifact(gpu: Option<Precision>) -> Artifact {
         int8: None,
         constants: Default::default(),
         recipes: Default::default(),
+        by_hours: Default::default(),
         export: Default::default(),
         run_sizes: vec![],
         params: vec![],

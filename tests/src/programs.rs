@@ -89,6 +89,7 @@ fn lower(graphs: &[(String, Graph)], symbols: &[&str]) -> (Artifact, Kernels) {
         int8: None,
         constants: BTreeMap::new(),
         recipes: BTreeMap::new(),
+        by_hours: Default::default(),
         export: BTreeMap::new(),
         run_sizes: vec![],
         params,

@@ -22,6 +22,7 @@ fn small() -> Artifact {
         int8: None,
         constants: BTreeMap::from([("hidden".into(), 8.0)]),
         recipes: BTreeMap::from([("pretrain".into(), vec![])]),
+        by_hours: BTreeMap::from([("finetune".into(), vec![])]),
         export: BTreeMap::from([("config.json".into(), "{}".into())]),
         params: vec![Param::fixed("w", &[2, 3], 0, Init::Normal { std: 0.1 })],
         run_sizes: vec![],

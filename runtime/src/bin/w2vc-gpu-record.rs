@@ -115,6 +115,7 @@ fn artifact() -> Artifact {
         int8: None,
         constants: Default::default(),
         recipes: Default::default(),
+        by_hours: Default::default(),
         export: Default::default(),
         run_sizes: vec![],
         params: vec![],

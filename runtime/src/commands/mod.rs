@@ -6,4 +6,5 @@ pub mod features;
 mod npy;
 pub mod report;
 pub mod score;
+pub mod shell;
 pub mod transcribe;

@@ -7,9 +7,12 @@ use crate::batch::{Batch, Clips, Occasion, build};
 use crate::bench::some_labels;
 use crate::data::Plan;
 use crate::error::Error;
+use crate::geometry::Geometry;
 use crate::log::pace::{clock, duration};
 use crate::memory::{Guard, available};
 use crate::random::{Purpose, Stream};
+use crate::settings::Settings;
+use ir::artifact::{Artifact, Program};
 use std::time::Instant;
 
 /// A training of fewer updates is not worth a measurement.
@@ -148,20 +151,13 @@ impl Trainer<'_> {
     /// A batch of noise with the sizes of a plan; `None` where none can be made.
     fn made_up(&self, program: &str, plan: &Plan) -> Option<Batch> {
         let program = self.program(program).ok()?;
-        let mut stream = Stream::new(1, Purpose::Synthetic, 0, 0);
-        let waves: Vec<Vec<f32>> = self
-            .lengths(plan)
-            .into_iter()
-            .map(|n| (0..n).map(|_| 0.1 * (2.0 * stream.uniform() - 1.0)).collect())
-            .collect();
-        let frames = waves.iter().map(|w| self.geometry.frames(w.len()));
-        let labels: Vec<Vec<i32>> = frames.map(|f| some_labels(&self.artifact, f, &mut stream)).collect();
-        let waves: Vec<&[f32]> = waves.iter().map(Vec::as_slice).collect();
-        let clips = Clips {
-            waves: &waves,
-            labels: &labels,
-        };
-        build(&program, &self.geometry, &self.settings, clips, Occasion::MEASURED).ok()
+        noise(
+            &self.artifact,
+            &program,
+            &self.geometry,
+            &self.settings,
+            &self.lengths(plan),
+        )
     }
 
     fn time(&mut self, program: &str, batch: &Batch) -> Result<f64, Error> {
@@ -177,6 +173,29 @@ impl Trainer<'_> {
         }
         Ok(seconds)
     }
+}
+
+/// A batch of noise of clips of these lengths; `None` where none can be made.
+pub(super) fn noise(
+    artifact: &Artifact,
+    program: &Program,
+    geometry: &Geometry,
+    settings: &Settings,
+    lengths: &[usize],
+) -> Option<Batch> {
+    let mut stream = Stream::new(1, Purpose::Synthetic, 0, 0);
+    let waves: Vec<Vec<f32>> = lengths
+        .iter()
+        .map(|n| (0..*n).map(|_| 0.1 * (2.0 * stream.uniform() - 1.0)).collect())
+        .collect();
+    let frames = waves.iter().map(|w| geometry.frames(w.len()));
+    let labels: Vec<Vec<i32>> = frames.map(|f| some_labels(artifact, f, &mut stream)).collect();
+    let waves: Vec<&[f32]> = waves.iter().map(Vec::as_slice).collect();
+    let clips = Clips {
+        waves: &waves,
+        labels: &labels,
+    };
+    build(program, geometry, settings, clips, Occasion::MEASURED).ok()
 }
 
 #[cfg(test)]

@@ -35,7 +35,6 @@ pub fn finetune(session: &mut dyn Session, options: &Options) -> Result<u64, Err
     start.notes.append(&mut letters.notes);
     let settings = &start.settings;
     let geometry = Geometry::new(&start.artifact)?;
-    let mut objective = Finetuning::new(settings, &start.artifact, vocab.clone(), letters.order)?;
     let least = settings.count("min_samples", 0)? as usize;
     let tokens = settings.count("max_tokens", 1)? as usize;
     let most = match settings.count("max_samples", 0)? as usize {
@@ -57,7 +56,9 @@ pub fn finetune(session: &mut dyn Session, options: &Options) -> Result<u64, Err
         labels(&vocab, u.text.as_deref(), geometry.frames(length)).map(|_| ())
     };
     let corpora = Corpora::open(options, settings, &keep)?;
-    let limits = limits(settings, usize::MAX, false)?;
+    start.choose_amount(options, &corpora.train)?;
+    let mut objective = Finetuning::new(&start.settings, &start.artifact, vocab.clone(), letters.order)?;
+    let limits = limits(&start.settings, usize::MAX, false)?;
     train(session, &mut objective, start, corpora, limits, Some(&letters.written))
 }
 

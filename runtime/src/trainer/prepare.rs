@@ -1,6 +1,7 @@
 //! From options to a trainer: settings, data, run folder, first or restored weights.
 
 use super::Trainer;
+use super::fit::fit;
 use super::objective::Objective;
 use crate::data::{
     Corpus, DEFAULT_SHARE, Limits, Opened, Position, Skipped, Task, enough_left, show_places, table_of_reasons,
@@ -14,7 +15,7 @@ use crate::log::Log;
 use crate::memory::Guard;
 use crate::run::{Known, Run, State};
 use crate::session::Session;
-use crate::settings::{Settings, show};
+use crate::settings::{OF_THE_DATA, Settings, show};
 use crate::vocab::Vocab;
 use crate::weights::{Folder, HeadRows, Missing, Texts, export_texts, initialize};
 use ir::artifact::Artifact;
@@ -55,13 +56,12 @@ pub(super) struct Start {
     pub signals: Signals,
     /// Weights to start from were given.
     pub from_weights: bool,
+    /// The sizes of batches are the recipe's, and may be made to fit.
+    pub fit_batches: bool,
 }
 
 /// Settings that change neither what is computed nor which model is kept.
 const WITHOUT_EFFECT: [&str; 5] = ["loaders", "save_every", "keep_checkpoints", "log_every", "estimate"];
-
-/// Settings that decide which clips there are to train on.
-const OF_THE_DATA: [&str; 5] = ["seed", "valid_fraction", "min_samples", "max_samples", "max_tokens"];
 
 fn changed(settings: &Settings, begun: &Settings) -> Vec<(String, String)> {
     let pairs = settings.list().iter().zip(begun.list());
@@ -72,6 +72,23 @@ fn changed(settings: &Settings, begun: &Settings) -> Vec<(String, String)> {
             (now.name.clone(), what)
         })
         .collect()
+}
+
+/// Hours of audio as people say them.
+fn amount(hours: f64) -> String {
+    match hours < 1.0 {
+        true => format!("{:.0} min", hours * 60.0),
+        false => format!("{} h", (hours * 10.0).round() / 10.0),
+    }
+}
+
+/// Settings of the sizes of batches.
+const OF_BATCHES: [&str; 3] = ["max_tokens", "max_batch", "accumulate"];
+
+/// Whether the command line sets one of these.
+fn named(options: &Options, names: &[&str]) -> bool {
+    let name = |s: &String| s.split('=').next().unwrap_or_default().trim().to_string();
+    options.set.iter().any(|s| names.contains(&name(s).as_str()))
 }
 
 fn list(changed: &[(String, String)]) -> String {
@@ -132,6 +149,8 @@ impl Start {
         };
         let mut notes = run.take_notes();
         if let Some(state) = &state {
+            // What a run was begun with before there was such a limit.
+            settings.force("valid_hours", 0.0);
             settings.restore(&state.settings);
         }
         let begun = settings.clone();
@@ -168,7 +187,31 @@ impl Start {
             changed,
             signals,
             from_weights: init.is_some(),
+            fit_batches: !options.resume && !named(options, &OF_BATCHES),
         })
+    }
+
+    /// Takes the recipe for as much data as was found, in a run that begins.
+    pub fn choose_amount(&mut self, options: &Options, train: &Corpus) -> Result<(), Error> {
+        if self.state.is_some() {
+            return Ok(());
+        }
+        let seconds = train.lengths.iter().sum::<usize>() as f64 / crate::audio::RATE as f64;
+        if let Some(chosen) = self
+            .settings
+            .for_hours(&self.artifact, seconds / 3600.0, &options.set)?
+        {
+            let values = match chosen.taken.is_empty() {
+                true => String::new(),
+                false => format!(": {}", chosen.taken.join(", ")),
+            };
+            self.notes.push(format!(
+                "{} to train on: the recipe for {}{values}; --set changes any of it",
+                amount(seconds / 3600.0),
+                amount(chosen.hours)
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -221,7 +264,13 @@ impl Corpora {
                 skipped.extend(more);
                 (all, valid)
             }
-            true => all.split(settings.share("valid_fraction")?, settings.count("seed", 0)?),
+            true => {
+                let most = match settings.number("valid_hours")? {
+                    0.0 => usize::MAX,
+                    hours => (hours * 3600.0 * crate::audio::RATE as f64) as usize,
+                };
+                all.split(settings.share("valid_fraction")?, most, settings.count("seed", 0)?)
+            }
         };
         let of_training: BTreeSet<PathBuf> = train.utterances.iter().map(|u| u.name()).collect();
         let shared = valid
@@ -251,20 +300,32 @@ pub(super) fn train(
     objective: &mut dyn Objective,
     start: Start,
     corpora: Corpora,
-    limits: Limits,
+    mut limits: Limits,
     vocab: Option<&Vocab>,
 ) -> Result<u64, Error> {
     let Start {
         artifact,
-        settings,
+        mut settings,
         run,
         state,
-        notes,
+        mut notes,
         changed,
         signals,
         from_weights,
+        fit_batches,
     } = start;
     let command = objective.command();
+    if fit_batches {
+        let program = objective.program(settings.count("updates", 0)?.saturating_sub(1));
+        notes.extend(fit(
+            session,
+            &artifact,
+            program,
+            &mut settings,
+            &mut limits,
+            &corpora.train,
+        )?);
+    }
     let tokens = |v: &Vocab| {
         (0..v.len())
             .map(|i| v.token(i).unwrap_or_default().to_string())

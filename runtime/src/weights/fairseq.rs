@@ -81,19 +81,19 @@ fn convolution(rest: &str) -> Option<String> {
 pub(super) fn facts(file: &TorchFile) -> Facts {
     let (pickle, root) = file.saying();
     let said = Said { pickle };
-    let Some(whole) = ["cfg", "args"]
-        .iter()
-        .find_map(|key| pickle.get(root, key).filter(|v| *v != Picked::None))
-    else {
-        return Facts::default();
+    let Some(whole) = ["cfg", "args"].iter().find_map(|key| said.get(root, key)) else {
+        return Facts {
+            tokens: said.tokens(root),
+            ..Facts::default()
+        };
     };
-    let own = pickle.get(whole, "model").unwrap_or(whole);
+    let own = said.get(whole, "model").unwrap_or(whole);
     // A fine-tuned model holds the configuration of the one that it began with.
-    let model = match pickle.get(own, "w2v_args").filter(|v| *v != Picked::None) {
-        Some(inner) => pickle.get(inner, "model").unwrap_or(inner),
+    let model = match said.get(own, "w2v_args") {
+        Some(inner) => said.get(inner, "model").unwrap_or(inner),
         None => own,
     };
-    let task = pickle.get(whole, "task").unwrap_or(whole);
+    let task = said.get(whole, "task").unwrap_or(whole);
     let normalize = said.flag(task, "normalize").or_else(|| said.flag(own, "normalize"));
     Facts {
         config: said.config(model),
@@ -107,15 +107,23 @@ struct Said<'a> {
 }
 
 impl Said<'_> {
+    /// What is under a name, where it is anything. The containers of omegaconf have their values one level deeper.
+    fn get(&self, of: Picked, name: &str) -> Option<Picked> {
+        let inside = self.pickle.get(of, "_content").unwrap_or(of);
+        let value = self.pickle.get(inside, name)?;
+        let value = self.pickle.get(value, "_val").unwrap_or(value);
+        (value != Picked::None).then_some(value)
+    }
+
     fn flag(&self, of: Picked, name: &str) -> Option<bool> {
-        match self.pickle.get(of, name)? {
+        match self.get(of, name)? {
             Picked::Bool(flag) => Some(flag),
             _ => None,
         }
     }
 
     fn text(&self, of: Picked, name: &str) -> Option<&str> {
-        self.pickle.text(self.pickle.get(of, name)?)
+        self.pickle.text(self.get(of, name)?)
     }
 
     fn config(&self, model: Picked) -> Map<String, Value> {
@@ -141,12 +149,12 @@ impl Said<'_> {
             }
         }
         for (own, field) in COUNTS {
-            if let Some(Picked::Int(n)) = self.pickle.get(model, own) {
+            if let Some(Picked::Int(n)) = self.get(model, own) {
                 config.insert(field.into(), json!(n));
             }
         }
         // Code vectors are as wide as what they are compared with, unless something else is said.
-        let width = |name: &str| match self.pickle.get(model, name) {
+        let width = |name: &str| match self.get(model, name) {
             Some(Picked::Int(n)) if n > 0 => Some(n),
             _ => None,
         };
@@ -167,9 +175,8 @@ impl Said<'_> {
 
     /// The letters, where the state of the task holds its dictionary.
     fn tokens(&self, root: Picked) -> Option<Vec<String>> {
-        let state = self.pickle.get(root, "task_state")?;
-        let dictionary = self.pickle.get(state, "target_dictionary")?;
-        let symbols = self.pickle.items(self.pickle.get(dictionary, "symbols")?);
+        let dictionary = self.get(self.get(root, "task_state")?, "target_dictionary")?;
+        let symbols = self.pickle.items(self.get(dictionary, "symbols")?);
         let tokens: Option<Vec<String>> = symbols.iter().map(|s| self.pickle.text(*s).map(String::from)).collect();
         tokens.filter(|t| !t.is_empty())
     }

@@ -187,6 +187,7 @@ pub fn artifact() -> Artifact {
         int8: None,
         constants: Default::default(),
         recipes: Default::default(),
+        by_hours: Default::default(),
         export: Default::default(),
         run_sizes: vec![],
         params: vec![Param::fixed("w", &[LAYERS, WIDTH], 0, Init::Zeros)],
