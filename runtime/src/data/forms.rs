@@ -224,7 +224,7 @@ fn several_data_sets_are_one() {
         (0..samples).for_each(|i| w.write_sample((i % 99) as i16).unwrap());
         w.finalize().unwrap();
     };
-    let place = Place::new(&[("one/notes.pdf", ""), ("two/t.tsv", "b.wav\ttwo\n"), ("two/x.pdf", "")]);
+    let place = Place::new(&[("one/notes.xyz", ""), ("two/t.tsv", "b.wav\ttwo\n"), ("two/x.xyz", "")]);
     wav(&place, "one/a.wav", 800);
     wav(&place, "two/b.wav", 900);
     let opened = super::Corpus::open(&[place.at("one"), place.at("two/t.tsv"), place.at("two")]).unwrap();
@@ -238,6 +238,6 @@ fn several_data_sets_are_one() {
     assert_eq!(opened.corpus.lengths, [800, 900, 900]);
     assert_eq!(opened.corpus.utterances[1].text.as_deref(), Some("two"));
     // What was passed over is counted over all, and a recording that comes again is told.
-    assert!(opened.notes.iter().any(|n| n.contains("2 .pdf")), "{:?}", opened.notes);
+    assert!(opened.notes.iter().any(|n| n.contains("2 .xyz")), "{:?}", opened.notes);
     assert!(opened.notes.iter().any(|n| n.contains("b.wav")), "{:?}", opened.notes);
 }
