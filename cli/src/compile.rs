@@ -14,6 +14,7 @@ use ir::ops::Op;
 use ir::requirements;
 use ir::rounding::Levels;
 use passes::lower::Kernels;
+use passes::narrow::{Reason, Weights};
 use passes::pipeline::{CompileError, Source, Stages, to_kernels, to_primitive};
 use passes::quantise::quantise;
 use passes::{narrow, optimizer, prepare};
@@ -34,6 +35,28 @@ pub enum Error {
     Runtime(#[from] runtime::Error),
 }
 
+/// What a program for the CPU computes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    Fp32,
+    /// Activations and factors of products in bf16.
+    Bf16,
+    /// `transcribe` with products of weights in 8 bits, all else in f32.
+    Int8,
+    /// The same, all else in bf16.
+    Int8Bf16,
+}
+
+impl Arithmetic {
+    pub fn has_bf16(self) -> bool {
+        matches!(self, Arithmetic::Bf16 | Arithmetic::Int8Bf16)
+    }
+
+    pub fn has_int8(self) -> bool {
+        matches!(self, Arithmetic::Int8 | Arithmetic::Int8Bf16)
+    }
+}
+
 /// The program that runs again and again with the same parameters, in 8 bits if asked for.
 const TRANSCRIBE: &str = "transcribe";
 
@@ -51,7 +74,12 @@ pub struct Output {
     pub ptx: Vec<PtxImage>,
     /// How products are cut, where all are cut the same way.
     pub schedule: Option<String>,
+    /// By program and buffer, why it is not kept in bf16; empty where none is.
+    pub reasons: Reasons,
 }
+
+/// By program and buffer, why it is not kept in bf16; `None` where it is.
+pub type Reasons = Vec<Vec<Option<Reason>>>;
 
 /// How products are cut on the CPU, a line for each of their shapes.
 fn schedules(target: &Target, levels: Option<Levels>) -> String {
@@ -66,20 +94,24 @@ fn schedules(target: &Target, levels: Option<Levels>) -> String {
     shapes.into_iter().map(line).chain(of_levels).collect()
 }
 
-/// For the CPU, with assembly text if `asm`; products of weights in `transcribe` are in 8 bits if `int8`.
+/// For the CPU, with assembly text if `asm`. A target without instructions for bf16 converts.
 ///
 /// # Errors
 /// Where a program cannot be differentiated, lowered or compiled.
-pub fn compile(model: &Model, target: &Target, int8: bool, asm: bool) -> Result<Output, Error> {
-    let target = if int8 { target.clone() } else { target.without_bytes() };
+pub fn compile(model: &Model, target: &Target, arithmetic: Arithmetic, asm: bool) -> Result<Output, Error> {
+    let target = target.only_for(arithmetic.has_int8(), arithmetic.has_bf16());
     let mut lowered = lower(model)?;
-    let levels = int8.then(|| target.levels());
+    let levels = arithmetic.has_int8().then(|| target.levels());
     for program in lowered.programs.iter_mut().filter(|p| p.name == TRANSCRIBE) {
         prepare::prepare(program, &lowered.kernels);
         if let Some(levels) = levels {
             quantise(program, &mut lowered.kernels, levels);
         }
     }
+    let reasons = match arithmetic.has_bf16() {
+        true => lowered.narrow(Weights::AsTheyAre),
+        false => vec![],
+    };
     let symbols = symbols(model);
     let compiled = cpu::compile_with(&lowered.kernels.list, &symbols, &target, asm)?;
     Ok(Output {
@@ -101,6 +133,7 @@ pub fn compile(model: &Model, target: &Target, int8: bool, asm: bool) -> Result<
         },
         kernels: lowered.kernels,
         stages: lowered.stages,
+        reasons,
     })
 }
 
@@ -110,8 +143,9 @@ pub fn compile(model: &Model, target: &Target, int8: bool, asm: bool) -> Result<
 /// As [`compile`], and where the code generator is missing or fails.
 pub fn compile_cuda(model: &Model, precision: Precision, progress: &dyn Fn(usize, usize)) -> Result<Output, Error> {
     let mut lowered = lower(model)?;
+    let mut reasons = vec![];
     if precision == Precision::Bf16 {
-        lowered.kernels = narrow::narrow(&mut lowered.programs, &lowered.kernels);
+        reasons = lowered.narrow(Weights::Rounded);
         lowered.programs.push(optimizer::narrow(&mut lowered.kernels));
     }
     let artifact = artifact(model, lowered.layout, vec![], lowered.programs);
@@ -130,6 +164,7 @@ pub fn compile_cuda(model: &Model, precision: Precision, progress: &dyn Fn(usize
             .collect(),
         kernels: lowered.kernels,
         stages: lowered.stages,
+        reasons,
     })
 }
 
@@ -156,6 +191,7 @@ pub fn link_cuda(
             workspace: archs[0].ptx.workspace.clone(),
             scratch: 0.into(),
             flops: cost.flops,
+            factors: ir::kernel_cost::factors(kernel),
             bytes: cost.bytes,
         }
     };
@@ -195,6 +231,16 @@ struct Lowered {
     kernels: Kernels,
     programs: Vec<Program>,
     stages: Vec<(String, Stages)>,
+}
+
+impl Lowered {
+    /// Brings all programs into bf16; by program and buffer, why one is not kept in it.
+    fn narrow(&mut self, weights: Weights) -> Reasons {
+        let of = |p: &Program| narrow::reasons(p, &self.kernels);
+        let reasons = self.programs.iter().map(of).collect();
+        self.kernels = narrow::narrow(&mut self.programs, &self.kernels, weights);
+        reasons
+    }
 }
 
 fn lower(model: &Model) -> Result<Lowered, Error> {

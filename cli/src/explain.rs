@@ -3,7 +3,9 @@
 use crate::compile::{Output, named_sizes};
 use ir::artifact::{BufferKind, Grid, Program, PtxImage, PtxKernel, Step};
 use ir::dim::Env;
+use passes::narrow::Reason;
 use passes::pipeline::Stages;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Launches of a program in order, loops marked by their count.
@@ -64,6 +66,26 @@ fn program(o: &Output, p: &Program, env: &Env, text: &mut String) {
     }
     table(o, &p.steps, env, "launches", text);
     memory(o, p, env, text);
+    let number = o.artifact.programs.iter().position(|q| q.name == p.name);
+    if let Some(reasons) = number.and_then(|n| o.reasons.get(n)) {
+        narrowed(p, reasons, env, text);
+    }
+}
+
+/// Temporaries that are kept in bf16, and why the others are not.
+fn narrowed(p: &Program, reasons: &[Option<Reason>], env: &Env, text: &mut String) {
+    let mut kinds: BTreeMap<Option<Reason>, (usize, f64)> = BTreeMap::new();
+    for (b, reason) in p.buffers.iter().zip(reasons).filter(|(b, _)| b.kind.is_planned()) {
+        let (count, bytes) = kinds.entry(*reason).or_default();
+        *count += 1;
+        *bytes += b.elements.eval(env).unwrap_or(0) as f64 * b.dtype.bytes() as f64;
+    }
+    let _ = writeln!(text, "  kept in bf16, and why not:");
+    for (reason, (count, bytes)) in kinds {
+        let why = reason.map_or("bf16", Reason::text);
+        let mib = bytes / 1048576.0;
+        let _ = writeln!(text, "    {mib:>9.2} MiB in {count:>3} buffers: {why}");
+    }
 }
 
 /// The launches of some steps, with their work.

@@ -4,3 +4,4 @@ pub mod compile;
 pub mod explain;
 pub mod generate;
 pub mod layout;
+pub mod like;

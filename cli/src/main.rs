@@ -2,10 +2,11 @@
 
 mod failure;
 
-use clap::{Parser, Subcommand, ValueEnum};
-use compiler::compile::{Output, compile, compile_cuda};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use compiler::compile::{Arithmetic, Output, compile, compile_cuda};
 use compiler::explain::explain;
 use compiler::generate::ARCHS;
+use compiler::like;
 use cpu::Target;
 use failure::Failure;
 use frontend::Model;
@@ -14,6 +15,7 @@ use ir::artifact::Precision;
 use ir::dim::Env;
 use ir::stack::with_stack;
 use ir::types::MAX_AXIS;
+use runtime::commands::shell;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -46,7 +48,8 @@ enum Command {
         file: PathBuf,
         #[arg(long, value_enum, default_value_t = Backend::Cpu)]
         target: Backend,
-        /// What is computed with: fp32 or int8 on the CPU, bf16 or fp32 on the GPU; the first of each is the default.
+        /// What is computed with: fp32, bf16, int8 or int8-bf16 on the CPU, bf16 or fp32 on the GPU; the first of each is the
+        /// default.
         #[arg(long, value_enum)]
         precision: Option<Numbers>,
         /// Override a constant of the model.
@@ -60,12 +63,19 @@ enum Command {
     #[command(
         after_help = "Examples:\n  w2vc compile models/tiny.ron --target cpu -o tiny --set layers=2\n  \
                       w2vc compile models/base.ron --target cpu --precision int8 -o base-int8\n  \
+                      w2vc compile models/base.ron --target cpu --precision bf16 -o base-bf16\n  \
                       w2vc compile models/base.ron --target cuda --precision bf16 -o base-gpu\n  \
-                      w2vc compile models/tiny.ron --target cuda --emit ptx -o ptx\n\n\
+                      w2vc compile models/tiny.ron --target cuda --emit ptx -o ptx\n  \
+                      w2vc compile --like wav2vec2-base/ -o base\n\n\
                       Compiling for cuda needs no GPU and nothing of NVIDIA's; the executable needs the driver alone."
     )]
     Compile {
-        file: PathBuf,
+        #[arg(required_unless_present = "like")]
+        file: Option<PathBuf>,
+        /// Compile for these weights: a Hugging Face folder, or a checkpoint of fairseq (.pt). What its configuration says
+        /// becomes a model file, OUT.ron, which is written beside the executable and compiled.
+        #[arg(long, value_name = "FOLDER", conflicts_with = "file")]
+        like: Option<PathBuf>,
         #[arg(long, value_enum, default_value_t = Backend::Cpu)]
         target: Backend,
         /// The executable; default: the name of the file without `.ron`. With `--emit mlir` or `ptx`: a folder for the files.
@@ -78,10 +88,12 @@ enum Command {
         #[arg(long, value_enum)]
         emit: Option<Emit>,
         /// What is computed with. On the GPU: bf16 products with sums, losses and master weights in fp32 (the default), or all
-        /// fp32. On the CPU: fp32 (the default), or int8, which transcribes with 8-bit products of weights and trains in fp32.
+        /// fp32. On the CPU: fp32 (the default), bf16 as on the GPU (with AVX512-BF16), or int8, which transcribes with 8-bit
+        /// products of weights and trains in fp32, or int8-bf16, with bf16 in place of fp32.
         #[arg(long, value_enum)]
         precision: Option<Numbers>,
-        /// Processor to compile for: native (the default), x86-64-v3 (AVX2), x86-64-v4 (AVX-512) or x86-64-v4-vnni.
+        /// Processor to compile for: native (the default), x86-64-v3 (AVX2), x86-64-v4 (AVX-512), x86-64-v4-vnni or
+        /// x86-64-v4-bf16.
         #[arg(long)]
         cpu: Option<String>,
         /// Multiply convolutions out tap by tap. By default those whose taps overlap from frame to frame take fewer
@@ -89,6 +101,12 @@ enum Command {
         #[arg(long)]
         direct_convolutions: bool,
     },
+    /// Print what a shell needs to complete command lines.
+    #[command(after_help = "Example: w2vc completions bash > ~/.local/share/bash-completion/completions/w2vc")]
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page of a command, or write them all.
+    #[command(after_help = "Examples:\n  w2vc man compile | man -l -\n  w2vc man --out ~/.local/share/man/man1")]
+    Man(shell::ManArgs),
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -102,6 +120,8 @@ enum Numbers {
     Bf16,
     Fp32,
     Int8,
+    /// Products of weights in 8 bits where it transcribes, all else in bf16.
+    Int8Bf16,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -133,6 +153,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
+        Command::Completions(args) => print(&shell::completions(Cli::command(), "w2vc", &args)),
+        Command::Man(args) => print(&shell::man(Cli::command(), "w2vc", &args).map_err(Failure::of_runtime)?),
         Command::Check { file, set } => print(&frontend::check_report(&load(&file, &set)?)),
         Command::Explain {
             file,
@@ -151,6 +173,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Compile {
             file,
+            like,
             target,
             o,
             set,
@@ -159,7 +182,6 @@ fn run(command: Command) -> Result<()> {
             cpu,
             direct_convolutions,
         } => {
-            let model = load(&file, &set)?;
             check_stage(emit, target)?;
             check_options(target, precision, cpu.as_deref())?;
             if direct_convolutions && target == Backend::Cuda {
@@ -167,6 +189,12 @@ fn run(command: Command) -> Result<()> {
                     "--direct-convolutions is for --target cpu; on the GPU all are direct",
                 ));
             }
+            let file = match (file, &like) {
+                (Some(file), _) => file,
+                (None, Some(weights)) => model_like(weights, o.as_deref())?,
+                (None, None) => return Err(Failure::usage("name a model file, or weights with --like")),
+            };
+            let model = load(&file, &set)?;
             let o = o.unwrap_or_else(|| PathBuf::from(file.file_stem().unwrap_or(file.as_os_str())));
             if emit.is_none() {
                 check_output(&file, &o)?;
@@ -190,6 +218,47 @@ fn run(command: Command) -> Result<()> {
     }
 }
 
+/// Writes a model file that weights fit, and those that it extends where they are not there yet.
+fn model_like(weights: &Path, o: Option<&Path>) -> Result<PathBuf> {
+    let (config, normalize) = runtime::weights::described(weights).map_err(Failure::of_runtime)?;
+    let whole = weights.canonicalize().unwrap_or_else(|_| weights.into());
+    let last = if whole.is_dir() {
+        whole.file_name()
+    } else {
+        whole.file_stem()
+    };
+    let own = last.map_or("model".into(), |n| n.to_string_lossy().into_owned());
+    let out = o.map_or_else(|| PathBuf::from(format!("{own}-w2vc")), PathBuf::from);
+    let name = out.file_name().map_or(own, |n| n.to_string_lossy().into_owned());
+    let text = like::describe(&config, normalize, &name, &weights.display().to_string())
+        .map_err(|e| Failure::model(format!("{}: {e}", weights.display())))?;
+    let file = out.with_file_name(format!("{name}.ron"));
+    match fs::read_to_string(&file) {
+        Ok(there) if !there.starts_with(like::MADE) => {
+            return Err(Failure::usage(format!(
+                "`{}` is there already, and was not made from weights: name another output with -o",
+                file.display()
+            )));
+        }
+        _ => {}
+    }
+    for (name, text) in like::BUILT_IN {
+        let beside = out.with_file_name(name);
+        if !beside.exists() {
+            runtime::atomic::write_text(&beside, text).map_err(Failure::of_runtime)?;
+        }
+    }
+    runtime::atomic::write_text(&file, &text).map_err(Failure::of_runtime)?;
+    // On the standard error stream: stages go to the other.
+    let _ = writeln!(
+        std::io::stderr(),
+        "wrote {}, the model of {}",
+        file.display(),
+        weights.display()
+    );
+    Ok(file)
+}
+
 /// Stages belong to targets.
 fn check_stage(emit: Option<Emit>, target: Backend) -> Result<()> {
     match (emit, target) {
@@ -204,11 +273,8 @@ fn check_stage(emit: Option<Emit>, target: Backend) -> Result<()> {
 /// So do options.
 fn check_options(target: Backend, precision: Option<Numbers>, cpu: Option<&str>) -> Result<()> {
     match target {
-        Backend::Cpu if precision == Some(Numbers::Bf16) => Err(Failure::usage(
-            "--precision bf16 needs --target cuda; on the CPU there are fp32 and int8",
-        )),
-        Backend::Cuda if precision == Some(Numbers::Int8) => Err(Failure::usage(
-            "--precision int8 is for --target cpu; on the GPU there are bf16 and fp32",
+        Backend::Cuda if matches!(precision, Some(Numbers::Int8 | Numbers::Int8Bf16)) => Err(Failure::usage(
+            "--precision int8 and int8-bf16 are for --target cpu; on the GPU there are bf16 and fp32",
         )),
         Backend::Cuda if cpu.is_some() => Err(Failure::usage("--cpu is for --target cpu")),
         _ => Ok(()),
@@ -220,7 +286,20 @@ fn cpu_target(cpu: Option<&str>) -> Result<Target> {
 }
 
 fn for_cpu(model: &Model, precision: Option<Numbers>, target: &Target, asm: bool) -> Result<Output> {
-    compile(model, target, precision == Some(Numbers::Int8), asm).map_err(Failure::of_compiler)
+    let arithmetic = match precision {
+        None | Some(Numbers::Fp32) => Arithmetic::Fp32,
+        Some(Numbers::Bf16) => Arithmetic::Bf16,
+        Some(Numbers::Int8) => Arithmetic::Int8,
+        Some(Numbers::Int8Bf16) => Arithmetic::Int8Bf16,
+    };
+    if arithmetic.has_bf16() && !target.bf16 {
+        return Err(Failure::usage(format!(
+            "{} has no instructions for bf16 (AVX512-BF16), and converting would take longer than computing in fp32: leave \
+             --precision out, or compile for another processor with --cpu x86-64-v4-bf16",
+            target.level()
+        )));
+    }
+    compile(model, target, arithmetic, asm).map_err(Failure::of_compiler)
 }
 
 fn for_gpu(model: &Model, precision: Option<Numbers>) -> Result<Output> {

@@ -21,6 +21,7 @@ pub struct Definitions {
     pub programs: Vec<ProgramDef>,
     pub tasks: Vec<Entry<TaskDef>>,
     pub recipes: Vec<Recipe>,
+    pub by_hours: Vec<ByHours>,
     pub export: Vec<Export>,
 }
 
@@ -86,6 +87,13 @@ pub struct Recipe {
     pub settings: Vec<SettingDef>,
 }
 
+/// Settings of a command for amounts of data, in hours; they stand over its recipe.
+#[derive(Clone, Debug)]
+pub struct ByHours {
+    pub command: Spanned<String>,
+    pub amounts: Vec<(Spanned<String>, Vec<SettingDef>)>,
+}
+
 #[derive(Clone, Debug)]
 pub struct SettingDef {
     pub name: Spanned<String>,
@@ -140,6 +148,13 @@ impl Definitions {
             let settings = entries(r, Some(raw), "a setting", |name, raw| setting(r, name, raw))?;
             Ok(Recipe { command, settings })
         })?;
+        let by_hours = entries(r, d.by_hours, "a command", |command, raw: &RawValue| {
+            let amounts = entries(r, Some(raw), "an amount", |hours, raw: &RawValue| {
+                let settings = entries(r, Some(raw), "a setting", |name, raw| setting(r, name, raw))?;
+                Ok((hours, settings))
+            })?;
+            Ok(ByHours { command, amounts })
+        })?;
         let export = entries(r, d.export, "a command", |command, raw: &RawValue| {
             let fields = entries(r, Some(raw), "a field", |name, raw| Ok((name, datum(r, raw)?)))?;
             Ok(Export { command, fields })
@@ -154,6 +169,7 @@ impl Definitions {
             programs: entries(r, d.programs, "a program", |name, text| program(r, name, text))?,
             tasks: task::read(r, d.tasks)?,
             recipes,
+            by_hours,
             export,
         })
     }
@@ -183,8 +199,13 @@ impl Definitions {
         let tasks = self.tasks.iter().filter_map(|t| t.value.as_ref());
         tasks.for_each(|t| t.expressions(&mut see));
         let settings = self.recipes.iter().flat_map(|r| &r.settings).map(|s| &s.value);
+        let amounts = self.by_hours.iter().flat_map(|b| &b.amounts);
+        let by_hours = amounts.flat_map(|(_, settings)| settings).map(|s| &s.value);
         let fields = self.export.iter().flat_map(|e| &e.fields).map(|(_, d)| d);
-        settings.chain(fields).for_each(|d| d.expressions(&mut see));
+        settings
+            .chain(by_hours)
+            .chain(fields)
+            .for_each(|d| d.expressions(&mut see));
         names
     }
 
@@ -224,6 +245,8 @@ impl Definitions {
                     Recipe { settings, ..new }
                 },
             ),
+            // Those for other amounts belong to the recipe that they were made with, and so are taken all or none.
+            by_hours: merge(base.by_hours, self.by_hours, |b| &b.command.value, |_, new| new),
             export: merge(
                 base.export,
                 self.export,

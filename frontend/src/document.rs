@@ -24,6 +24,7 @@ pub struct Document<'a> {
     pub programs: Option<&'a RawValue>,
     pub tasks: Option<&'a RawValue>,
     pub recipes: Option<&'a RawValue>,
+    pub by_hours: Option<&'a RawValue>,
     pub export: Option<&'a RawValue>,
 }
 

@@ -3,6 +3,7 @@
 
 pub mod definition;
 mod feeds;
+mod hours;
 mod prediction;
 mod scope;
 mod settings;
@@ -62,6 +63,7 @@ pub fn build(
     }
     let names = || defs.iter().map(|(name, _)| name.value.as_str());
     let recipes = globals.defs.recipes.iter().map(|r| &r.command);
+    let recipes = recipes.chain(globals.defs.by_hours.iter().map(|b| &b.command));
     wrong.extend(recipes.filter(|c| names().all(|n| n != c.value)).map(|c| {
         let message = format!("there is no task `{}`", c.value);
         Diagnostic::new(c.span, message, "expected a task of the model").suggest(&c.value, names())
@@ -100,6 +102,7 @@ fn task(offer: Offer, name: &Spanned<String>, def: &TaskDef) -> Result<Task> {
     Ok(Task {
         name: name.value.clone(),
         about,
+        by_hours: hours::by_hours(&offer, name, &scope.settings, &checked.does)?,
         feeds: checked.feeds,
         does: checked.does,
         settings: scope.settings,

@@ -234,8 +234,19 @@ pub struct KernelInfo {
     pub scratch: Dim,
     /// Floating-point operations that one launch executes (a multiply-add counts 2).
     pub flops: Dim,
+    /// What most of them multiply.
+    pub factors: Factors,
     /// Bytes one launch reads and writes at least.
     pub bytes: Dim,
+}
+
+/// What products multiply, which decides how fast they can be at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Factors {
+    F32,
+    Bf16,
+    Int8,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,8 +1,10 @@
 //! How much work a kernel is: operations and bytes, as sizes, for reports and choices. Estimates, not measurements.
 
+use crate::artifact::Factors;
 use crate::dim::{Dim, numel};
 use crate::kernel::{Attention, Body, Coord, HeadView, Index, Kernel, Phase, Slot, Store, ValId, Value};
-use crate::scalar::Unary;
+use crate::rounding::Rounding;
+use crate::scalar::{DType, Unary};
 use std::collections::BTreeSet;
 
 /// Work of one launch.
@@ -103,6 +105,24 @@ pub fn estimate(kernel: &Kernel) -> Cost {
                 bytes: Dim::from(8) * c.batch.clone() * c.time.clone() * c.vocab.clone(),
             }
         }
+    }
+}
+
+/// What a kernel multiplies.
+pub fn factors(kernel: &Kernel) -> Factors {
+    let of = |slot: Slot| match kernel.slots[slot].dtype {
+        DType::Bf16 => Factors::Bf16,
+        _ => Factors::F32,
+    };
+    match &kernel.body {
+        Body::Contract(k) => match k.round {
+            Rounding::F32 => Factors::F32,
+            Rounding::Bf16 => Factors::Bf16,
+            Rounding::Int8(_) => Factors::Int8,
+        },
+        Body::Attention(k) => of(k.q.slot),
+        Body::AttentionGrad(k) => of(k.forward.q.slot),
+        Body::Row(_) | Body::Column(_) | Body::Scatter(_) | Body::Ctc(_) => Factors::F32,
     }
 }
 

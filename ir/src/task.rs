@@ -19,6 +19,8 @@ pub struct Task {
     pub about: String,
     /// Every setting that the task understands: its own, and the engine's for its kind.
     pub settings: Vec<Declared>,
+    /// Values for other amounts of data than the defaults are for, the least amount first; of a training the nearest is taken.
+    pub by_hours: Vec<AtHours>,
     /// What fills the inputs of its programs, by the input's name. An input f32 [1] that is missing here takes the value of
     /// the setting of its name.
     pub feeds: Vec<(String, Feed)>,
@@ -293,8 +295,17 @@ pub struct Host {
     /// Further settings of a training that is judged by texts.
     pub texts: fn() -> Vec<Declared>,
     pub prediction: fn() -> Vec<Declared>,
+    /// Settings of the engine that decide which clips there are to train on.
+    pub of_the_data: &'static [&'static str],
     /// Commands that every compiled model has; no task takes such a name.
     pub reserved: &'static [&'static str],
+}
+
+/// Values of settings for an amount of data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AtHours {
+    pub hours: f64,
+    pub values: Vec<(String, SettingValue)>,
 }
 
 /// A setting as it is declared: once.

@@ -4,7 +4,7 @@ use crate::cli::Runner;
 use crate::error::Error;
 use crate::feeds::{Clips, Feeds, Occasion, Target};
 use crate::memory::{Guard, available, peak_resident};
-use crate::profile::{Ceilings, Profile};
+use crate::profile::{Ceilings, Peaks, Profile};
 use crate::random::{Purpose, Stream};
 use crate::session::{AdamStep, KernelTime, Session, Tensor};
 use crate::settings::Settings;
@@ -45,8 +45,9 @@ pub struct Measurement {
     /// Of the median run.
     pub gflops: f64,
     /// What the machine's multiply-adds can do, measured just now, where that can be measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub peak_gflops: Option<f64>,
+    #[serde(flatten)]
+    pub peaks: Option<Peaks>,
+    /// The least time that these allow, per time taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share_of_peak: Option<f64>,
     /// The device that computes, where that is not the processor.
@@ -69,8 +70,8 @@ impl Measurement {
             Some(device) => device.clone(),
             None => format!("{} threads", m.threads),
         };
-        let share = match (m.share_of_peak, m.peak_gflops) {
-            (Some(share), Some(peak)) => format!(" ({:.0} % of {peak:.1})", 100.0 * share),
+        let share = match (m.share_of_peak, m.peaks) {
+            (Some(share), Some(peaks)) => format!(" ({:.0} % of {})", 100.0 * share, peaks.text()),
             _ => String::new(),
         };
         let what = if m.update { " with its update" } else { "" };
@@ -155,11 +156,12 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
         .collect::<Result<Vec<_>, _>>()?;
     // Before the measurement of the bandwidth, which takes memory of its own.
     let peak_rss = peak_resident().unwrap_or(0);
-    let peak_gflops = runner.peak_gflops(options.threads);
+    let flops = runner.flops(&program.name, &inputs)?;
+    let peaks = runner.peaks(options.threads, &flops);
     let profile = match options.profile {
         true => {
             let ceilings = Ceilings {
-                peak_gflops,
+                peaks,
                 bandwidth_gbs: runner.bandwidth_gbs(options.threads),
             };
             profile(&mut *session, options.runs, &mut time)?.map(|(times, s)| Profile::new(times, s, ceilings))
@@ -168,7 +170,6 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
     };
     times.sort_by(f64::total_cmp);
     let median = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0;
-    let gflops = runner.flops(&program.name, &inputs)? / median / 1e9;
     Ok(Measurement {
         program: program.name.clone(),
         seconds: options.seconds,
@@ -178,9 +179,9 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
         threads: options.threads,
         median_s: median,
         min_s: times[0],
-        gflops,
-        peak_gflops,
-        share_of_peak: peak_gflops.map(|peak| gflops / peak),
+        gflops: flops.total() / median / 1e9,
+        peaks,
+        share_of_peak: peaks.map(|peaks| flops.least_seconds(&peaks) / median),
         device: session.device(),
         device_mib: session.device_bytes().map(|bytes| bytes as f64 / (1 << 20) as f64),
         profile,

@@ -5,9 +5,10 @@ mod args;
 pub use args::{RESERVED, command_line};
 
 use crate::bench::{Options as BenchOptions, bench};
-use crate::commands::{classify, data, evaluate, features, report, score, transcribe};
+use crate::commands::{classify, data, evaluate, features, report, score, shell, transcribe};
 use crate::error::Error;
 use crate::info::info;
+use crate::profile::{Flops, Peaks};
 use crate::session::{Session, Tensor};
 use crate::settings::Settings;
 use crate::step::{Options as StepOptions, step};
@@ -15,6 +16,7 @@ use crate::trainer::{Options, text_task, train};
 use args::{Asked, BenchArgs, Fixed, Global, StepArgs, TextArgs, TrainArgs};
 use ir::artifact::Artifact;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What executes programs: the one part that a compiled program's `main` supplies.
@@ -26,10 +28,10 @@ pub trait Runner {
     fn open(&self, threads: usize, device: Option<&str>) -> Result<Box<dyn Session>, Error>;
 
     /// Floating-point operations of a run with these inputs, without those that prepare it.
-    fn flops(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<f64, Error>;
+    fn flops(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<Flops, Error>;
 
-    /// Most GFLOP/s that multiply-adds reach on this machine, measured; `None` where there is no measurement.
-    fn peak_gflops(&self, threads: usize) -> Option<f64>;
+    /// Most GFLOP/s that multiply-adds of these kinds reach on this machine, measured; `None` where there is no measurement.
+    fn peaks(&self, threads: usize, of: &Flops) -> Option<Peaks>;
 
     /// Most GB/s between processor and memory, measured; `None` where there is no measurement.
     fn bandwidth_gbs(&self, _threads: usize) -> Option<f64> {
@@ -77,8 +79,20 @@ fn run(runner: &dyn Runner, global: &Global, asked: Asked) -> Result<(), Error> 
             Fixed::Step(args) => step(&mut *open()?, &step_options(args)),
             Fixed::Info => say(&info(runner.artifact())?),
             Fixed::Bench(args) => measure(runner, threads, device, args),
+            Fixed::Completions(args) => {
+                let line = command_line(runner.artifact());
+                say(&shell::completions(line, &program_name(), &args))
+            }
+            Fixed::Man(args) => say(&shell::man(command_line(runner.artifact()), &program_name(), &args)?),
         },
     }
+}
+
+/// What this executable is called.
+fn program_name() -> String {
+    let path = std::env::args_os().next().map(PathBuf::from);
+    let name = path.as_deref().and_then(|p| p.file_name());
+    name.map_or("OUT".into(), |n| n.to_string_lossy().into_owned())
 }
 
 fn step_options(args: StepArgs) -> StepOptions {
@@ -208,11 +222,11 @@ mod tests {
         fn open(&self, _: usize, _: Option<&str>) -> Result<Box<dyn Session>, Error> {
             Ok(Box::new(FakeSession::default()))
         }
-        fn flops(&self, _: &str, _: &[(&str, &Tensor)]) -> Result<f64, Error> {
-            Ok(1e6)
+        fn flops(&self, _: &str, _: &[(&str, &Tensor)]) -> Result<Flops, Error> {
+            Ok(Flops::default())
         }
-        fn peak_gflops(&self, _: usize) -> Option<f64> {
-            Some(10.0)
+        fn peaks(&self, _: usize, _: &Flops) -> Option<Peaks> {
+            None
         }
     }
 

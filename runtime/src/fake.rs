@@ -245,6 +245,7 @@ fn tasks() -> Vec<Task> {
         name: name.into(),
         about: String::new(),
         settings,
+        by_hours: vec![],
         feeds,
         does,
     };

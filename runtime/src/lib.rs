@@ -47,5 +47,6 @@ pub const HOST: ir::task::Host = ir::task::Host {
     training: settings::of_training,
     texts: settings::of_texts,
     prediction: settings::of_prediction,
+    of_the_data: &settings::OF_THE_DATA,
     reserved: cli::RESERVED,
 };

@@ -1,15 +1,80 @@
 //! Where the time of a run goes: kernels against the ceiling that bounds each.
 
 use crate::session::KernelTime;
+use ir::artifact::Factors;
 use serde::Serialize;
 use std::fmt::Write;
+
+/// Floating-point operations by what they multiply; all others count as those of f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Flops {
+    pub f32: f64,
+    pub bf16: f64,
+    pub int8: f64,
+}
+
+impl Flops {
+    pub fn add(&mut self, factors: Factors, flops: f64) {
+        *match factors {
+            Factors::F32 => &mut self.f32,
+            Factors::Bf16 => &mut self.bf16,
+            Factors::Int8 => &mut self.int8,
+        } += flops;
+    }
+
+    pub fn total(&self) -> f64 {
+        self.f32 + self.bf16 + self.int8
+    }
+
+    /// The least time that these take, in seconds.
+    pub fn least_seconds(&self, peaks: &Peaks) -> f64 {
+        let all = [
+            (self.f32, Factors::F32),
+            (self.bf16, Factors::Bf16),
+            (self.int8, Factors::Int8),
+        ];
+        all.iter()
+            .map(|(flops, factors)| flops / peaks.of(*factors) / 1e9)
+            .sum()
+    }
+}
+
+/// Most GFLOP/s of multiply-adds by what they multiply, measured; `None` where that was not asked for or cannot be done.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Peaks {
+    #[serde(rename = "peak_gflops")]
+    pub f32: f64,
+    #[serde(rename = "peak_bf16_gflops", skip_serializing_if = "Option::is_none")]
+    pub bf16: Option<f64>,
+    #[serde(rename = "peak_int8_gflops", skip_serializing_if = "Option::is_none")]
+    pub int8: Option<f64>,
+}
+
+impl Peaks {
+    /// Where there is no instruction of a kind, f32 does its work.
+    pub fn of(&self, factors: Factors) -> f64 {
+        match factors {
+            Factors::F32 => self.f32,
+            Factors::Bf16 => self.bf16.unwrap_or(self.f32),
+            Factors::Int8 => self.int8.unwrap_or(self.f32),
+        }
+    }
+
+    /// For people: those of f32 first.
+    pub fn text(&self) -> String {
+        let more = [("bf16", self.bf16), ("int8", self.int8)];
+        let more = more
+            .iter()
+            .filter_map(|(name, peak)| Some(format!(", {:.1} in {name}", (*peak)?)));
+        format!("{:.1}", self.f32) + &more.collect::<String>()
+    }
+}
 
 /// What the machine can do at most, measured; `None` where it is not.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ceilings {
-    /// Of multiply-adds, in GFLOP/s.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub peak_gflops: Option<f64>,
+    #[serde(flatten)]
+    pub peaks: Option<Peaks>,
     /// Of memory, in GB/s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bandwidth_gbs: Option<f64>,
@@ -70,8 +135,8 @@ impl Profile {
         let mut text = format!("profile of a run of {:.4} s", self.seconds);
         let ceilings = [
             self.ceilings
-                .peak_gflops
-                .map(|p| format!("{p:.1} GFLOP/s of multiply-adds (fma)")),
+                .peaks
+                .map(|p| format!("{} GFLOP/s of multiply-adds (fma)", p.text())),
             self.ceilings.bandwidth_gbs.map(|b| format!("{b:.1} GB/s of memory")),
         ];
         let ceilings: Vec<String> = ceilings.into_iter().flatten().collect();
@@ -108,6 +173,7 @@ impl Profile {
                 seconds,
                 flops: of(&|r| r.time.flops),
                 bytes: of(&|r| r.time.bytes),
+                factors: Factors::F32,
                 imbalance: known.then_some(idle / seconds),
             },
             share: seconds / self.seconds,
@@ -123,7 +189,8 @@ impl Row {
     fn new(time: KernelTime, whole: f64, ceilings: Ceilings) -> Row {
         let (gflops, gbs) = (time.flops / time.seconds / 1e9, time.bytes / time.seconds / 1e9);
         let of = |have: f64, most: Option<f64>| most.filter(|m| *m > 0.0).map(|m| have / m);
-        let judged = of(gflops, ceilings.peak_gflops).zip(of(gbs, ceilings.bandwidth_gbs));
+        let peak = ceilings.peaks.map(|p| p.of(time.factors));
+        let judged = of(gflops, peak).zip(of(gbs, ceilings.bandwidth_gbs));
         let judged = judged.map(|(a, b)| if a >= b { (Bound::Fma, a) } else { (Bound::Memory, b) });
         Row {
             share: time.seconds / whole,
@@ -170,6 +237,7 @@ mod tests {
             seconds,
             flops,
             bytes,
+            factors: Factors::F32,
             imbalance: None,
         }
     }
@@ -177,7 +245,11 @@ mod tests {
     #[test]
     fn the_nearer_ceiling_bounds_a_kernel() {
         let ceilings = Ceilings {
-            peak_gflops: Some(100.0),
+            peaks: Some(Peaks {
+                f32: 100.0,
+                bf16: None,
+                int8: None,
+            }),
             bandwidth_gbs: Some(10.0),
         };
         let times = vec![time("copy", 1.0, 1e9, 5e9), time("product", 2.0, 160e9, 1e9)];

@@ -1,7 +1,7 @@
 //! The seam between training and execution: named tensors in, named tensors out, and the arenas of the parameters.
 
 use crate::error::Error;
-use ir::artifact::Artifact;
+use ir::artifact::{Artifact, Factors};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
@@ -78,6 +78,8 @@ pub struct KernelTime {
     /// Floating-point operations, and bytes read and written at least, of all its launches.
     pub flops: f64,
     pub bytes: f64,
+    /// What it multiplies.
+    pub factors: Factors,
     /// Share of its threads' time that they waited for the busiest one, where threads are timed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imbalance: Option<f64>,

@@ -6,7 +6,7 @@
 use crate::error::Error;
 use ir::artifact::{Artifact, SettingValue};
 use ir::task::range::{EVERY, RATE, UPDATES};
-use ir::task::{Amount, Declared, Range};
+use ir::task::{Amount, AtHours, Declared, Range};
 use std::collections::BTreeMap;
 
 use Range::{Above, Choice, Real, Switch, Whole};
@@ -19,8 +19,20 @@ pub struct Settings {
     list: Vec<Declared>,
 }
 
+/// The recipe that was chosen for an amount of data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForHours {
+    /// What it was written for.
+    pub hours: f64,
+    /// Settings and their values.
+    pub taken: Vec<String>,
+}
+
 /// Whole numbers below this are exact.
 const MOST: f64 = 9e15;
+
+/// Settings of the engine that decide which clips there are to train on.
+pub const OF_THE_DATA: [&str; 4] = ["seed", "valid_fraction", "valid_hours", "max_tokens"];
 
 /// Where there is no upper limit.
 const OPEN: f64 = f64::INFINITY;
@@ -47,6 +59,7 @@ pub fn of_training() -> Vec<Declared> {
         "max_batch" = Number(0.0), Whole(0.0, 1e6), "clips in a micro-batch; 0: as many as max_tokens allows";
         "normalize" = Flag(false), Switch, "each clip to zero mean and unit variance";
         "valid_fraction" = Number(0.05), RATE, "share of the data kept for validation where --valid is not given; 0: none";
+        "valid_hours" = Number(2.0), Real(0.0, 1e6), "hours of it that are kept at most; 0: no limit";
         "save_every" = Number(1000.0), EVERY, "updates between checkpoints";
         "validate_every" = Number(1000.0), EVERY, "updates between validations";
         "log_every" = Number(10.0), EVERY, "updates between lines in log.jsonl";
@@ -198,6 +211,31 @@ impl Settings {
         Ok(())
     }
 
+    /// Takes the values for the amount that is nearest to these hours of data, save those that `set` names.
+    ///
+    /// # Errors
+    /// Where values do not go together then.
+    pub fn for_hours(&mut self, artifact: &Artifact, hours: f64, set: &[String]) -> Result<Option<ForHours>, Error> {
+        let amounts = artifact.task(&self.task).map_or(&[][..], |t| &t.by_hours);
+        let far = |a: &AtHours| (a.hours / hours).ln().abs();
+        let Some(nearest) = amounts.iter().min_by(|a, b| far(a).total_cmp(&far(b))) else {
+            return Ok(None);
+        };
+        let named = |name: &str| set.iter().any(|s| s.split('=').next().map(str::trim) == Some(name));
+        let mut taken = vec![];
+        for (name, value) in nearest.values.iter().filter(|(name, _)| !named(name)) {
+            if let Some(s) = self.list.iter_mut().find(|s| s.name == *name) {
+                s.value = value.clone();
+                taken.push(format!("{name} {}", show(value)));
+            }
+        }
+        self.agree(artifact)?;
+        Ok(Some(ForHours {
+            hours: nearest.hours,
+            taken,
+        }))
+    }
+
     /// Values by name, to be kept with a run.
     pub fn values(&self) -> BTreeMap<String, SettingValue> {
         self.list.iter().map(|s| (s.name.clone(), s.value.clone())).collect()
@@ -316,6 +354,34 @@ mod tests {
         assert_eq!(other, s);
         let error = Settings::new(&artifact, "pretrian").unwrap_err().to_string();
         assert!(error.contains("did you mean `pretrain`?"), "{error}");
+    }
+
+    #[test]
+    fn the_recipe_for_the_nearest_amount_is_taken_and_what_is_set_stays() {
+        let mut artifact = fake::artifact();
+        let amount = |hours, updates| AtHours {
+            hours,
+            values: vec![("updates".into(), Number(updates)), ("lr".into(), Number(hours))],
+        };
+        let amounts = vec![amount(1.0, 13.0), amount(10.0, 20.0), amount(100.0, 80.0)];
+        let task = artifact.tasks.iter_mut().find(|t| t.name == "finetune").unwrap();
+        task.by_hours = amounts;
+        for (hours, updates) in [
+            (0.01, 13.0),
+            (3.1, 13.0),
+            (3.2, 20.0),
+            (31.0, 20.0),
+            (32.0, 80.0),
+            (5000.0, 80.0),
+        ] {
+            let mut s = Settings::new(&artifact, "finetune").unwrap();
+            let chosen = s.for_hours(&artifact, hours, &["lr = 0.5".into()]).unwrap().unwrap();
+            assert_eq!(s.number("updates").unwrap(), updates, "{hours} h");
+            assert_eq!(chosen.taken, [format!("updates {updates}")]);
+            assert_eq!(s.number("lr").unwrap(), 5e-4);
+        }
+        let mut s = Settings::new(&artifact, "pretrain").unwrap();
+        assert_eq!(s.for_hours(&artifact, 1.0, &[]).unwrap(), None);
     }
 
     #[test]

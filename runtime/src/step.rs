@@ -6,9 +6,9 @@ use crate::feeds::{Feeds, File, Occasion, Target};
 use crate::memory::Guard;
 use crate::session::{Data, Session};
 use crate::settings::Settings;
-use crate::weights::{Folder, TensorFile, adopt_sizes};
+use crate::weights::{Folder, HeadRows, TensorFile, adopt_sizes};
 use ir::artifact::{Artifact, Program};
-use ir::task::Task;
+use ir::task::{Judge, Task, matches};
 use std::path::PathBuf;
 
 /// What a user asks of a step.
@@ -41,7 +41,13 @@ pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
     let task = task.ok_or_else(|| Error::Usage(format!("the program `{}` belongs to no task", program.name)))?;
     let mut settings = Settings::new(&artifact, &task.name)?;
     options.set.iter().try_for_each(|s| settings.set(s))?;
-    folder.load(&artifact, task, session.params()?, None)?;
+    // Programs take class 0 for the blank, and a folder may have it anywhere.
+    let blank = match task.training().and_then(|t| t.judge.as_ref()) {
+        Some(Judge::Text { .. }) => folder.vocab()?.map_or(0, |v| v.blank()),
+        _ => 0,
+    };
+    let order = Order::new(blank, artifact.classes(task).filter(|n| blank < *n).unwrap_or(0));
+    folder.load(&artifact, task, session.params()?, order.head().as_ref())?;
 
     let feeds = Feeds::bind(&artifact, task, &settings, Target::default())?;
     let takes: Vec<&str> = program.inputs.iter().map(|p| p.name.as_str()).collect();
@@ -57,10 +63,27 @@ pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
         takes: takes.join(", "),
         occasion,
     };
-    let inputs = feeds.read(program, &file, &occasion)?;
+    let mut inputs = feeds.read(program, &file, &occasion)?;
+    for (_, labels) in inputs
+        .0
+        .iter_mut()
+        .filter(|(name, _)| Some(name.as_str()) == feeds.label_input())
+    {
+        if let Data::I32(numbers) = &mut labels.data {
+            numbers.iter_mut().for_each(|n| *n = order.class(*n));
+        }
+    }
     session.zero_grads()?;
     Guard::default().check(session, &program.name, &inputs.refs(), "give fewer or shorter clips")?;
-    let outputs = session.run(&program.name, &inputs.refs())?;
+    let mut outputs = session.run(&program.name, &inputs.refs())?;
+    for (_, logits) in outputs
+        .iter_mut()
+        .filter(|(name, _)| Some(name.as_str()) == task.logits())
+    {
+        if let Data::F32(values) = &mut logits.data {
+            order.back(values, 1);
+        }
+    }
 
     let mut pieces: Vec<(String, Piece)> = outputs
         .iter()
@@ -74,12 +97,55 @@ pub fn step(session: &mut dyn Session, options: &Options) -> Result<(), Error> {
         })
         .collect();
     let grads = session.grads()?;
-    for p in program.trains.iter().map(|i| &artifact.params[*i]) {
+    let trained = || program.trains.iter().map(|i| &artifact.params[*i]);
+    for p in trained().filter(|p| matches(task.heads(), &p.name)) {
+        let width = p.shape[1..].iter().product::<i64>() as usize;
+        order.back(&mut grads[p.offset..p.offset + p.len()], width);
+    }
+    for p in trained() {
         let shape = p.shape.iter().map(|d| *d as usize).collect();
         let values = Values::F32(&grads[p.offset..p.offset + p.len()]);
         pieces.push((format!("grad.{}", p.name), Piece { shape, values }));
     }
     write_tensors(&options.out, pieces)
+}
+
+/// Classes as programs have them, the blank first, and as the folder numbers them.
+struct Order {
+    /// The folder's number of each class; empty where they agree.
+    numbers: Vec<usize>,
+}
+
+impl Order {
+    fn new(blank: usize, classes: usize) -> Order {
+        let numbers = match blank {
+            0 => vec![],
+            _ => std::iter::once(blank)
+                .chain((0..classes).filter(|c| *c != blank))
+                .collect(),
+        };
+        Order { numbers }
+    }
+
+    fn head(&self) -> Option<HeadRows> {
+        (!self.numbers.is_empty()).then(|| HeadRows::reordered(&self.numbers, self.numbers.len()))
+    }
+
+    /// The class of a number of the folder.
+    fn class(&self, number: i32) -> i32 {
+        let class = self.numbers.iter().position(|n| *n as i32 == number);
+        class.map_or(number, |c| c as i32)
+    }
+
+    /// Rows of `width` values each, one for every class, put in the folder's order; as often as they come.
+    fn back(&self, values: &mut [f32], width: usize) {
+        for rows in values.chunks_exact_mut((self.numbers.len() * width).max(1)) {
+            let of_program = rows.to_vec();
+            for (class, number) in self.numbers.iter().enumerate() {
+                rows[number * width..][..width].copy_from_slice(&of_program[class * width..][..width]);
+            }
+        }
+    }
 }
 
 /// There is no such program.
@@ -150,6 +216,20 @@ mod tests {
         };
         let pieces = kept.map(|p| (p.name.clone(), piece(p))).collect();
         write_tensors(&dir.join(crate::weights::MODEL), pieces).unwrap();
+    }
+
+    #[test]
+    fn classes_are_numbered_as_in_the_folder() {
+        let order = Order::new(2, 4);
+        assert_eq!((0..4).map(|n| order.class(n)).collect::<Vec<_>>(), [1, 2, 0, 3]);
+        assert_eq!(order.class(-100), -100);
+        let mut logits = [9.0, 0.0, 1.0, 3.0, 19.0, 10.0, 11.0, 13.0];
+        order.back(&mut logits, 1);
+        assert_eq!(logits, [0.0, 1.0, 9.0, 3.0, 10.0, 11.0, 19.0, 13.0]);
+        let mut rows = [9.0, 9.5, 0.0, 0.5, 1.0, 1.5, 3.0, 3.5];
+        order.back(&mut rows, 2);
+        assert_eq!(rows, [0.0, 0.5, 1.0, 1.5, 9.0, 9.5, 3.0, 3.5]);
+        assert!(Order::new(0, 4).head().is_none());
     }
 
     #[test]

@@ -61,6 +61,7 @@ fn artifact(gpu: Option<Precision>) -> Artifact {
             workspace: Dim::from(0),
             scratch: Dim::from(0),
             flops: Dim::from(0),
+            factors: ir::artifact::Factors::F32,
             bytes: Dim::from(0),
         }],
         programs: vec![Program {

@@ -9,6 +9,7 @@ use ir::ops::Op;
 use ir::scalar::DType;
 use ir::tensor::Tensor;
 use passes::lower::{Kernels, ParamOffsets};
+use passes::narrow::Weights;
 use std::collections::BTreeMap;
 
 /// A lowered graph with its parameter layout.
@@ -56,10 +57,15 @@ pub fn lower_at(g: &Graph, run_sizes: &Env) -> Lowered {
 }
 
 impl Lowered {
-    /// The same with activations in bf16.
+    /// The same with activations in bf16, as on the GPU.
     pub fn narrowed(&self) -> Lowered {
+        self.narrowed_with(Weights::Rounded)
+    }
+
+    /// The same with activations in bf16.
+    pub fn narrowed_with(&self, weights: Weights) -> Lowered {
         let mut programs = [self.program.clone()];
-        let kernels = passes::narrow::narrow(&mut programs, &self.all_kernels()).list;
+        let kernels = passes::narrow::narrow(&mut programs, &self.all_kernels(), weights).list;
         let [program] = programs;
         Lowered {
             kernels,

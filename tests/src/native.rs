@@ -1,5 +1,6 @@
 //! Compiled code, loaded into this process as an executable loads its own.
 
+use compiler::compile::Arithmetic;
 use cpu::Target;
 use frontend::Model;
 use ir::artifact::{Artifact, Precision};
@@ -16,17 +17,18 @@ pub fn model(file: &str, sets: &[(&str, &str)]) -> Model {
 
 /// Compiles every program of a model for this machine.
 pub fn compile(model: &Model) -> Native {
-    compiled(model, false)
+    compile_in(model, Arithmetic::Fp32)
 }
 
 /// The same, with products of weights in 8 bits where it transcribes.
 pub fn compile_int8(model: &Model) -> Native {
-    compiled(model, true)
+    compile_in(model, Arithmetic::Int8)
 }
 
-fn compiled(model: &Model, int8: bool) -> Native {
+/// The same in other arithmetic; a processor without instructions for bf16 converts.
+pub fn compile_in(model: &Model, arithmetic: Arithmetic) -> Native {
     let target = Target::host().unwrap_or_else(|e| panic!("{e}"));
-    let out = compiler::compile::compile(model, &target, int8, false).unwrap_or_else(|e| panic!("{e}"));
+    let out = compiler::compile::compile(model, &target, arithmetic, false).unwrap_or_else(|e| panic!("{e}"));
     open(&out.artifact, &out.code)
 }
 

@@ -1,8 +1,9 @@
 //! Many graphs as the programs of one artifact: compiling them together costs one run of the backend.
 
+use crate::interpret::Lowered;
 use crate::native::open;
 use cpu::Target;
-use ir::artifact::{Artifact, Init, Launch, Param, Precision, Step};
+use ir::artifact::{Artifact, Init, Launch, Param, Precision, RunSize, Step};
 use ir::graph::Graph;
 use ir::ops::Op;
 use ir::scalar::DType;
@@ -111,6 +112,35 @@ pub fn compile(graphs: &[(String, Graph)], symbols: &[&str]) -> Programs {
         kernels: compiled.kernels,
         ..artifact
     };
+    Programs {
+        native: open(&artifact, &compiled.code),
+    }
+}
+
+/// Compiles a program for the CPU that is lowered already; it is called as it was, and has these run sizes.
+pub fn compile_lowered(lowered: &Lowered, symbols: &[&str], run_sizes: &[(&str, i64)]) -> Programs {
+    let (target, name) = (Target::host().unwrap_or_else(|e| panic!("{e}")), &lowered.program.name);
+    let (mut artifact, _) = lower(&[], symbols);
+    let compiled = cpu::compile(&lowered.kernels, &artifact.symbols, &target).unwrap_or_else(|e| panic!("{e}"));
+    let param = |(short, (offset, shape)): (&String, &(usize, Vec<i64>))| {
+        Param::fixed(&format!("{name}/{short}"), shape, *offset, Init::Zeros)
+    };
+    artifact.params = lowered.params.iter().map(param).collect();
+    artifact.param_room = (lowered.arena as i64).into();
+    artifact.param_elements = lowered.arena;
+    artifact.run_sizes = run_sizes
+        .iter()
+        .map(|(name, value)| RunSize {
+            name: Arc::from(*name),
+            value: *value,
+            doc: String::new(),
+        })
+        .collect();
+    artifact.cpu_features = target.required.clone();
+    artifact.kernels = compiled.kernels;
+    let mut program = lowered.program.clone();
+    program.trains = (0..artifact.params.len()).collect();
+    artifact.programs = vec![program];
     Programs {
         native: open(&artifact, &compiled.code),
     }

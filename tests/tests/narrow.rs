@@ -16,12 +16,14 @@ use ir::tensor::Tensor;
 use ir::types::Type;
 use passes::differentiate::differentiate;
 use passes::lower::Kernels;
+use passes::narrow::Weights;
 use passes::pipeline::{Source, to_primitive};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use tests::generate;
 use tests::interpret::{Lowered, lower, lower_at};
 use tests::native::model;
+use tests::programs::{compile_lowered, run};
 
 /// As the fixtures of `base_like`, but smaller still: the interpreter is slow.
 const SMALL: [(&str, &str); 12] = [
@@ -165,6 +167,42 @@ fn losses_and_gradients_stay_near() {
         }
 
         assert_eq!(poisoned(&narrow, &env(), &bound), got, "{program} under poison");
+    }
+}
+
+/// The CPU's code against the interpreter. Attention may round what it makes within, and then later roundings fall otherwise:
+/// the results are two draws of the same noise, whose difference is sqrt 2 of either. The noise of each tensor is how far the
+/// interpreter's result is from that in f32; twice that is allowed, and 1 % where a tensor has so few numbers that its noise may
+/// happen to be small.
+#[test]
+fn the_cpu_computes_what_the_interpreter_does() {
+    let model = model("models/base.ron", &SMALL);
+    for program in ["pretrain", "finetune_all", "transcribe"] {
+        let wide = lower_at(&graph(&model, program), &env());
+        let bound = bind(&model, &wide);
+        let narrow = wide.narrowed_with(Weights::AsTheyAre);
+        let (exact, want) = (wide.interpret(&env(), &bound), narrow.interpret(&env(), &bound));
+        // Parameters rounded beforehand are the same numbers.
+        assert_eq!(wide.narrowed().interpret(&env(), &bound), want, "{program}");
+        let symbols = ["B", "N", "M", "L", "vocab"];
+        let compiled = compile_lowered(&narrow, &symbols, &[("vocab", 32)]);
+        let on = |threads| run(&mut compiled.machine(threads), "test", &bound);
+        let got = on(1);
+        assert_eq!(on(3), got, "{program} on three threads");
+        let grads: Vec<&String> = want.keys().filter(|n| n.starts_with("grad:")).collect();
+        let all = grads.iter().map(|n| norm(&want[*n]).powi(2)).sum::<f64>().sqrt();
+        for name in want.keys().filter(|n| got.contains_key(*n)) {
+            let (noise, off, size) = (
+                off(&exact[name], &want[name]),
+                off(&got[name], &want[name]),
+                norm(&want[name]),
+            );
+            assert!(
+                off <= (2.0 * noise).max(0.01 * size) + 1e-6 * all,
+                "{program}, {name}: off by {off:e} of {size:e}, with a noise of {noise:e}"
+            );
+        }
+        assert!(grads.iter().all(|n| got.contains_key(*n)), "{program}");
     }
 }
 

@@ -1,15 +1,17 @@
 //! Prints the speed of generated matrix products on one thread, next to the fused multiply-add peak of this processor.
 //!
-//! `cargo run --release -p w2vc-cpu --example gemm [-- --bytes] [--asm | SCHEDULE..]`, a schedule being
+//! `cargo run --release -p w2vc-cpu --example gemm [-- --bytes | --bf16] [--asm | SCHEDULE..]`, a schedule being
 //! `ROWS,VECTORS,DEPTH,BLOCK_ROWS,BLOCK_COLUMNS` as in `cpu::Schedule`: each is measured, by default that of the table.
-//! `--bytes` measures products of 8-bit levels, without the packing of the right operand, which is done once.
+//! `--bf16` measures products of bf16, with the result in f32. `--bytes` measures products of 8-bit levels, without the packing of the right operand, which is done once.
 
 use cpu::{Schedule, Shape, Target, compile};
 use ir::dim::{Dim, Env};
 use ir::kernel::{Access, Body, Contract, Coord, Index, Kernel, SlotDecl, Store, Strided, Value};
 use ir::rounding::{Levels, Rounding};
 use ir::scalar::DType;
-use std::arch::x86_64::{__m256, __m512, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_fmadd_ps, _mm512_set1_ps};
+use std::arch::x86_64::{
+    __m256, __m512, __m512bh, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_set1_ps,
+};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -24,6 +26,10 @@ const ORDERS: [(&str, bool, bool); 3] = [
     ("a b (input gradient)", true, false),
     ("a^T b (weight gradient)", false, false),
 ];
+
+fn of_bf16() -> bool {
+    std::env::args().any(|arg| arg == "--bf16")
+}
 
 fn of_bytes() -> bool {
     std::env::args().any(|arg| arg == "--bytes")
@@ -45,7 +51,10 @@ fn kernel(a_rows: bool, b_rows: bool) -> Kernel {
         terms: vec![(n.clone(), Coord::Axis(0)), (one.clone(), Coord::Axis(1))],
     };
     let slot = |access| SlotDecl {
-        dtype: DType::F32,
+        dtype: match access {
+            Access::Read if of_bf16() => DType::Bf16,
+            _ => DType::F32,
+        },
         access,
     };
     Kernel {
@@ -57,6 +66,8 @@ fn kernel(a_rows: bool, b_rows: bool) -> Kernel {
             b: strided(1, &n, b_rows),
             round: if of_bytes() {
                 Rounding::Int8(Levels::PAIRS)
+            } else if of_bf16() {
+                Rounding::Bf16
             } else {
                 Rounding::F32
             },
@@ -78,7 +89,9 @@ fn kernel(a_rows: bool, b_rows: bool) -> Kernel {
 fn peak() -> f64 {
     // SAFETY: every target this backend knows has AVX and FMA, which `Target::host` has checked; AVX-512 is asked for here.
     unsafe {
-        if is_x86_feature_detected!("avx512f") {
+        if of_bf16() {
+            peak_bf16()
+        } else if is_x86_feature_detected!("avx512f") {
             peak_512()
         } else {
             peak_256()
@@ -118,8 +131,28 @@ fn peak_512() -> f64 {
     (PEAK_ROUNDS * 10 * 32) as f64 / start.elapsed().as_nanos() as f64
 }
 
+/// Of ten independent chains of 16 sums of pairs.
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn peak_bf16() -> f64 {
+    let mut chains: [__m512; 10] = [black_box(_mm512_set1_ps(0.001)); 10];
+    let factors = black_box([0x3c00_3c00i32; 16]);
+    // SAFETY: both are 64 bytes, and every pattern of bits is 32 bf16.
+    let factors: __m512bh = unsafe { std::mem::transmute(factors) };
+    let start = Instant::now();
+    for _ in 0..PEAK_ROUNDS {
+        for chain in &mut chains {
+            *chain = _mm512_dpbf16_ps(*chain, factors, factors);
+        }
+    }
+    black_box(chains);
+    (PEAK_ROUNDS * 10 * 64) as f64 / start.elapsed().as_nanos() as f64
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut target = Target::host()?;
+    let mut target = Target::host()?.only_for(of_bytes(), of_bf16());
+    if of_bf16() && !target.bf16 {
+        return Err("this processor has no instructions for bf16".into());
+    }
     let tried: Vec<Schedule> = std::env::args()
         .skip(1)
         .filter(|arg| !arg.starts_with("--"))

@@ -22,16 +22,14 @@ macro_rules! binary {
 }
 
 /// Types and constants.
-/// `build::emit` refuses kernels with such slots.
-const NO_BF16: &str = "there is no bf16 in kernels for the CPU";
-
 impl<'c> Entry<'_, 'c> {
+    /// Of an element in memory, which is no number where it holds bf16.
     pub fn ty(&self, dtype: DType) -> BasicTypeEnum<'c> {
         match dtype {
             DType::F32 => self.ctx.f32_type().into(),
             DType::F64 => self.ctx.f64_type().into(),
             DType::I32 => self.ctx.i32_type().into(),
-            DType::Bf16 => unreachable!("{NO_BF16}"),
+            DType::Bf16 => self.ctx.i16_type().into(),
         }
     }
 
@@ -59,10 +57,9 @@ impl<'c> Entry<'_, 'c> {
     }
     pub fn constant(&self, dtype: DType, v: f64) -> V<'c> {
         match dtype {
-            DType::F32 => self.f32(v as f32),
+            DType::F32 | DType::Bf16 => self.f32(v as f32),
             DType::F64 => self.ctx.f64_type().const_float(v).into(),
             DType::I32 => self.i32(v as i32),
-            DType::Bf16 => unreachable!("{NO_BF16}"),
         }
     }
     /// A constant of the floating type of `like`.

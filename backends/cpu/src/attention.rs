@@ -5,6 +5,8 @@
 //! its queries with some keys, makes exponentials of the scores in place, and multiplies these with the values. Where a later
 //! block of keys has a greater score, what was summed up before is scaled down (Milakov & Gimelshein, Online normalizer
 //! calculation for softmax, 2018). Scores are masked by never being computed: only the first `lengths[b]` keys take part.
+//!
+//! Where heads hold bf16, probabilities are rounded to it for their product with the values; sums and all else stay in f32.
 
 mod grad;
 mod setting;
@@ -41,7 +43,8 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Attention) -> Resul
     assert!(KEYS % s.tile.columns() == 0, "blocks of keys are whole panels");
     s.write_forward();
     let heads = s.all_heads();
-    let scratch = Dim::from(2 * s.sums_bytes() + s.rows_bytes() + s.queries() * SCORES_STRIDE);
+    let of_block = s.rows_bytes() + s.queries() * SCORES_STRIDE + s.copies_bytes();
+    let scratch = Dim::from(2 * s.sums_bytes() + of_block);
     let workspace = heads.clone() * (s.keys_bytes() + s.values_bytes());
     let entries = vec![
         (pack_name, heads.clone() * blocks(&body.time, PACK_KEYS)),
@@ -72,7 +75,7 @@ impl<'c> Setting<'_, '_, 'c> {
 
     /// Bytes of a panel of values.
     fn value_panel(&self) -> IntValue<'c> {
-        self.e.dim(&(self.a.time.clone() * Dim::from(self.tile.step_bytes())))
+        self.e.dim(&(self.time_steps() * Dim::from(self.tile.step_bytes())))
     }
 
     fn write_pack(&self) {
@@ -83,9 +86,9 @@ impl<'c> Setting<'_, '_, 'c> {
             let (head, first) = (self.head(at[0], at[1]), code.scale(at[2], PACK_KEYS));
             let count = code.min(code.sub(head.length, first), code.int(PACK_KEYS));
             code.when(code.less(code.int(0), count), || {
-                let to = code.at(self.keys_of(head), code.scale(first, a.head_dim * 4));
+                let to = code.at(self.keys_of(head), code.scale(first, self.width_steps() * 4));
                 self.pack_transposed((&a.k, head, first), count, to);
-                let to = code.at(self.values_of(head), code.scale(first, self.tile.step_bytes()));
+                let to = code.at(self.values_of(head), self.steps_bytes(first));
                 self.pack((&a.v, head, first), count, to, self.value_panel());
             });
         });
@@ -98,6 +101,7 @@ impl<'c> Setting<'_, '_, 'c> {
         let maxima = code.at_const(sums, self.sums_bytes());
         let outs = code.at_const(maxima, self.sums_bytes());
         let scores = code.at_const(outs, self.rows_bytes());
+        let copies = code.at_const(scores, self.queries() * SCORES_STRIDE);
         code.each(e.begin, e.end, 1, |item| {
             let at = e.unravel(item, &items);
             let (head, first) = (self.head(at[0], at[1]), code.scale(at[2], self.queries()));
@@ -122,12 +126,13 @@ impl<'c> Setting<'_, '_, 'c> {
             });
             code.each(code.int(0), head.length, KEYS, |key| {
                 let count = code.min(code.sub(head.length, key), code.int(KEYS));
-                let keys = code.at(self.keys_of(head), code.scale(key, a.head_dim * 4));
+                let keys = code.at(self.keys_of(head), code.scale(key, self.width_steps() * 4));
                 self.scores(
                     (&a.q, head, first),
                     rows,
                     (keys, count),
                     (scores, code.int(SCORES_STRIDE)),
+                    copies,
                 );
                 each_query(&|i, state| {
                     let scores = code.at(scores, code.scale(i, SCORES_STRIDE));
@@ -141,10 +146,10 @@ impl<'c> Setting<'_, '_, 'c> {
                     a: scores,
                     a_stride: code.int(SCORES_STRIDE),
                     rows,
-                    panels: code.at(self.values_of(head), code.scale(key, self.tile.step_bytes())),
+                    panels: code.at(self.values_of(head), self.steps_bytes(key)),
                     panel_bytes: self.value_panel(),
                     panel_count: code.int(self.width_panels()),
-                    depth: count,
+                    depth: self.steps(count),
                     c: outs,
                     c_stride: code.int(self.row_stride()),
                     accumulate: code
@@ -224,7 +229,7 @@ impl<'c> Setting<'_, '_, 'c> {
     }
 
     /// Turns a query's scores of `count` keys from `key` on into exponentials of what they are above the greatest score so
-    /// far, after dropout. Brings the sum of all and the greatest score up to date, and gives what earlier ones become by.
+    /// far, after dropout, as the values' products take them. Brings the sum of all and the greatest score up to date, and gives what earlier ones become by.
     fn write_exponentials(
         &self,
         (head, query): (Head<'c>, IntValue<'c>),
@@ -252,7 +257,8 @@ impl<'c> Setting<'_, '_, 'c> {
             let kept = dropout
                 .as_ref()
                 .map_or(p, |dropout| self.drop(dropout, code.add(key, at), p));
-            e.store_vector(DType::F32, place(at), kept, None);
+            // bf16 never comes to lie on scores that are still to be read.
+            e.store_vector(self.dtype, e.at(self.dtype, scores, at), kept, None);
             vec![e.fadd(sum[0], p)]
         });
         let sum = e.fold_lanes(sum[0], &|x, y| e.fadd(x, y));

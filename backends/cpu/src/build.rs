@@ -10,7 +10,6 @@ use ir::dim::Dim;
 use ir::kernel::{Body, Kernel};
 use ir::kernel_cost;
 use ir::kernel_describe::describe;
-use ir::scalar::DType;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -108,6 +107,7 @@ pub fn compile_with(
             workspace: emitted.workspace.clone(),
             scratch: emitted.scratch.clone(),
             flops: cost.flops - emitted.saved.clone(),
+            factors: kernel_cost::factors(kernel),
             bytes: cost.bytes,
         });
     }
@@ -200,12 +200,6 @@ fn optimise(unit: &Unit, machine: &TargetMachine) -> Result<(), Error> {
 
 /// Writes the functions of one kernel; their names begin with `symbol`.
 fn emit(unit: &Unit, symbol: &str, kernel: &Kernel) -> Result<Emitted, Error> {
-    if kernel.slots.iter().any(|s| s.dtype == DType::Bf16) {
-        return Err(Error::Unsupported {
-            kernel: String::new(),
-            what: "a bf16 operand".into(),
-        });
-    }
     match &kernel.body {
         Body::Row(body) => row::emit(unit, symbol, kernel, body),
         Body::Column(body) => column::emit(unit, symbol, kernel, body),

@@ -6,6 +6,9 @@
 //! multiplies, summing up in a block that stays in L2; after the last chunk the epilogue passes over the block, vector by
 //! vector.
 //!
+//! Where operands are rounded to bf16, a step of the summed axis is two of its elements; what is f32 in memory is rounded where
+//! it is copied or packed. Each outer part has whole steps of its own.
+//!
 //! Convolutions that have one go by a scheme of fewer multiplications (`bilinear`).
 //!
 //! The summed axis is treated as one axis of `k_outer * k` steps; only address computations see its two parts.
@@ -19,11 +22,11 @@ mod quantised;
 
 use crate::entry::{Emitted, Entry, Unit, unsupported};
 use crate::gemm::code::Code;
-use crate::gemm::{self, Layout, Sink, Tile};
+use crate::gemm::{self, Factors, Layout, Order, Sink, Tile};
 use crate::{Error, Schedule, Shape, scheme::scheme};
 use inkwell::values::{FunctionValue, IntValue, PointerValue};
 use ir::dim::Dim;
-use ir::kernel::{Contract, Kernel, SlotDecl};
+use ir::kernel::{Contract, Kernel, SlotDecl, Strided};
 use ir::rounding::Rounding;
 use ir::scalar::DType;
 use parts::{Block, Copies, PackItem, Run, bytes, operand};
@@ -36,32 +39,34 @@ const ENOUGH: i64 = 20;
 const LEAST_BLOCK_ROWS: i64 = 4;
 /// Rows that overlap so many times are read where they are: copies of them would be as many times larger.
 const OVERLAP: i64 = 4;
-/// Rows whose distance is a multiple of so many elements meet in the same one or two sets of L1: they are copied unless they
+/// Rows whose distance is a multiple of so many bytes meet in the same one or two sets of L1: they are copied unless they
 /// overlap.
-const SAME_SETS: i64 = 512;
+const SAME_SETS: i64 = 2048;
 /// Elements between the rows of a copy: off a power of two, so that rows do not compete for the same cache sets.
 const ROW_PADDING: i64 = 16;
 
 /// Writes the entries of a contraction.
 ///
 /// # Errors
-/// If an operand is not f32.
+/// If an operand is of another type than f32, unless products are of bf16.
 pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract) -> Result<Emitted, Error> {
     let slots = &kernel.slots;
-    if [&body.a, &body.b]
-        .iter()
-        .any(|operand| slots[operand.slot].dtype != DType::F32)
-    {
-        return unsupported(name, "a product of operands that are not f32");
-    }
-    match body.round {
-        Rounding::F32 => {}
-        Rounding::Bf16 => return unsupported(name, "a product of rounded operands"),
+    let in_f32 = |operand: &Strided| slots[operand.slot].dtype == DType::F32;
+    let factors = match body.round {
+        Rounding::Bf16 => Factors::Pairs,
+        // To round bf16 changes nothing.
+        Rounding::F32 if !in_f32(&body.a) && !in_f32(&body.b) => Factors::Pairs,
+        Rounding::F32 => Factors::F32,
         Rounding::Int8(levels) => return quantised::emit(unit, name, kernel, body, levels),
-    }
+    };
     let body = canonical::form(body.clone());
-    if let Some(scheme) = scheme(&body).filter(|_| !unit.target.direct) {
-        return Ok(bilinear::emit(unit, name, kernel, (body, scheme)));
+    if factors == Factors::F32 {
+        if !in_f32(&body.a) || !in_f32(&body.b) {
+            return unsupported(name, "a product in f32 of which one operand is bf16");
+        }
+        if let Some(scheme) = scheme(&body).filter(|_| !unit.target.direct) {
+            return Ok(bilinear::emit(unit, name, kernel, (body, scheme)));
+        }
     }
     let shape = match layout(&body) {
         Layout::Rows => Shape::Rows,
@@ -71,7 +76,11 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract) -> Result
         Some(columns) => unit.target.schedule_for(shape, columns),
         None => unit.target.schedule(shape),
     };
-    let plan = Plan::new(Tile::of(unit.target, schedule), schedule, body);
+    let tile = Tile {
+        factors,
+        ..Tile::of(unit.target, schedule)
+    };
+    let plan = Plan::new(tile, schedule, body, slots);
     let scratch = 4 * (plan.c_elements() + plan.a_elements());
     plan.finish(
         (unit, name, slots),
@@ -123,8 +132,9 @@ struct Plan {
     /// Steps of the summed axis per pass.
     pass: i64,
     body: Contract,
-    /// Steps of the summed axis.
+    /// Steps of the summed axis, and those of one outer part.
     depth: Dim,
+    inner: Dim,
     /// Batch axes along which the right operand differs.
     shared_batch: Vec<usize>,
     /// Rows and columns of a block of the result.
@@ -144,13 +154,14 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(tile: Tile, schedule: Schedule, body: Contract) -> Plan {
-        let depth = body.k_outer.clone() * body.k.clone();
+    fn new(tile: Tile, schedule: Schedule, body: Contract, slots: &[SlotDecl]) -> Plan {
+        let inner = ceil_div(&body.k, tile.factors.count());
+        let depth = body.k_outer.clone() * inner.clone();
         let shared_batch = shared_batch(&body);
         let columns = block_columns(&body, tile, schedule.block_columns);
         let rows = tile.rows as i64 * Plan::block_rows(&body, &schedule, columns);
         let layout = layout(&body);
-        let in_place = Plan::reads_in_place(&body);
+        let in_place = Plan::reads_in_place(&body, tile.factors, slots[body.a.slot].dtype);
         let pack_columns = (PACK_COLUMNS / tile.columns()).max(1) * tile.columns();
         let pack_batch = shared_batch.iter().map(|axis| body.batch[*axis].clone());
         let pack_items = pack_batch
@@ -164,6 +175,7 @@ impl Plan {
             pass: schedule.depth,
             body,
             depth,
+            inner,
             shared_batch,
             rows,
             columns,
@@ -175,17 +187,22 @@ impl Plan {
         }
     }
 
-    /// Whether rows are read where they are: contiguous ones that spread over the cache or share most of what they hold.
-    fn reads_in_place(body: &Contract) -> bool {
+    /// Whether rows are read where they are: contiguous ones of whole steps that spread over the cache or share most of what
+    /// they hold.
+    fn reads_in_place(body: &Contract, factors: Factors, dtype: DType) -> bool {
         let Some(from_row_to_row) = body.a.free.as_const() else {
             return false;
+        };
+        let whole = match factors {
+            Factors::F32 => true,
+            Factors::Pairs => dtype == DType::Bf16 && body.k.as_const().is_some_and(|k| k % 2 == 0),
         };
         let overlap = body
             .k
             .as_const()
             .is_some_and(|row| row >= OVERLAP * from_row_to_row.abs());
-        let spread = from_row_to_row % SAME_SETS != 0;
-        (overlap || spread) && body.a.k.is_one() && body.k_outer.is_one()
+        let spread = from_row_to_row * dtype.bytes() as i64 % SAME_SETS != 0;
+        whole && (overlap || spread) && body.a.k.is_one() && body.k_outer.is_one()
     }
 
     /// Micro-kernels along the rows of a block: fewer where there would be so few blocks that threads wait for the last one,
@@ -267,13 +284,31 @@ impl Plan {
     }
 
     /// Brings a part of the right operand into panels.
-    fn pack_function<'c>(&self, unit: &Unit<'c>) -> FunctionValue<'c> {
-        if self.body.b.free.is_one() {
-            gemm::pack_along_columns(unit, self.tile)
-        } else if self.body.b.k.is_one() {
-            gemm::pack_along_depth(unit, self.tile)
+    fn pack_function<'c>(&self, e: &Entry<'_, 'c>) -> FunctionValue<'c> {
+        let (unit, b) = (e.unit, &self.body.b);
+        let order = if b.free.is_one() {
+            Order::Free
+        } else if b.k.is_one() {
+            Order::Depth
         } else {
-            gemm::pack_strided(unit, self.tile)
+            Order::Strided
+        };
+        match (self.tile.factors, order) {
+            (Factors::Pairs, order) => gemm::pack_pairs(unit, self.tile, order, e.slots[b.slot].dtype),
+            (Factors::F32, Order::Free) => gemm::pack_along_columns(unit, self.tile),
+            (Factors::F32, Order::Depth) => gemm::pack_along_depth(unit, self.tile),
+            (Factors::F32, Order::Strided) => gemm::pack_strided(unit, self.tile),
+        }
+    }
+
+    /// Elements of a run of steps.
+    fn elements<'c>(&self, e: &Entry<'_, 'c>, code: &Code<'_, 'c>, run: &Run<'c>) -> IntValue<'c> {
+        match self.tile.factors {
+            Factors::F32 => run.count,
+            Factors::Pairs => {
+                let left = code.sub(e.dim(&self.body.k), code.scale(run.inner, 2));
+                code.min(code.scale(run.count, 2), left)
+            }
         }
     }
 
@@ -286,10 +321,11 @@ impl Plan {
         (to, panel_bytes): (PointerValue<'c>, IntValue<'c>),
     ) {
         let b = &self.body.b;
-        let (from, count) = (run.address(e, b, from).into(), run.count.into());
-        let [free, k] = [&b.free, &b.k].map(|stride| bytes(e, stride).into());
+        let from = run.address(e, b, self.tile.factors, from).into();
+        let count = self.elements(e, code, run).into();
+        let [free, k] = [&b.free, &b.k].map(|stride| bytes(e, b, stride).into());
         let args = [from, free, k, columns.into(), count, to.into(), panel_bytes.into()];
-        code.call(self.pack_function(e.unit), &args);
+        code.call(self.pack_function(e), &args);
     }
 
     /// What an item of the packing entry packs: a position along the shared batch axes, the first step and how many, the
@@ -364,7 +400,7 @@ impl Plan {
             code.each(code.int(0), code.max(depth, code.int(1)), self.pass, |first| {
                 let count = code.min(code.sub(depth, first), code.int(self.pass));
                 let (a, stride, group) = if self.in_place {
-                    let stride = bytes(&e, &self.body.a.free);
+                    let stride = bytes(&e, &self.body.a, &self.body.a.free);
                     let group = code.scale(stride, self.tile.rows as i64);
                     (code.at(block.from, code.scale(first, 4)), stride, group)
                 } else {
@@ -408,24 +444,32 @@ impl Plan {
         to: PointerValue<'c>,
     ) {
         let operand = &self.body.a;
-        let (copy, step, stride) = match self.layout {
-            Layout::Rows if operand.k.is_one() => (gemm::copy_along_depth(e.unit), 4, 4 * self.copies().stride()),
-            Layout::Rows => (gemm::copy_strided(e.unit), 4, 4 * self.copies().stride()),
-            Layout::Columns => (
-                gemm::copy_along_rows(e.unit, self.tile),
-                4 * self.copies().stride(),
-                4 * self.copies().group(),
-            ),
+        let order = match self.layout {
+            Layout::Rows if operand.k.is_one() => Order::Depth,
+            Layout::Rows => Order::Strided,
+            Layout::Columns => Order::Free,
+        };
+        let dtype = e.slots[operand.slot].dtype;
+        let copy = match (self.tile.factors, order) {
+            (Factors::Pairs, order) => gemm::copy_pairs(e.unit, self.tile, order, dtype),
+            (Factors::F32, order) if dtype == DType::Bf16 => gemm::copy_widened(e.unit, order),
+            (Factors::F32, Order::Depth) => gemm::copy_along_depth(e.unit),
+            (Factors::F32, Order::Strided) => gemm::copy_strided(e.unit),
+            (Factors::F32, Order::Free) => gemm::copy_along_rows(e.unit, self.tile),
+        };
+        let (step, stride) = match self.layout {
+            Layout::Rows => (4, 4 * self.copies().stride()),
+            Layout::Columns => (4 * self.copies().stride(), 4 * self.copies().group()),
         };
         self.each_run(e, code, (first, count), |run| {
             code.call(
                 copy,
                 &[
-                    run.address(e, operand, from).into(),
-                    bytes(e, &operand.free).into(),
-                    bytes(e, &operand.k).into(),
+                    run.address(e, operand, self.tile.factors, from).into(),
+                    bytes(e, operand, &operand.free).into(),
+                    bytes(e, operand, &operand.k).into(),
                     rows.into(),
-                    run.count.into(),
+                    self.elements(e, code, &run).into(),
                     code.at(to, code.scale(run.done, step)).into(),
                     code.int(stride).into(),
                 ],
@@ -451,7 +495,7 @@ impl Plan {
         (first, count): (IntValue<'c>, IntValue<'c>),
         body: impl FnOnce(Run<'c>),
     ) {
-        let inner = (!self.body.k_outer.is_one()).then(|| e.dim(&self.body.k));
+        let inner = (!self.body.k_outer.is_one()).then(|| e.dim(&self.inner));
         parts::each_run(code, inner, (first, count), body);
     }
 }

@@ -19,6 +19,7 @@
 //! | `scheme` | convolutions in fewer multiplications, as a table |
 //! | `entry` | one entry function being written: operands, sizes |
 //! | `arith`, `flow` | its arithmetic; its loops and conditions |
+//! | `bf16` | widening, rounding and multiplying numbers of 16 bits |
 //! | `memory` | loads and stores of vectors, masks, gathers |
 //! | `function`, `math`, `random` | scalar functions; exp, log, erf, tanh; random numbers |
 //! | `value`, `reduce` | scalar values of kernel IR as vector code; reductions of them |
@@ -27,6 +28,7 @@
 
 mod arith;
 mod attention;
+mod bf16;
 mod build;
 mod column;
 mod contract;
@@ -59,7 +61,7 @@ pub use target::Target;
 /// Why kernels could not be compiled.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
-    #[error("unknown target `{0}`; known are native, x86-64-v3, x86-64-v4 and x86-64-v4-vnni")]
+    #[error("unknown target `{0}`; known are native, x86-64-v3, x86-64-v4, x86-64-v4-vnni and x86-64-v4-bf16")]
     UnknownTarget(String),
     #[error("{0} lacks {1}, which every program made here needs")]
     MissingFeature(String, &'static str),

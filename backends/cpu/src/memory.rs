@@ -1,6 +1,7 @@
 //! Loads and stores: scalars, consecutive lanes, lanes a stride apart, gathers and scatters, with masks. Only elements of
 //! active lanes are touched; the others read as 0.
 
+use crate::bf16;
 use crate::entry::{BUILT, Entry, V};
 use inkwell::AddressSpace;
 use inkwell::attributes::AttributeLoc;
@@ -12,9 +13,28 @@ impl<'c> Entry<'_, 'c> {
         dtype.bytes() as u32
     }
 
+    /// What was read from memory as a number.
+    fn loaded(&self, dtype: DType, v: V<'c>) -> V<'c> {
+        if dtype == DType::Bf16 {
+            bf16::widen(self.unit, &self.b, v)
+        } else {
+            v
+        }
+    }
+
+    /// A number as it lies in memory.
+    fn held(&self, dtype: DType, v: V<'c>) -> V<'c> {
+        if dtype == DType::Bf16 {
+            bf16::round(self.unit, &self.b, v)
+        } else {
+            v
+        }
+    }
+
     /// The element at `at`.
     pub fn load(&self, dtype: DType, at: PointerValue<'c>) -> V<'c> {
-        self.b.build_load(self.ty(dtype), at, "").expect(BUILT)
+        let v = self.b.build_load(self.ty(dtype), at, "").expect(BUILT);
+        self.loaded(dtype, v)
     }
 
     /// The element at `at` where `guard` (i1) holds, else 0 without reading.
@@ -27,8 +47,14 @@ impl<'c> Entry<'_, 'c> {
         self.load(dtype, at)
     }
 
+    /// Writes a number as it is.
     pub fn store(&self, at: PointerValue<'c>, v: V<'c>) {
         self.b.build_store(at, v).expect(BUILT);
+    }
+
+    /// Writes an element.
+    pub fn store_as(&self, dtype: DType, at: PointerValue<'c>, v: V<'c>) {
+        self.store(at, self.held(dtype, v));
     }
 
     /// `lanes` consecutive elements from `at` on.
@@ -38,13 +64,13 @@ impl<'c> Entry<'_, 'c> {
             let v = self.b.build_load(ty, at, "").expect(BUILT);
             let load = v.as_instruction_value().expect("a load is an instruction");
             load.set_alignment(Self::align(dtype)).expect("a power of two");
-            return v;
+            return self.loaded(dtype, v);
         };
         let f = self.unit.intrinsic("llvm.masked.load", &[ty, at.get_type().into()]);
         let zero = ty.into_vector_type().const_zero();
         let call = self.call(f, &[at.into(), mask.into(), zero.into()]);
         call.set_alignment_attribute(AttributeLoc::Param(0), Self::align(dtype));
-        call.try_as_basic_value().expect_basic("a load has a result")
+        self.loaded(dtype, call.try_as_basic_value().expect_basic("a load has a result"))
     }
 
     /// Asks for the cache line at `at`; any address will do.
@@ -57,7 +83,7 @@ impl<'c> Entry<'_, 'c> {
 
     /// Writes `v` (splatted if a scalar) to `lanes` consecutive elements from `at` on.
     pub fn store_vector(&self, dtype: DType, at: PointerValue<'c>, v: V<'c>, mask: Option<VectorValue<'c>>) {
-        let v = self.splat(v, self.lanes);
+        let v = self.held(dtype, self.splat(v, self.lanes));
         let Some(mask) = mask else {
             let store = self.b.build_store(at, v).expect(BUILT);
             store.set_alignment(Self::align(dtype)).expect("a power of two");
@@ -83,7 +109,7 @@ impl<'c> Entry<'_, 'c> {
     /// A vector of elements `stride` apart, the first at `at`: lane by lane, which is faster than a gather.
     pub fn load_steps(&self, dtype: DType, at: PointerValue<'c>, stride: IntValue<'c>) -> V<'c> {
         let none = self
-            .vector_of(self.ty(dtype), self.lanes)
+            .vector_of(self.ty(dtype.loaded()), self.lanes)
             .into_vector_type()
             .get_poison();
         let v = self.steps(dtype, at, stride).fold(none, |v, (lane, at)| {
@@ -98,7 +124,7 @@ impl<'c> Entry<'_, 'c> {
     pub fn store_steps(&self, dtype: DType, at: PointerValue<'c>, stride: IntValue<'c>, v: V<'c>) {
         let v = self.splat(v, self.lanes);
         for (lane, at) in self.steps(dtype, at, stride) {
-            self.store(at, self.extract(v, lane));
+            self.store_as(dtype, at, self.extract(v, lane));
         }
     }
 
@@ -125,7 +151,7 @@ impl<'c> Entry<'_, 'c> {
         let mask = mask.unwrap_or_else(|| self.all_lanes());
         let call = self.call(f, &[at.into(), mask.into(), ty.into_vector_type().const_zero().into()]);
         call.set_alignment_attribute(AttributeLoc::Param(0), Self::align(dtype));
-        call.try_as_basic_value().expect_basic("a gather has a result")
+        self.loaded(dtype, call.try_as_basic_value().expect_basic("a gather has a result"))
     }
 
     /// Writes lanes to elements `offsets` of an array at `base`, first lane first.
@@ -138,7 +164,7 @@ impl<'c> Entry<'_, 'c> {
         mask: Option<VectorValue<'c>>,
     ) {
         let at = self.addresses(dtype, base, offsets);
-        let v = self.splat(v, self.lanes);
+        let v = self.held(dtype, self.splat(v, self.lanes));
         let f = self
             .unit
             .intrinsic("llvm.masked.scatter", &[v.get_type(), at.get_type()]);

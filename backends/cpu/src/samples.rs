@@ -131,7 +131,7 @@ fn every_target_compiles() {
         .map(|(i, s)| (format!("k{i}"), s.kernel.clone()))
         .collect();
     let symbols: Vec<_> = samples[0].sizes.keys().cloned().collect();
-    for name in ["x86-64-v3", "x86-64-v4", "x86-64-v4-vnni"] {
+    for name in ["x86-64-v3", "x86-64-v4", "x86-64-v4-vnni", "x86-64-v4-bf16"] {
         let target = crate::Target::parse(name).unwrap_or_else(|e| panic!("{e}"));
         let compiled = crate::compile(&kernels, &symbols, &target).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(compiled.kernels.len(), kernels.len());

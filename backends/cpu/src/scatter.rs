@@ -22,10 +22,10 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Scatter) -> Result<
     let (row, first) = (at[0], e.imul(at[1], e.i64(BLOCK)));
     let (count, into, width) = (e.dim(&body.count), e.dim(&body.into), e.dim(&body.width));
     let last = e.imin(width, e.iadd(first, e.i64(BLOCK)));
-    let dtype = e.slots[body.out].dtype;
+    let (dtype, source_type) = (e.slots[body.out].dtype, e.slots[body.from].dtype);
     let zero = e.constant(dtype, 0.0);
     let out = e.at(dtype, e.slot(body.out), e.imul(row, e.imul(into, width)));
-    let from = e.at(dtype, e.slot(body.from), e.imul(row, e.imul(count, width)));
+    let from = e.at(source_type, e.slot(body.from), e.imul(row, e.imul(count, width)));
     if body.width.is_one() {
         e.for_vectors(e.i64(0), into, |i, mask| {
             e.store_vector(dtype, e.at(dtype, out, i), zero, mask)
@@ -45,13 +45,18 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Scatter) -> Result<
     // As unsigned numbers, negative ones lie beyond all others.
     let known = e.icmp(IntPredicate::ULT, index.into(), into.into()).into_int_value();
     e.when(known, || {
-        let source = e.at(dtype, from, e.imul(l.index, width));
+        let source = e.at(source_type, from, e.imul(l.index, width));
         let target = e.at(dtype, out, e.imul(index, width));
         if body.width.is_one() {
-            e.store(target, sum(&e, dtype, e.load(dtype, target), e.load(dtype, source)));
+            e.store(
+                target,
+                sum(&e, dtype, e.load(dtype, target), e.load(source_type, source)),
+            );
             return;
         }
-        e.for_vectors(first, last, |c, mask| add(&e, dtype, source, target, c, mask));
+        e.for_vectors(first, last, |c, mask| {
+            add(&e, [source_type, dtype], source, target, c, mask)
+        });
     });
     e.close_loop(l, e.i64(1), &[]);
     e.close_loop(items, e.i64(1), &[]);
@@ -69,18 +74,18 @@ fn sum<'c>(e: &Entry<'_, 'c>, dtype: DType, x: V<'c>, y: V<'c>) -> V<'c> {
 /// Adds a vector of columns of one row to another.
 fn add<'c>(
     e: &Entry<'_, 'c>,
-    dtype: DType,
+    [source_type, dtype]: [DType; 2],
     source: PointerValue<'c>,
     target: PointerValue<'c>,
     column: IntValue<'c>,
     mask: Option<VectorValue<'c>>,
 ) {
-    let (source, target) = (e.at(dtype, source, column), e.at(dtype, target, column));
+    let (source, target) = (e.at(source_type, source, column), e.at(dtype, target, column));
     let total = sum(
         e,
         dtype,
         e.load_vector(dtype, target, mask),
-        e.load_vector(dtype, source, mask),
+        e.load_vector(source_type, source, mask),
     );
     e.store_vector(dtype, target, total, mask);
 }

@@ -18,6 +18,8 @@ pub struct Target {
     pub required: Vec<String>,
     /// Whether it adds up products of bytes in 32 bits (AVX-512 VNNI).
     pub vnni: bool,
+    /// Whether it adds up products of pairs of bf16 (AVX512-BF16).
+    pub bf16: bool,
     /// Multiplies convolutions out tap by tap, although there are ways with fewer multiplications.
     pub direct: bool,
     /// Cuts products otherwise than the table says, to try it.
@@ -30,6 +32,8 @@ const V3: [&str; 9] = ["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "lzcnt", "m
 const V4: [&str; 5] = ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"];
 /// Adds up products of bytes.
 const VNNI: &str = "avx512vnni";
+/// Adds up products of pairs of bf16. Every processor that has it adds up products of bytes too.
+const BF16: &str = "avx512bf16";
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
@@ -48,15 +52,16 @@ impl Target {
                 return Err(Error::MissingFeature(format!("this processor ({cpu})"), needed));
             }
         }
-        Target::parse(match (V4.iter().all(|f| has(f)), has(VNNI)) {
-            (true, true) => "x86-64-v4-vnni",
-            (true, false) => "x86-64-v4",
-            (false, _) => "x86-64-v3",
+        Target::parse(match (V4.iter().all(|f| has(f)), has(VNNI), has(BF16)) {
+            (true, true, true) => "x86-64-v4-bf16",
+            (true, true, false) => "x86-64-v4-vnni",
+            (true, false, _) => "x86-64-v4",
+            (false, _, _) => "x86-64-v3",
         })
     }
 
-    /// `native`, `x86-64-v3` (AVX2), `x86-64-v4` (AVX-512) or `x86-64-v4-vnni` (and its products of bytes, which only programs
-    /// in 8 bits have).
+    /// `native`, `x86-64-v3` (AVX2), `x86-64-v4` (AVX-512), `x86-64-v4-vnni` (and its products of bytes, which only programs
+    /// in 8 bits have) or `x86-64-v4-bf16` (and products of pairs of bf16 besides).
     ///
     /// # Errors
     /// On any other name, and where `native` is too old (see [`Target::host`]).
@@ -67,6 +72,7 @@ impl Target {
             vector_bits,
             required: required.into_iter().map(String::from).collect(),
             vnni: false,
+            bf16: false,
             direct: false,
             tried: None,
         };
@@ -79,7 +85,25 @@ impl Target {
                 vnni: true,
                 ..level("x86-64-v4", 512, V3.into_iter().chain(V4).chain([VNNI]).collect())
             }),
+            "x86-64-v4-bf16" => {
+                let required = V3.into_iter().chain(V4).chain([VNNI, BF16]).collect();
+                Ok(Target {
+                    features: format!("+{VNNI},+{BF16}"),
+                    vnni: true,
+                    bf16: true,
+                    ..level("x86-64-v4", 512, required)
+                })
+            }
             _ => Err(Error::UnknownTarget(name.into())),
+        }
+    }
+
+    /// The level's name, as [`Target::parse`] takes it.
+    pub fn level(&self) -> &str {
+        match (self.vnni, self.bf16) {
+            (_, true) => "x86-64-v4-bf16",
+            (true, false) => "x86-64-v4-vnni",
+            (false, false) => &self.cpu,
         }
     }
 
@@ -115,13 +139,17 @@ impl Target {
         if self.vnni { Levels::BYTES } else { Levels::PAIRS }
     }
 
-    /// For programs without products of bytes: they shall not need what only these use.
-    pub fn without_bytes(&self) -> Target {
-        let needed = self.required.iter().filter(|f| *f != VNNI);
+    /// For programs with or without products of bytes and of bf16: they shall not need what only these use.
+    pub fn only_for(&self, bytes: bool, bf16: bool) -> Target {
+        let (vnni, bf16) = (self.vnni && bytes, self.bf16 && bf16);
+        let unused = |f: &str| f == VNNI && !vnni || f == BF16 && !bf16;
+        let features = [(VNNI, vnni), (BF16, bf16)].into_iter().filter(|(_, used)| *used);
+        let features: Vec<String> = features.map(|(f, _)| format!("+{f}")).collect();
         Target {
-            features: String::new(),
-            required: needed.cloned().collect(),
-            vnni: false,
+            features: features.join(","),
+            required: self.required.iter().filter(|f| !unused(f)).cloned().collect(),
+            vnni,
+            bf16,
             ..self.clone()
         }
     }

@@ -96,7 +96,7 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
         match &self.values[id] {
             Value::Const { dtype, .. } | Value::Cast(dtype, _) => *dtype,
             Value::Axis(_) | Value::Size(_) | Value::Unary(Unary::Not, _) => DType::I32,
-            Value::Load { slot, .. } => self.e.slots[*slot].dtype,
+            Value::Load { slot, .. } => self.e.slots[*slot].dtype.loaded(),
             Value::Binary(f, ..) if f.is_comparison() => DType::I32,
             Value::Unary(_, x) | Value::Binary(_, x, _) | Value::Select { then: x, .. } => self.dtype(*x, reductions),
             Value::Reduced(r) => match reductions[*r] {
@@ -346,7 +346,7 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
                     }
                     (_, false) => v,
                 };
-                e.store(at, if s.accumulate { sum(e.load(dtype, at), v) } else { v });
+                e.store_as(dtype, at, if s.accumulate { sum(e.load(dtype, at), v) } else { v });
             }
             Span::Run(at) => {
                 let at = e.at(dtype, base, at);

@@ -83,7 +83,13 @@ fn assign(
     Ok(())
 }
 
-fn checked(offer: &Offer, name: &Spanned<String>, value: &Datum, span: Span, range: &Range) -> Result<SettingValue> {
+pub(super) fn checked(
+    offer: &Offer,
+    name: &Spanned<String>,
+    value: &Datum,
+    span: Span,
+    range: &Range,
+) -> Result<SettingValue> {
     let value = data::value(offer.globals, name, value)?;
     if range.holds(&value) {
         return Ok(value);

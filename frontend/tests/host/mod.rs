@@ -79,5 +79,6 @@ pub const HOST: Host = Host {
     training,
     texts,
     prediction,
+    of_the_data: &["seed"],
     reserved: &["info", "bench"],
 };

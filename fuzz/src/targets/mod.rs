@@ -8,6 +8,7 @@ mod manifest;
 mod ptx;
 mod ron;
 mod tensor_ir;
+mod torch;
 mod weights;
 
 use crate::input::Input;
@@ -31,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     artifact::TARGET,
     checkpoint::TARGET,
     weights::TARGET,
+    torch::TARGET,
     manifest::TARGET,
     audio::TARGET,
 ];

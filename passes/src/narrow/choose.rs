@@ -38,6 +38,25 @@ pub enum Reason {
     Together,
 }
 
+impl Reason {
+    /// For people who look at what became bf16.
+    pub fn text(self) -> &'static str {
+        match self {
+            Reason::NotTemporary => "inputs, outputs and what is made of parameters alone",
+            Reason::NotF32 => "integers and numbers in f64",
+            Reason::Keep => "which layers are run",
+            Reason::Accumulated => "sums that kernels add to, or numbers changed in place",
+            Reason::Scattered => "sums of rows by index",
+            Reason::Statistic => "one number per row or sums over rows: means, norms, losses",
+            Reason::Softmax => "operands of a maximum: softmax, choices, losses",
+            Reason::Ctc => "operands of CTC",
+            Reason::LogSumExp => "the log-sum-exps of attention",
+            Reason::Small => "few numbers per frame or clip",
+            Reason::Together => "operands of attention, another of which stays f32",
+        }
+    }
+}
+
 /// A frame of the models has hundreds of numbers.
 const FEW: i64 = 16;
 

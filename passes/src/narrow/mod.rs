@@ -1,4 +1,4 @@
-//! Programs that keep activations in bf16 and compute products of bf16, for GPUs.
+//! Programs that keep activations in bf16 and compute products of bf16.
 //!
 //! bf16 has the exponent of f32 and 8 of its 24 significant bits, so nothing needs to be scaled, and every number is off by
 //! 2^-9 of itself at most, give or take. That is little next to the noise of a gradient over few clips, and it halves what
@@ -8,9 +8,11 @@
 //! - **Products** round their operands to bf16 and add up in f32 (`Contract::round`), whatever their operands are stored in:
 //!   that is what tensor cores do.
 //! - **Temporaries** are kept in bf16 unless there is a reason not to ([`Reason`], which tells them all).
-//! - **Parameters** stay in f32, for an update is often smaller than 2^-9 of what it changes. Products read them from a
-//!   second arena, rounded once per update by the program [`optimizer::narrow`](crate::optimizer::narrow); what else
-//!   reads them (norms, biases, weight norm) reads the f32 ones.
+//! - **Parameters** stay in f32, for an update is often smaller than 2^-9 of what it changes. Products round them: on a GPU
+//!   they read them from a second arena, rounded once per update by the program
+//!   [`optimizer::narrow`](crate::optimizer::narrow); the CPU rounds them where it packs them into panels, which it does
+//!   anyway, and once where they stay ([`Weights`]). What is multiplied is the same. What else reads parameters (norms,
+//!   biases, weight norm) reads the f32 ones.
 //! - **Gradients** of parameters and moments of the optimizer stay in f32: they are sums.
 //! - **Inputs and outputs** stay as they are declared; f64 stays f64, someone asked for it.
 //!
@@ -27,9 +29,18 @@ use ir::kernel::Kernel;
 use ir::kernel_verify::verify;
 use ir::scalar::DType;
 
+/// Where products read parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// From an arena of rounded ones.
+    Rounded,
+    /// From the parameters, which they round.
+    AsTheyAre,
+}
+
 /// Rewrites programs, and gives the kernels that they then launch. Programs without temporaries and products stay as they
-/// are.
-pub fn narrow(programs: &mut [Program], kernels: &Kernels) -> Kernels {
+/// are, and so do products of levels.
+pub fn narrow(programs: &mut [Program], kernels: &Kernels, weights: Weights) -> Kernels {
     let mut made = Kernels::default();
     for program in programs {
         let reasons = reasons(program, kernels);
@@ -42,6 +53,7 @@ pub fn narrow(programs: &mut [Program], kernels: &Kernels) -> Kernels {
         let mut rewrite = Rewrite {
             from: kernels,
             made: &mut made,
+            weights,
             buffers: &mut program.buffers,
         };
         rewrite.steps(&mut prepare);
@@ -54,6 +66,7 @@ pub fn narrow(programs: &mut [Program], kernels: &Kernels) -> Kernels {
 struct Rewrite<'a> {
     from: &'a Kernels,
     made: &'a mut Kernels,
+    weights: Weights,
     buffers: &'a mut Vec<Buffer>,
 }
 
@@ -75,7 +88,7 @@ impl Rewrite<'_> {
         }
         for slot in variant::round_product(&mut kernel) {
             let arena = launch.operands[slot].buffer;
-            if self.buffers[arena].kind != BufferKind::Params {
+            if self.buffers[arena].kind != BufferKind::Params || self.weights == Weights::AsTheyAre {
                 continue;
             }
             let slot = variant::own_operand(&mut kernel, &mut launch.operands, slot);

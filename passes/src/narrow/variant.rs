@@ -3,13 +3,18 @@
 use ir::artifact::Operand;
 use ir::kernel::{Access, Body, Kernel, Slot, Value};
 use ir::kernel_values::values;
+use ir::rounding::Rounding;
 
-/// Makes a contraction round its operands, and gives their slots, each once; a kernel that is none stays as it is.
+/// Makes a contraction round its operands, and gives their slots, each once; a kernel that is none stays as it is, and one
+/// that divides its operands into levels.
 pub fn round_product(kernel: &mut Kernel) -> Vec<Slot> {
     let Body::Contract(k) = &mut kernel.body else {
         return vec![];
     };
-    k.round = ir::rounding::Rounding::Bf16;
+    if k.round != Rounding::F32 {
+        return vec![];
+    }
+    k.round = Rounding::Bf16;
     let mut slots = vec![k.a.slot, k.b.slot];
     slots.dedup();
     slots

@@ -152,6 +152,7 @@ fn info(kernel: &MicroKernel) -> KernelInfo {
         workspace: 0.into(),
         scratch: 0.into(),
         flops: 0.into(),
+        factors: ir::artifact::Factors::F32,
         bytes: 0.into(),
     }
 }

@@ -1,6 +1,6 @@
 //! The command line of a compiled program: a command for each of the model's tasks, and those that every program has.
 
-use crate::commands::{classify, data, evaluate, features, report, score, transcribe};
+use crate::commands::{classify, data, evaluate, features, report, score, shell, transcribe};
 use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 use ir::artifact::Artifact;
 use ir::task::{Does, Gives, Judge, Task};
@@ -56,6 +56,15 @@ pub enum Fixed {
     Info,
     /// Measure speed on made-up clips.
     Bench(BenchArgs),
+    /// Print what a shell needs to complete command lines.
+    #[command(
+        after_help = "Examples:\n  OUT completions bash > ~/.local/share/bash-completion/completions/OUT\n  OUT completions fish > \
+                      ~/.config/fish/completions/OUT.fish"
+    )]
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page of a command, or write them all.
+    #[command(after_help = "Examples:\n  OUT man report | man -l -\n  OUT man --out ~/.local/share/man/man1")]
+    Man(shell::ManArgs),
 }
 
 /// Names of the commands that every program has: no task can be called so.
@@ -180,7 +189,7 @@ pub enum Asked {
 /// The whole command line of a program.
 pub fn command_line(artifact: &Artifact) -> clap::Command {
     let global = <Global as clap::CommandFactory>::command();
-    let about = global.get_about().cloned();
+    let about = global.get_about().cloned().unwrap_or_default();
     // A list of commands brings its own description.
     let mut all = Fixed::augment_subcommands(global).about(about);
     for (place, task) in artifact.tasks.iter().enumerate() {

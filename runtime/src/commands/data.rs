@@ -7,14 +7,14 @@ use crate::data::{
 use crate::error::Error;
 use crate::feeds::{Feeds, Target};
 use crate::settings::Settings;
-use crate::trainer::Rules;
-use crate::vocab::Vocab;
+use crate::trainer::{Rules, letters};
+use crate::vocab::{self, Vocab, make, readable};
 use clap::{Args, Subcommand};
 use ir::artifact::Artifact;
-use ir::task::Task;
+use ir::task::{Judge, Task};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct DataArgs {
@@ -28,7 +28,7 @@ pub enum DataCommand {
     #[command(
         after_help = "Data with texts are checked as finetune would take them, others as pretrain would.\nExit code: 9 where \
                       more would be left out than a training allows by default.\nExamples:\n  OUT data check recordings/\n  \
-                      OUT data check train.tsv --vocab vocab.json"
+                      OUT data check train.tsv --vocab vocab.json\n  OUT data check train.tsv --set units=jamo"
     )]
     Check(CheckArgs),
 }
@@ -38,8 +38,9 @@ pub struct CheckArgs {
     /// Data sets, in any form that --data takes.
     #[arg(required = true, value_name = "DATA")]
     data: Vec<PathBuf>,
-    /// Letters (vocab.json or dict.ltr.txt) that the texts must be made of.
-    #[arg(long, value_name = "FILE")]
+    /// Tokens (vocab.json or dict.ltr.txt) that the texts must be made of. By default, and with `auto`, those that finetune
+    /// would make of the texts.
+    #[arg(long, value_name = "auto|FILE")]
     vocab: Option<PathBuf>,
     /// Change a setting of the recipe, such as min_samples; `info` lists them.
     #[arg(long, value_name = "NAME=VALUE")]
@@ -54,6 +55,9 @@ pub struct CheckArgs {
 struct Report {
     /// The training it is for.
     command: String,
+    /// It learns from texts or labels.
+    #[serde(skip)]
+    labelled: bool,
     clips: usize,
     hours: f64,
     without_text: usize,
@@ -63,8 +67,15 @@ struct Report {
     lengths: [f64; 3],
     /// From a length in seconds on, up to the next.
     histogram: Vec<(f64, usize)>,
-    /// Characters of the texts, the most frequent first.
-    letters: Vec<(char, usize)>,
+    /// Tokens of the texts, the most frequent first.
+    letters: Vec<(String, usize)>,
+    /// Letters without a token, and how many texts have some.
+    lacking: Vec<(String, usize)>,
+    texts_lacking: usize,
+    /// What normalisation drops of the texts.
+    dropped: Vec<(String, usize)>,
+    /// Where the tokens come from.
+    vocabulary: String,
     usable: usize,
     usable_hours: f64,
     /// Recording and reason.
@@ -74,6 +85,9 @@ struct Report {
 
 /// Lower ends of the classes of the histogram, in seconds.
 const CLASSES: [f64; 11] = [0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0];
+
+/// Tokens that are shown one by one.
+const SHOWN: usize = 200;
 
 /// # Errors
 /// Where the data cannot be listed, and at the end where more would be left out than is allowed by default.
@@ -90,7 +104,10 @@ pub fn run(artifact: &Artifact, args: &DataArgs, say: &dyn Fn(&str) -> Result<()
     let with_text = all.utterances.iter().filter(|u| u.text.is_some()).count();
     let task = training_for(artifact, with_text > 0)?;
     let settings = Settings::checked(artifact, &task.name, &args.set)?;
-    let vocab = args.vocab.as_deref().map(Vocab::read).transpose()?;
+    let vocab = match task.training().and_then(|t| t.judge.as_ref()) {
+        Some(Judge::Text { .. }) => Some(vocabulary(artifact, task, args, &all)?),
+        _ => None,
+    };
     let check = Check::new(artifact, task, &settings, vocab)?;
     let report = check.report(all)?;
     let text = match args.json {
@@ -112,6 +129,19 @@ pub fn run(artifact: &Artifact, args: &DataArgs, say: &dyn Fn(&str) -> Result<()
     Ok(())
 }
 
+/// The vocabulary that the texts would be learnt with, and where it comes from.
+fn vocabulary(artifact: &Artifact, task: &Task, args: &CheckArgs, all: &Listing) -> Result<(Vocab, String), Error> {
+    let asked = args.vocab.as_deref().filter(|path| *path != Path::new(letters::AUTO));
+    if let Some(path) = asked {
+        let vocab = letters::read(path)?;
+        let rules = letters::rules(artifact, task, &args.set, vocab.rules())?;
+        return Ok((vocab.with_rules(rules), path.display().to_string()));
+    }
+    let texts: Vec<&str> = all.utterances.iter().filter_map(|u| u.text.as_deref()).collect();
+    let rules = letters::rules(artifact, task, &args.set, vocab::Rules::default())?;
+    Ok((make(&texts, rules, None), "made of the texts".into()))
+}
+
 /// The training that data are for: one that learns texts or labels, or one that needs none.
 fn training_for(artifact: &Artifact, with_text: bool) -> Result<&Task, Error> {
     let mut any = None;
@@ -131,28 +161,33 @@ struct Check {
     task: String,
     feeds: Feeds,
     rules: Rules,
-    has_vocab: bool,
+    vocab: Option<(Vocab, String)>,
 }
 
 impl Check {
-    fn new(artifact: &Artifact, task: &Task, settings: &Settings, vocab: Option<Vocab>) -> Result<Check, Error> {
+    fn new(
+        artifact: &Artifact,
+        task: &Task,
+        settings: &Settings,
+        vocab: Option<(Vocab, String)>,
+    ) -> Result<Check, Error> {
         let training = task.training().ok_or_else(|| Error::no_task(artifact, &task.name))?;
         let target = Target {
-            vocab: vocab.as_ref(),
+            vocab: vocab.as_ref().map(|(v, _)| v),
             ..Target::default()
         };
         Ok(Check {
             task: task.name.clone(),
             feeds: Feeds::bind(artifact, task, settings, target)?,
             rules: Rules::bind(&training.data, settings)?,
-            has_vocab: vocab.is_some(),
+            vocab,
         })
     }
 
     /// Why a clip would be left out.
     fn judge(&self, utterance: &Utterance, found: Decoded) -> Result<(), String> {
         self.rules
-            .judge(&self.feeds, utterance, found.samples, self.has_vocab)?;
+            .judge(&self.feeds, utterance, found.samples, self.vocab.is_some())?;
         if found.silent && self.rules.drop_silent {
             return Err(SILENT.into());
         }
@@ -168,10 +203,9 @@ impl Check {
         notes.extend(repeated_note(&all.utterances));
         let (mut samples, mut usable, mut usable_samples) = (vec![], 0, 0);
         let (mut silent, mut cancelling, mut left_out) = (0, 0, vec![]);
-        let mut letters: BTreeMap<char, usize> = BTreeMap::new();
+        let texts = all.utterances.iter().filter_map(|u| u.text.as_deref());
+        let coverage = self.vocab.as_ref().map(|(v, _)| v.coverage(texts)).unwrap_or_default();
         for (utterance, outcome) in all.utterances.iter().zip(decoded) {
-            let text = utterance.text.as_deref().unwrap_or("");
-            text.chars().for_each(|c| *letters.entry(c).or_default() += 1);
             let judged = outcome.and_then(|found| {
                 samples.push(found.samples);
                 silent += usize::from(found.silent);
@@ -191,10 +225,9 @@ impl Check {
             let within = |n: &&usize| (CLASSES[i]..end).contains(&seconds(**n));
             (CLASSES[i], samples.iter().filter(within).count())
         };
-        let mut letters: Vec<(char, usize)> = letters.into_iter().collect();
-        letters.sort_by_key(|(c, n)| (std::cmp::Reverse(*n), *c));
         Ok(Report {
             command: self.task.clone(),
+            labelled: self.feeds.label().is_some(),
             clips: all.utterances.len(),
             hours: seconds(samples.iter().sum()) / 3600.0,
             without_text: all.utterances.iter().filter(|u| u.text.is_none()).count(),
@@ -202,12 +235,36 @@ impl Check {
             cancelling,
             lengths: [at(0), at(samples.len() / 2), at(samples.len().saturating_sub(1))],
             histogram: (0..CLASSES.len()).map(class).collect(),
-            letters,
+            letters: frequent(coverage.found),
+            lacking: frequent(coverage.lacking),
+            texts_lacking: coverage.affected,
+            dropped: frequent(coverage.dropped.into_iter().map(|(c, n)| (c.to_string(), n)).collect()),
+            vocabulary: self.vocab.as_ref().map_or(String::new(), |(_, from)| from.clone()),
             usable,
             usable_hours: seconds(usable_samples) / 3600.0,
             left_out,
             notes,
         })
+    }
+}
+
+/// The most frequent first.
+fn frequent(counts: BTreeMap<String, usize>) -> Vec<(String, usize)> {
+    let mut list: Vec<(String, usize)> = counts.into_iter().collect();
+    list.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    list
+}
+
+/// Tokens with their counts, in one line; of thousands the most frequent.
+fn counted(list: &[(String, usize)]) -> String {
+    let show = |(token, n): &(String, usize)| match token.chars().all(char::is_alphanumeric) {
+        true => format!("{token} {n}"),
+        false => format!("{} {n}", readable(token)),
+    };
+    let shown: Vec<String> = list.iter().take(SHOWN).map(show).collect();
+    match list.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{}, and {more} more (--json has all)", shown.join(", ")),
     }
 }
 
@@ -230,7 +287,7 @@ impl Report {
                 out += &format!("{count} clips {what}\n");
             }
         };
-        if !self.letters.is_empty() {
+        if self.labelled {
             note(self.without_text, "have no text");
         }
         note(self.silent, "are silent");
@@ -242,13 +299,21 @@ impl Report {
             out += &format!("{note}\n");
         }
         if !self.letters.is_empty() {
-            let show = |(c, n): &(char, usize)| match c {
-                ' ' => format!("space {n}"),
-                c if c.is_control() => format!("{} {n}", c.escape_unicode()),
-                c => format!("{c} {n}"),
-            };
-            let all: Vec<String> = self.letters.iter().map(show).collect();
-            out += &format!("{} different letters: {}\n", all.len(), all.join(", "));
+            let (count, from) = (self.letters.len(), &self.vocabulary);
+            out += &format!("{count} different tokens ({from}): {}\n", counted(&self.letters));
+        }
+        if !self.dropped.is_empty() {
+            out += &format!(
+                "normalisation drops {} (--set keep_punctuation=true learns them)\n",
+                counted(&self.dropped)
+            );
+        }
+        if !self.lacking.is_empty() {
+            out += &format!(
+                "{} texts have letters without a token: {} (write them in letters, or use --vocab auto)\n",
+                self.texts_lacking,
+                counted(&self.lacking)
+            );
         }
         out += &format!(
             "{} would use {} clips, {:.2} h",
@@ -296,12 +361,12 @@ mod tests {
         wav(&at("quiet.wav"), (0..20_000).map(|_| 5));
         std::fs::write(at("odd.xyz"), "?").unwrap();
         let said = RefCell::new(String::new());
-        let call = |data: PathBuf, json: bool| {
+        let with = |data: PathBuf, vocab: Option<PathBuf>, json: bool| {
             said.borrow_mut().clear();
             let args = DataArgs {
                 command: DataCommand::Check(CheckArgs {
                     data: vec![data],
-                    vocab: None,
+                    vocab,
                     set: vec!["min_samples=100".into()],
                     json,
                 }),
@@ -312,6 +377,7 @@ mod tests {
             };
             run(&crate::fake::artifact(), &args, &say)
         };
+        let call = |data: PathBuf, json: bool| with(data, None, json);
         // One that is too short always may be, and silence is no damage.
         call(dir.path().into(), false).unwrap();
         let text = said.borrow().clone();
@@ -334,5 +400,22 @@ mod tests {
         assert_eq!((&found["command"], &found["usable"]), (&"finetune".into(), &2.into()));
         assert_eq!(found["letters"][0], serde_json::json!(["o", 3]));
         assert!((found["hours"].as_f64().unwrap() - 4.5 / 3600.0).abs() < 1e-9);
+
+        // Normalised, with what is dropped and what lacks, by a vocabulary of their own and by one that is given.
+        std::fs::write(at("u.tsv"), "a.wav\tOne, one\nb.wav\tone two!\n").unwrap();
+        call(at("u.tsv"), false).unwrap();
+        let text = said.borrow().clone();
+        assert!(text.contains("5 different tokens (made of the texts): o 4"), "{text}");
+        assert!(
+            text.contains("drops") && text.contains("`,` 1") && text.contains("`!` 1"),
+            "{text}"
+        );
+        std::fs::write(at("v.json"), r#"{"<pad>": 0, "|": 1, "o": 2, "n": 3, "e": 4}"#).unwrap();
+        let error = with(at("u.tsv"), Some(at("v.json")), false).unwrap_err();
+        assert!(error.to_string().contains("1 of 2"), "{error}");
+        let text = said.borrow().clone();
+        for part in ["1 texts have letters without a token: t 1, w 1", "v.json): o 3", "`t`"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
     }
 }

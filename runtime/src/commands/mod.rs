@@ -7,4 +7,5 @@ pub mod features;
 mod npy;
 pub mod report;
 pub mod score;
+pub mod shell;
 pub mod transcribe;

@@ -3,6 +3,8 @@
 mod batcher;
 mod clip;
 mod folder;
+#[cfg(test)]
+mod forms;
 mod loader;
 mod manifest;
 mod open;
@@ -153,8 +155,8 @@ impl Corpus {
         skipped
     }
 
-    /// Takes a random share out for validation: at least one clip, and at least one stays.
-    pub fn split(self, share: f64, seed: u64) -> (Corpus, Corpus) {
+    /// Takes a random share out for validation, of at most so many samples: at least one clip, and at least one stays.
+    pub fn split(self, share: f64, most: usize, seed: u64) -> (Corpus, Corpus) {
         let take = ((self.len() as f64 * share).round() as usize).clamp(1, self.len().saturating_sub(1).max(1));
         let mut order: Vec<usize> = (0..self.len()).collect();
         if share <= 0.0 || self.len() < 2 {
@@ -162,7 +164,11 @@ impl Corpus {
         }
         Stream::new(seed, Purpose::Split, 0, 0).choose(&mut order, take);
         let mut chosen = vec![false; self.len()];
-        order[..take].iter().for_each(|i| chosen[*i] = true);
+        let mut room = most;
+        for (n, i) in order[..take].iter().enumerate() {
+            room = room.saturating_sub(self.lengths[*i]);
+            chosen[*i] = n == 0 || room > 0;
+        }
         let (mut rest, mut taken) = (Corpus::default(), Corpus::default());
         for (i, (utterance, length)) in self.utterances.into_iter().zip(self.lengths).enumerate() {
             let side = if chosen[i] { &mut taken } else { &mut rest };

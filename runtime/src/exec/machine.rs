@@ -11,6 +11,7 @@ use super::resolve::{Parameters, Resolved, resolve, resolve_with};
 use super::{bandwidth, peak, processor};
 use crate::cli::Runner;
 use crate::error::Error;
+use crate::profile::{Flops, Peaks};
 use crate::session::{AdamStep, Data, KernelTime, Session, Tensor};
 use crate::threads;
 use ir::artifact::{Artifact, BufferKind, Port, Program};
@@ -88,12 +89,12 @@ impl Runner for Native {
         }
         Ok(Box::new(self.machine(threads)?))
     }
-    fn flops(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<f64, Error> {
+    fn flops(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<Flops, Error> {
         let program = find(&self.artifact, program)?;
         Ok(resolve(&self.artifact, program, &sizes(&self.artifact, program, inputs)?)?.flops)
     }
-    fn peak_gflops(&self, threads: usize) -> Option<f64> {
-        Some(peak::gflops(threads))
+    fn peaks(&self, threads: usize, of: &Flops) -> Option<Peaks> {
+        Some(peak::measure(threads, of))
     }
     fn bandwidth_gbs(&self, threads: usize) -> Option<f64> {
         Some(bandwidth::gbs(threads))
@@ -321,7 +322,7 @@ impl Session for Machine {
     fn take_profile(&mut self) -> Option<Vec<KernelTime>> {
         let about = |kernel: usize| {
             let info = &self.artifact.kernels[kernel];
-            (info.name.clone(), info.what.clone())
+            (info.name.clone(), info.what.clone(), info.factors)
         };
         Some(self.recorder.take()?.times(about))
     }

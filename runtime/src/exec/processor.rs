@@ -43,6 +43,7 @@ fn has(feature: &str) -> bool {
         "avx512dq" => std::arch::is_x86_feature_detected!("avx512dq"),
         "avx512vl" => std::arch::is_x86_feature_detected!("avx512vl"),
         "avx512vnni" => std::arch::is_x86_feature_detected!("avx512vnni"),
+        "avx512bf16" => std::arch::is_x86_feature_detected!("avx512bf16"),
         // Unknown names are refused: better a message than an illegal instruction.
         _ => false,
     }

@@ -2,6 +2,7 @@
 
 use super::resolve::Run;
 use crate::session::KernelTime;
+use ir::artifact::Factors;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -75,13 +76,14 @@ impl Recorder {
         record.bytes += run.bytes;
     }
 
-    /// The sums, under the kernels' names and what they do.
-    pub fn times(self, about: impl Fn(usize) -> (String, String)) -> Vec<KernelTime> {
+    /// The sums, with the kernels' names, what they do and multiply.
+    pub fn times(self, about: impl Fn(usize) -> (String, String, Factors)) -> Vec<KernelTime> {
         let time = |(kernel, r): (usize, Record)| {
-            let (kernel, what) = about(kernel);
+            let (kernel, what, factors) = about(kernel);
             KernelTime {
                 kernel,
                 what,
+                factors,
                 launches: r.launches,
                 seconds: r.seconds,
                 flops: r.flops,
@@ -123,7 +125,7 @@ mod tests {
         };
         recorder.launch_done(&run, 0.006);
         recorder.launch_done(&run, 0.001);
-        let times = recorder.times(|kernel| (format!("row_{kernel}"), "rows".into()));
+        let times = recorder.times(|kernel| (format!("row_{kernel}"), "rows".into(), Factors::F32));
         let [t] = &times[..] else { panic!("{times:?}") };
         assert_eq!(
             (t.kernel.as_str(), t.launches, t.flops, t.bytes),

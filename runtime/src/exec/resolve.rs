@@ -3,6 +3,7 @@
 use super::plan::{Request, layout};
 use super::program::size_value as value;
 use crate::error::Error;
+use crate::profile::Flops;
 use ir::artifact::{Artifact, BufferKind, Entry, Launch, Operand, Port, Program, Step};
 use ir::dim::{Dim, Env};
 
@@ -73,7 +74,7 @@ pub struct Resolved {
     pub kept: Kept,
     pub scratch_bytes: usize,
     /// Of `actions`, without `prepare`.
-    pub flops: f64,
+    pub flops: Flops,
 }
 
 /// What is kept from one run to the next; nothing where parameters may change.
@@ -124,13 +125,13 @@ pub fn resolve_with(
         places: vec![Place::Elsewhere; program.buffers.len()],
         workspaces: vec![],
         scratch: 0,
-        flops: 0.0,
+        flops: Flops::default(),
         step: 0,
         times: 1.0,
     };
     r.place_buffers()?;
     r.measure(&program.prepare, None)?;
-    r.flops = 0.0;
+    r.flops = Flops::default();
     r.measure(&program.steps, Some(1))?;
     let planned = layout(&r.requests);
     let Resolver {
@@ -189,7 +190,7 @@ struct Resolver<'a> {
     /// Of the launches, depth-first.
     workspaces: Vec<Workspace>,
     scratch: usize,
-    flops: f64,
+    flops: Flops,
     step: usize,
     times: f64,
 }
@@ -243,7 +244,8 @@ impl Resolver<'_> {
                     let workspace = self.workspace(l, number, layers)?;
                     self.workspaces.push(workspace);
                     self.scratch = self.scratch.max(self.counted(Some(self.size(&info.scratch)?))?);
-                    self.flops += self.times * self.size(&info.flops)? as f64;
+                    let flops = self.times * self.size(&info.flops)? as f64;
+                    self.flops.add(info.factors, flops);
                 }
                 Step::Loop { count, body, .. } => {
                     self.times *= *count as f64;

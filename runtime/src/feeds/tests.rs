@@ -62,6 +62,7 @@ fn every_feed() -> (Artifact, Task, Program) {
         name: "everything".into(),
         about: String::new(),
         settings: crate::settings::of_prediction(),
+        by_hours: vec![],
         feeds,
         does: Does::Predict(Prediction {
             program: "everything".into(),

@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::exec::program::{find, sizes};
 use crate::exec::resolve::resolve;
 use crate::exec::{Bundle, unpack_ptx};
+use crate::profile::{Flops, Peaks};
 use crate::session::{Session, Tensor};
 use ir::artifact::{Artifact, Precision, PtxImage};
 use std::path::Path;
@@ -169,12 +170,12 @@ impl Runner for Gpu {
         let choice = device.map_or(Ok(Choice::Cuda(0, None)), str::parse)?;
         Ok(Box::new(self.session(&choice, threads)?))
     }
-    fn flops(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<f64, Error> {
+    fn flops(&self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<Flops, Error> {
         let program = find(&self.artifact, program)?;
         Ok(resolve(&self.artifact, program, &sizes(&self.artifact, program, inputs)?)?.flops)
     }
     /// Nothing here measures it; `scripts/gpu` takes the peak of a library's product in the same run.
-    fn peak_gflops(&self, _threads: usize) -> Option<f64> {
+    fn peaks(&self, _threads: usize, _of: &Flops) -> Option<Peaks> {
         None
     }
 }

@@ -29,6 +29,7 @@ pub fn add(
             seconds: 0.0,
             flops: 0.0,
             bytes: 0.0,
+            factors: info.factors,
             imbalance: None,
         });
         sum.seconds += timed.seconds;

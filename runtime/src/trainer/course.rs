@@ -221,7 +221,7 @@ impl Course {
             let seen = seen(&watch.sign, update, totals);
             let was = std::mem::replace(&mut watch.on, seen.is_some());
             if let (Some(what), false) = (seen, was) {
-                all.push((watch.name.clone(), format!("{what}; {}", watch.remedy)));
+                all.push((watch.name.clone(), format!("{what}: {}", watch.remedy)));
             }
         }
         all
@@ -281,10 +281,7 @@ fn seen(sign: &Bound, update: u64, totals: &Totals) -> Option<String> {
             let near = update >= *after && (loss - bits).abs() <= NEAR_CHANCE;
             let (loss, others) = (format!("{loss:.2}"), bits.exp2());
             near.then(|| {
-                format!(
-                    "`{output}` is {loss} bits after the warm-up, and a guess among {others:.0} gives {bits:.2}: nothing has \
-                     been learnt yet"
-                )
+                format!("`{output}` is {loss} bits after the warm-up, and a guess among {others:.0} gives {bits:.2}")
             })
         }
     }

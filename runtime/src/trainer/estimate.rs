@@ -5,7 +5,7 @@
 use super::Trainer;
 use crate::data::Plan;
 use crate::error::Error;
-use crate::feeds::{Batch, Clips, Occasion};
+use crate::feeds::{Batch, Clips, Feeds, Occasion};
 use crate::log::pace::{clock, duration};
 use crate::memory::{Guard, available};
 use crate::random::{Purpose, Stream};
@@ -140,23 +140,7 @@ impl Trainer<'_> {
 
     /// A batch of noise with the sizes of a plan; `None` where none can be made.
     fn made_up(&self, program: &Program, plan: &Plan) -> Option<Batch> {
-        let mut stream = Stream::new(1, Purpose::Synthetic, 0, 0);
-        let waves: Vec<Vec<f32>> = self
-            .lengths(plan)
-            .into_iter()
-            .map(|n| (0..n).map(|_| 0.1 * (2.0 * stream.uniform() - 1.0)).collect())
-            .collect();
-        let labels = self.feeds.made_up_labels(&waves, &mut stream);
-        let waves: Vec<&[f32]> = waves.iter().map(Vec::as_slice).collect();
-        let clips = Clips {
-            waves: &waves,
-            labels: &labels,
-        };
-        let occasion = Occasion {
-            whole: false,
-            ..Occasion::MEASURED
-        };
-        self.feeds.draw(program, clips, &occasion).ok()
+        noise(&self.feeds, program, &self.lengths(plan))
     }
 
     fn time(&mut self, program: &str, batch: &Batch) -> Result<f64, Error> {
@@ -172,6 +156,26 @@ impl Trainer<'_> {
         }
         Ok(seconds)
     }
+}
+
+/// A batch of noise of clips of these lengths; `None` where none can be made.
+pub(super) fn noise(feeds: &Feeds, program: &Program, lengths: &[usize]) -> Option<Batch> {
+    let mut stream = Stream::new(1, Purpose::Synthetic, 0, 0);
+    let waves: Vec<Vec<f32>> = lengths
+        .iter()
+        .map(|n| (0..*n).map(|_| 0.1 * (2.0 * stream.uniform() - 1.0)).collect())
+        .collect();
+    let labels = feeds.made_up_labels(&waves, &mut stream);
+    let waves: Vec<&[f32]> = waves.iter().map(Vec::as_slice).collect();
+    let clips = Clips {
+        waves: &waves,
+        labels: &labels,
+    };
+    let occasion = Occasion {
+        whole: false,
+        ..Occasion::MEASURED
+    };
+    feeds.draw(program, clips, &occasion).ok()
 }
 
 #[cfg(test)]

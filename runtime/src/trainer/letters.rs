@@ -12,7 +12,7 @@ use ir::task::Task;
 use std::path::Path;
 
 /// The value of `--vocab` that makes one of the texts.
-pub(super) const AUTO: &str = "auto";
+pub(crate) const AUTO: &str = "auto";
 
 /// The vocabulary of a fine-tuning.
 pub(super) struct Letters {
@@ -36,7 +36,7 @@ impl Letters {
         let mut notes = vec![];
         let vocab = match of_run(options)? {
             Some(own) => {
-                let rules = rules(artifact, task, options, own.rules())?;
+                let rules = rules(artifact, task, &options.set, own.rules())?;
                 own.with_rules(rules)
             }
             None => new(artifact, task, options, given.as_ref(), &mut notes)?,
@@ -141,7 +141,8 @@ fn of_run(options: &Options) -> Result<Option<Vocab>, Error> {
     }
 }
 
-fn read(path: &Path) -> Result<Vocab, Error> {
+/// A vocabulary that was asked for by its file or folder.
+pub(crate) fn read(path: &Path) -> Result<Vocab, Error> {
     if path.is_dir() {
         let none = || Error::data(path.display(), "it holds no vocab.json", "name a file of tokens");
         return Vocab::of_folder(path)?.ok_or_else(none);
@@ -157,15 +158,12 @@ fn read(path: &Path) -> Result<Vocab, Error> {
 }
 
 /// The rules of normalisation: those that a vocabulary comes with, over them what the recipe and the command line say.
-fn rules(artifact: &Artifact, task: &Task, options: &Options, own: Rules) -> Result<Rules, Error> {
+pub(crate) fn rules(artifact: &Artifact, task: &Task, set: &[String], own: Rules) -> Result<Rules, Error> {
     let mut settings = Settings::new(artifact, &task.name)?;
     let recipe = settings.clone();
-    options.set.iter().try_for_each(|s| settings.set(s))?;
+    set.iter().try_for_each(|s| settings.set(s))?;
     let flag = |name: &str, own: bool| -> Result<bool, Error> {
-        let named = options
-            .set
-            .iter()
-            .any(|s| s.split('=').next().map(str::trim) == Some(name));
+        let named = set.iter().any(|s| s.split('=').next().map(str::trim) == Some(name));
         if named { settings.flag(name) } else { Ok(own) }
     };
     let units = settings.text("units").unwrap_or_default();
@@ -199,13 +197,13 @@ fn new(
         (Some(path), _) if path != Path::new(AUTO) => read(path)?,
         (None, Some(given)) => given.clone(),
         _ => {
-            let vocab = make(&texts, rules(artifact, task, options, Rules::default())?, given);
+            let vocab = make(&texts, rules(artifact, task, &options.set, Rules::default())?, given);
             notes.push(made(&vocab));
             return Ok(vocab);
         }
     };
     let vocab = {
-        let rules = rules(artifact, task, options, vocab.rules())?;
+        let rules = rules(artifact, task, &options.set, vocab.rules())?;
         vocab.with_rules(rules)
     };
     check_units(&vocab)?;

@@ -2,6 +2,7 @@
 
 use super::Trainer;
 use super::course::Course;
+use super::fit::fit;
 use super::judge::Judge;
 use super::rules::Rules;
 use super::target::Target;
@@ -15,7 +16,7 @@ use crate::log::Log;
 use crate::memory::Guard;
 use crate::run::{Known, Run, State};
 use crate::session::Session;
-use crate::settings::{Settings, show};
+use crate::settings::{OF_THE_DATA, Settings, show};
 use crate::weights::{Folder, HeadRows, Texts, export_texts, initialize};
 use ir::artifact::Artifact;
 use ir::task::{Amount, DataRules, Task as Declared, Training};
@@ -56,13 +57,12 @@ pub(super) struct Start {
     pub signals: Signals,
     /// Weights to start from were given.
     pub from_weights: bool,
+    /// The sizes of batches are the recipe's, and may be made to fit.
+    pub fit_batches: bool,
 }
 
 /// Settings that change neither what is computed nor which model is kept.
 const WITHOUT_EFFECT: [&str; 5] = ["loaders", "save_every", "keep_checkpoints", "log_every", "estimate"];
-
-/// Settings of the engine that decide which clips there are to train on, beside those of the task's rules.
-const OF_THE_DATA: [&str; 3] = ["seed", "valid_fraction", "max_tokens"];
 
 fn is_of_the_data(rules: &DataRules, name: &str) -> bool {
     let of_rules = [&rules.min, &rules.max]
@@ -80,6 +80,23 @@ fn changed(settings: &Settings, begun: &Settings) -> Vec<(String, String)> {
             (now.name.clone(), what)
         })
         .collect()
+}
+
+/// Hours of audio as people say them.
+fn amount(hours: f64) -> String {
+    match hours < 1.0 {
+        true => format!("{:.0} min", hours * 60.0),
+        false => format!("{} h", (hours * 10.0).round() / 10.0),
+    }
+}
+
+/// Settings of the sizes of batches.
+const OF_BATCHES: [&str; 3] = ["max_tokens", "max_batch", "accumulate"];
+
+/// Whether the command line sets one of these.
+fn named(options: &Options, names: &[&str]) -> bool {
+    let name = |s: &String| s.split('=').next().unwrap_or_default().trim().to_string();
+    options.set.iter().any(|s| names.contains(&name(s).as_str()))
 }
 
 fn list(changed: &[(String, String)]) -> String {
@@ -140,6 +157,8 @@ impl Start {
         };
         let mut notes = run.take_notes();
         if let Some(state) = &state {
+            // What a run was begun with before there was such a limit.
+            settings.force("valid_hours", 0.0);
             settings.restore(&state.settings);
         }
         let begun = settings.clone();
@@ -176,7 +195,31 @@ impl Start {
             changed,
             signals,
             from_weights: init.is_some(),
+            fit_batches: !options.resume && !named(options, &OF_BATCHES),
         })
+    }
+
+    /// Takes the recipe for as much data as was found, in a run that begins.
+    pub fn choose_amount(&mut self, options: &Options, train: &Corpus) -> Result<(), Error> {
+        if self.state.is_some() {
+            return Ok(());
+        }
+        let seconds = train.lengths.iter().sum::<usize>() as f64 / crate::audio::RATE as f64;
+        if let Some(chosen) = self
+            .settings
+            .for_hours(&self.artifact, seconds / 3600.0, &options.set)?
+        {
+            let values = match chosen.taken.is_empty() {
+                true => String::new(),
+                false => format!(": {}", chosen.taken.join(", ")),
+            };
+            self.notes.push(format!(
+                "{} to train on: the recipe for {}{values}; --set changes any of it",
+                amount(seconds / 3600.0),
+                amount(chosen.hours)
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -229,7 +272,13 @@ impl Corpora {
                 skipped.extend(more);
                 (all, valid)
             }
-            true => all.split(settings.share("valid_fraction")?, settings.count("seed", 0)?),
+            true => {
+                let most = match settings.number("valid_hours")? {
+                    0.0 => usize::MAX,
+                    hours => (hours * 3600.0 * crate::audio::RATE as f64) as usize,
+                };
+                all.split(settings.share("valid_fraction")?, most, settings.count("seed", 0)?)
+            }
         };
         let of_training: BTreeSet<PathBuf> = train.utterances.iter().map(|u| u.name()).collect();
         let shared = valid
@@ -285,9 +334,13 @@ pub fn train(session: &mut dyn Session, task: &str, options: &Options) -> Result
     start.notes.append(&mut target.notes);
     let (artifact, settings) = (&start.artifact, &start.settings);
     let feeds = Feeds::bind(artifact, &declared, settings, target.of_feeds())?;
-    let course = Course::bind(artifact, &declared, training, settings)?;
     let rules = Rules::bind(&training.data, settings)?;
     let corpora = Corpora::open(options, settings, &|u, samples| rules.judge(&feeds, u, samples, true))?;
+    // The recipe for as many hours as there are decides what the rest is bound to.
+    start.choose_amount(options, &corpora.train)?;
+    let (artifact, settings) = (&start.artifact, &start.settings);
+    let feeds = Feeds::bind(artifact, &declared, settings, target.of_feeds())?;
+    let course = Course::bind(artifact, &declared, training, settings)?;
     run(
         session,
         (&declared, training),
@@ -309,15 +362,27 @@ fn run(
 ) -> Result<u64, Error> {
     let Start {
         artifact,
-        settings,
+        mut settings,
         run,
         state,
-        notes,
+        mut notes,
         changed,
         signals,
         from_weights,
+        fit_batches,
     } = start;
     let command = task.name.as_str();
+    let mut limits = rules.limits();
+    if fit_batches {
+        let program = course.program(settings.count("updates", 0)?.saturating_sub(1)).clone();
+        notes.extend(fit(
+            session,
+            (&feeds, &program),
+            &mut settings,
+            &mut limits,
+            &corpora.train,
+        )?);
+    }
     let identity = Identity {
         train: Clips::of(&corpora.train)?,
         valid: Clips::of(&corpora.valid)?,

@@ -93,7 +93,7 @@ fn describe(mut counts: Vec<(String, usize)>) -> String {
 }
 
 /// A letter as it can be read: what has no shape alone by its code point too.
-pub(super) fn name(letter: &str) -> String {
+pub(crate) fn name(letter: &str) -> String {
     let mut letters = letter.chars();
     match (letters.next(), letters.next()) {
         (Some(c), None) if !c.is_alphanumeric() && !c.is_ascii_graphic() => format!("`{c}` U+{:04X}", c as u32),

@@ -16,6 +16,7 @@ mod segment;
 mod tests;
 
 pub use coverage::Coverage;
+pub(crate) use coverage::name as readable;
 pub use ctc::{best_path, frames_needed};
 pub use make::make;
 pub(crate) use read::RULES;

@@ -68,6 +68,15 @@ impl Vocab {
         Ok(Some(Vocab::with(tokens, roles, rules)))
     }
 
+    /// The tokens of a dictionary of fairseq, the four that it puts first included; its `<s>`, number 0, is its blank.
+    pub(crate) fn of_fairseq(tokens: Vec<String>) -> Vocab {
+        let roles = Roles {
+            blank: Some("<s>".into()),
+            ..Roles::default()
+        };
+        Vocab::with(tokens, roles, Rules::default())
+    }
+
     /// Fails where a number has no token: a vocabulary of one's own has none to waste.
     pub fn without_gaps(self, path: &Path) -> Result<Vocab, Error> {
         match (0..self.len()).find(|i| self.token(*i).is_none()) {
@@ -143,11 +152,7 @@ fn from_fairseq(path: &Path, text: &str) -> Result<Vocab, Error> {
         }
         tokens.push(token.to_string());
     }
-    let roles = Roles {
-        blank: Some("<s>".into()),
-        ..Roles::default()
-    };
-    Ok(Vocab::with(tokens, roles, Rules::default()))
+    Ok(Vocab::of_fairseq(tokens))
 }
 
 /// A JSON object, empty where there is no such file.

@@ -55,15 +55,20 @@ fn default_of(field: &str) -> Value {
         "num_hidden_layers" | "num_attention_heads" => json!(12),
         "intermediate_size" => json!(3072),
         "layer_norm_eps" => json!(1e-5),
+        "num_codevectors_per_group" => json!(320),
+        "num_codevector_groups" => json!(2),
+        "codevector_dim" | "proj_codevector_dim" => json!(256),
+        "num_negatives" => json!(100),
+        "contrastive_logits_temperature" | "diversity_loss_weight" => json!(0.1),
         _ => Value::Null,
     }
 }
 
 /// A folder's value of a field, its own or transformers' default.
-pub(crate) fn value_of(folder: &Value, field: &str) -> Value {
-    match folder.get(field) {
+pub fn field(folder: &Value, name: &str) -> Value {
+    match folder.get(name) {
         Some(own) if !own.is_null() => own.clone(),
-        _ => default_of(field),
+        _ => default_of(name),
     }
 }
 
@@ -73,7 +78,7 @@ pub(crate) fn disagreement(folder: &Value, model: &Value) -> Option<(&'static st
     DECISIVE.iter().find_map(|field| {
         let adds = matches!(*field, "add_adapter" | "adapter_attn_dim");
         let own = model.get(*field).cloned().or_else(|| adds.then(|| default_of(field)))?;
-        let given = value_of(folder, field);
+        let given = self::field(folder, field);
         (!same(&given, &own)).then(|| (*field, given.to_string(), own.to_string()))
     })
 }

@@ -1,6 +1,7 @@
-//! Parameters in and out of folders of the Hugging Face form, and their first values.
+//! Parameters in and out of folders of the Hugging Face form, out of checkpoints of fairseq, and their first values.
 
 mod config;
+mod fairseq;
 mod head;
 mod init;
 mod names;
@@ -8,6 +9,8 @@ mod needs;
 mod read;
 mod source;
 mod tensor_file;
+mod torch;
+mod values;
 mod write;
 
 use crate::error::Error;
@@ -16,10 +19,12 @@ use ir::artifact::Artifact;
 use std::path::Path;
 
 pub(crate) use config::difference;
+pub use config::field;
 pub use head::HeadRows;
 pub use init::initialize;
 pub use read::Folder;
 pub use tensor_file::TensorFile;
+pub use torch::TorchFile;
 pub use write::{Texts, export_model, export_texts};
 
 /// Gives a session the run sizes that a folder's tensors have; its artifact is returned.
@@ -37,6 +42,27 @@ pub fn adopt_sizes(session: &mut dyn Session, folder: &Folder) -> Result<Artifac
         return Ok(session.artifact().clone());
     }
     Ok(artifact)
+}
+
+/// What a folder's config.json says of its network, or a checkpoint of fairseq in its place; and whether its model takes
+/// normalised input, where the folder says so.
+///
+/// # Errors
+/// Where nothing says what the network is.
+pub fn described(path: &Path) -> Result<(serde_json::Value, Option<bool>), Error> {
+    let config = path.join(CONFIG);
+    if config.is_file() {
+        return Ok((json(&config)?, read::normalize(path)?));
+    }
+    let folder = Folder::open(path)?;
+    let none = || {
+        Error::weights(
+            path,
+            "nothing in it says what its network is",
+            "put the model's config.json beside it",
+        )
+    };
+    Ok((folder.config()?.ok_or_else(none)?, folder.normalize()?))
 }
 
 /// Names of the files of a folder.

@@ -20,7 +20,14 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// Opens a folder, or a file with weights, which is read with what lies beside it.
     pub fn open(dir: &Path) -> Result<Folder, Error> {
+        if Source::is_file(dir) {
+            return Ok(Folder {
+                dir: dir.parent().unwrap_or(Path::new("")).into(),
+                tensors: Source::file(dir)?,
+            });
+        }
         if !dir.is_dir() {
             return Err(Error::weights(
                 dir,
@@ -51,7 +58,8 @@ impl Folder {
 
     /// The folder's letters, where it has any.
     pub fn vocab(&self) -> Result<Option<Vocab>, Error> {
-        Vocab::of_folder(&self.dir)
+        let inside = || Some(Vocab::of_fairseq(self.tensors.facts()?.tokens.clone()?));
+        Ok(Vocab::of_folder(&self.dir)?.or_else(inside))
     }
 
     /// Classes of the head that the folder holds for a task, where it holds one.
@@ -62,26 +70,27 @@ impl Folder {
             .find_map(|name| self.tensors.shape(&name)?.first().copied())
     }
 
-    /// Whether its model takes normalised input, where a file of the folder says how input is prepared. As in transformers, 5
-    /// and before, it does unless that file says otherwise.
+    /// Whether its model takes normalised input, where it says so.
     pub fn normalize(&self) -> Result<Option<bool>, Error> {
-        let (own, nested) = (self.dir.join(PREPROCESSOR), self.dir.join(PROCESSOR));
-        let extractor = if nested.is_file() {
-            json(&nested)?.get("feature_extractor").cloned()
-        } else {
-            None
-        };
-        let extractor = match extractor {
-            Some(found) => Some(found),
-            None if own.is_file() => Some(json(&own)?),
-            None => None,
-        };
-        Ok(extractor.map(|e| e.get("do_normalize").and_then(Value::as_bool).unwrap_or(true)))
+        match self.tensors.facts() {
+            Some(facts) => Ok(facts.normalize),
+            None => normalize(&self.dir),
+        }
+    }
+
+    /// What config.json says of the network, or a checkpoint of fairseq in its place; `None` where nothing does.
+    pub fn config(&self) -> Result<Option<Value>, Error> {
+        let path = self.dir.join(CONFIG);
+        match self.tensors.facts() {
+            Some(facts) if facts.config.is_empty() => Ok(None),
+            Some(facts) => Ok(Some(Value::Object(facts.config.clone()))),
+            None if path.is_file() => json(&path).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Fails where config.json describes another network than the one compiled.
     pub fn check_config(&self, artifact: &Artifact) -> Result<(), Error> {
-        let path = self.dir.join(CONFIG);
         let Some(model) = artifact
             .export
             .values()
@@ -89,13 +98,15 @@ impl Folder {
         else {
             return Ok(());
         };
-        if !path.is_file() {
+        let Some(own) = self.config()? else {
             return Ok(());
-        }
-        match config::disagreement(&json(&path)?, &model) {
+        };
+        let config = self.dir.join(CONFIG);
+        let path = self.tensors.facts().map_or(config.as_path(), |_| self.tensors.path());
+        match config::disagreement(&own, &model) {
             None => Ok(()),
             Some((field, folder, compiled)) => Err(Error::weights(
-                &path,
+                path,
                 format!("`{field}` is {folder} there and {compiled} in `{}`", artifact.name),
                 "compile the model that these weights belong to",
             )),
@@ -214,6 +225,23 @@ impl Folder {
         let done: Vec<Result<(), Error>> = places.into_par_iter().map(read).collect();
         done.into_iter().collect()
     }
+}
+
+/// Whether a folder's model takes normalised input, where a file of it says how input is prepared. As in transformers, 5 and
+/// before, it does unless that file says otherwise.
+pub(super) fn normalize(dir: &Path) -> Result<Option<bool>, Error> {
+    let (own, nested) = (dir.join(PREPROCESSOR), dir.join(PROCESSOR));
+    let extractor = if nested.is_file() {
+        json(&nested)?.get("feature_extractor").cloned()
+    } else {
+        None
+    };
+    let extractor = match extractor {
+        Some(found) => Some(found),
+        None if own.is_file() => Some(json(&own)?),
+        None => None,
+    };
+    Ok(extractor.map(|e| e.get("do_normalize").and_then(Value::as_bool).unwrap_or(true)))
 }
 
 fn count(n: usize) -> String {

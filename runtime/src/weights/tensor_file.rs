@@ -1,5 +1,6 @@
 //! A safetensors file: what it holds, its digests, and its values as f32 or i32.
 
+use super::values::{decoder, groups, pieces};
 use crate::atomic;
 use crate::digest::{Digest, Hasher};
 use crate::error::Error;
@@ -12,9 +13,6 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-
-/// Values that are read from a file at a time: few enough for a cache to hold them.
-const PIECE: usize = 1 << 16;
 
 /// A safetensors file, mapped.
 pub struct TensorFile {
@@ -139,27 +137,18 @@ impl TensorFile {
     }
 
     /// Hands out the `count` values of a tensor in order, some at a time; the last error may be found after the last value.
-    fn pieces(&self, name: &str, count: usize, mut take: impl FnMut(usize, &[f32])) -> Result<(), Error> {
+    fn pieces(&self, name: &str, count: usize, take: impl FnMut(usize, &[f32])) -> Result<(), Error> {
         let Some(info) = self.info(name) else { return Ok(()) };
-        let (width, decode) = decoder(info.dtype).ok_or_else(|| self.wrong_type(name, info.dtype, "f32"))?;
+        let decoder = decoder(info.dtype).ok_or_else(|| self.wrong_type(name, info.dtype, "f32"))?;
         let start = self.start + info.data_offsets.0;
-        let mut bytes = vec![0; PIECE.min(count) * width];
-        let mut values = vec![0.0; PIECE.min(count)];
-        let (mut hasher, mut strange) = (Hasher::default(), None);
-        for at in (0..count).step_by(PIECE) {
-            let n = PIECE.min(count - at);
-            let (bytes, values) = (&mut bytes[..n * width], &mut values[..n]);
-            self.file
-                .read_exact_at(bytes, (start + at * width) as u64)
-                .map_err(Error::io("read", &self.path))?;
+        let mut hasher = Hasher::default();
+        let read = |at: usize, bytes: &mut [u8]| self.file.read_exact_at(bytes, (start + at) as u64);
+        let see = |bytes: &[u8]| {
             if !self.digests.is_empty() {
                 hasher.update(bytes);
             }
-            decode(bytes, values);
-            let infinite = values.iter().position(|v| !v.is_finite());
-            strange = strange.or(infinite.map(|i| (values[i], at + i)));
-            take(at, values);
-        }
+        };
+        let strange = pieces(count, decoder, read, see, take).map_err(Error::io("read", &self.path))?;
         // Damage is the better reason for a strange value.
         self.verify(name, || hasher.finish())?;
         match strange {
@@ -195,63 +184,11 @@ fn digests(metadata: &Metadata) -> BTreeMap<String, String> {
     metadata.metadata().iter().flatten().filter_map(own).collect()
 }
 
-/// Bytes of a value, and how values become f32.
-type Decoder = (usize, fn(&[u8], &mut [f32]));
-
-fn decoder(dtype: Dtype) -> Option<Decoder> {
-    fn each<const N: usize>(bytes: &[u8], to: &mut [f32], value: impl Fn([u8; N]) -> f32) {
-        to.iter_mut().zip(groups(bytes)).for_each(|(to, b)| *to = value(b));
-    }
-    Some(match dtype {
-        Dtype::F32 => (4, |bytes, to| each(bytes, to, f32::from_le_bytes)),
-        Dtype::F64 => (8, |bytes, to| each(bytes, to, |b| f64::from_le_bytes(b) as f32)),
-        Dtype::BF16 => (2, |bytes, to| {
-            each(bytes, to, |b| f32::from_bits((u16::from_le_bytes(b) as u32) << 16))
-        }),
-        Dtype::F16 => (2, |bytes, to| each(bytes, to, |b| half(u16::from_le_bytes(b)))),
-        _ => return None,
-    })
-}
-
-fn groups<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
-    bytes
-        .chunks_exact(N)
-        .map(|c| c.try_into().expect("chunks have this length"))
-}
-
-/// IEEE half precision to single, exactly.
-fn half(bits: u16) -> f32 {
-    let sign = ((bits as u32) & 0x8000) << 16;
-    let (exponent, fraction) = ((bits >> 10) & 31, (bits & 1023) as u32);
-    let magnitude = match exponent {
-        0 => fraction as f32 * 2f32.powi(-24),
-        31 => f32::from_bits(0x7f80_0000 | fraction << 13),
-        e => f32::from_bits((e as u32 + 112) << 23 | fraction << 13),
-    };
-    f32::from_bits(magnitude.to_bits() | sign)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::weights::MODEL;
-
-    #[test]
-    fn half_precision_is_exact() {
-        for (bits, value) in [
-            (0x0000, 0.0),
-            (0x8000, -0.0),
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x7bff, 65504.0),
-            (0x0001, 2f32.powi(-24)),
-            (0x03ff, 1023.0 * 2f32.powi(-24)),
-            (0x0400, 2f32.powi(-14)),
-        ] {
-            assert_eq!(half(bits).to_bits(), f32::to_bits(value), "{bits:#x}");
-        }
-        assert!(half(0x7e00).is_nan() && half(0xfc00) == f32::NEG_INFINITY);
-    }
+    use crate::weights::values::PIECE;
 
     #[test]
     fn reading_into_place_gives_what_the_map_shows_in_every_dtype() {

@@ -6,4 +6,6 @@ mod cpu;
 mod gpu;
 mod hostile;
 mod kills;
+mod others;
 mod power;
+mod transcribe;

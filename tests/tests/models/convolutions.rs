@@ -3,6 +3,7 @@
 
 use crate::clips::{SAMPLES, batch, clip, complete};
 use crate::small::{close, output, run, small};
+use compiler::compile::Arithmetic;
 use cpu::Target;
 use frontend::Model;
 use runtime::exec::{Machine, Native};
@@ -21,7 +22,7 @@ fn native(model: &Model, direct: bool) -> Native {
         direct,
         ..Target::host().unwrap()
     };
-    let out = compiler::compile::compile(model, &target, false, false).unwrap();
+    let out = compiler::compile::compile(model, &target, Arithmetic::Fp32, false).unwrap();
     open(&out.artifact, &out.code)
 }
 
@@ -80,7 +81,7 @@ fn threads_and_kept_weights_change_no_bit() {
 #[test]
 fn base_takes_fewer_multiplications_where_taps_overlap() {
     let target = Target::parse("x86-64-v3").unwrap();
-    let out = compiler::compile::compile(&model("models/base.ron", &[]), &target, false, false).unwrap();
+    let out = compiler::compile::compile(&model("models/base.ron", &[]), &target, Arithmetic::Fp32, false).unwrap();
     for program in &out.artifact.programs {
         let kernels = launches(&program.steps)
             .into_iter()

@@ -2,6 +2,7 @@
 
 use crate::clips::{SAMPLES, batch, clip};
 use crate::small::{close, output, run, small};
+use compiler::compile::Arithmetic;
 use frontend::Model;
 use ir::kernel::Body;
 use ir::rounding::Rounding;
@@ -69,7 +70,7 @@ fn threads_and_neighbours_change_nothing() {
 #[test]
 fn products_with_weights_are_rounded_and_no_others() {
     let target = cpu::Target::parse("x86-64-v3").unwrap();
-    let out = compiler::compile::compile(&model("models/base.ron", &[]), &target, true, false).unwrap();
+    let out = compiler::compile::compile(&model("models/base.ron", &[]), &target, Arithmetic::Int8, false).unwrap();
     assert_eq!(out.artifact.int8, Some(target.levels()));
     for program in &out.artifact.programs {
         let mut rounds = [0, 0];

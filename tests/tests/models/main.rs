@@ -2,6 +2,7 @@
 //! the GPU under the emulator.
 
 mod accumulation;
+mod bf16;
 mod convolutions;
 mod frozen;
 #[cfg(feature = "gpu")]

@@ -1,6 +1,7 @@
 //! Against transformers: losses, logits and all gradients, by the code paths of `step` and `transcribe`.
 
 use crate::small::{FOLDERS, fixtures, native};
+use runtime::atomic::{Piece, Values, write_tensors};
 use runtime::data::Utterance;
 use runtime::features::Features;
 use runtime::step::{Options, step};
@@ -76,6 +77,106 @@ fn pretraining_is_that_of_transformers() {
 #[test]
 fn finetuning_is_that_of_transformers() {
     steps(&["finetune", "finetune_masked"]);
+}
+
+/// A folder whose blank is its last token: the same losses, and logits and gradients in its own order.
+#[test]
+fn the_blank_of_a_folder_may_be_anywhere() {
+    let from = fixtures("base_like");
+    let tmp = tempfile::tempdir().unwrap();
+    let weights = tmp.path().join("weights");
+    std::fs::create_dir(&weights).unwrap();
+    let last = 31;
+    let swapped = |i: usize| match i {
+        0 => last,
+        i if i == last => 0,
+        i => i,
+    };
+    // Rows 0 and 31 of everything that has one per token.
+    let rewrite = |path: &Path, to: &Path, rows: &[&str], columns: &[&str], labels: bool| {
+        let file = TensorFile::open(path).unwrap();
+        let (mut floats, mut whole): (Vec<(String, Vec<usize>, Vec<f32>)>, Vec<(String, Vec<usize>, Vec<i32>)>) =
+            (vec![], vec![]);
+        for name in file.names() {
+            let shape = file.shape(&name).unwrap().to_vec();
+            if let Ok(Some(mut values)) = file.floats(&name) {
+                let old = values.clone();
+                if rows.contains(&name.as_str()) {
+                    let width = values.len() / shape[0];
+                    for i in 0..shape[0] {
+                        values[i * width..][..width].copy_from_slice(&old[swapped(i) * width..][..width]);
+                    }
+                } else if columns.contains(&name.as_str()) {
+                    let width = *shape.last().unwrap();
+                    (0..values.len()).for_each(|i| values[i] = old[i / width * width + swapped(i % width)]);
+                }
+                floats.push((name, shape, values));
+            } else {
+                let mut values = file.integers(&name).unwrap().unwrap();
+                if labels && name == "labels" {
+                    values
+                        .iter_mut()
+                        .filter(|l| **l >= 0)
+                        .for_each(|l| *l = swapped(*l as usize) as i32);
+                }
+                whole.push((name, shape, values));
+            }
+        }
+        let floats = floats.iter().map(|(n, s, v)| {
+            (
+                n.clone(),
+                Piece {
+                    shape: s.clone(),
+                    values: Values::F32(v),
+                },
+            )
+        });
+        let whole = whole.iter().map(|(n, s, v)| {
+            (
+                n.clone(),
+                Piece {
+                    shape: s.clone(),
+                    values: Values::I32(v),
+                },
+            )
+        });
+        write_tensors(to, floats.chain(whole).collect()).unwrap();
+    };
+    let head = ["lm_head.weight", "lm_head.bias"];
+    rewrite(
+        &from.join("ctc/model.safetensors"),
+        &weights.join("model.safetensors"),
+        &head,
+        &[],
+        false,
+    );
+    std::fs::copy(from.join("ctc/config.json"), weights.join("config.json")).unwrap();
+    let tokens: Vec<String> = (0..32)
+        .map(|i| format!("\"{}\": {i}", if i == last { "<pad>".into() } else { format!("t{i}") }))
+        .collect();
+    std::fs::write(weights.join("vocab.json"), format!("{{{}}}", tokens.join(", "))).unwrap();
+    let (batch, want) = (
+        tmp.path().join("batch.safetensors"),
+        tmp.path().join("want.safetensors"),
+    );
+    rewrite(&from.join("finetune_batch.safetensors"), &batch, &[], &[], true);
+    let grads = ["grad.lm_head.weight", "grad.lm_head.bias"];
+    rewrite(
+        &from.join("finetune_expected.safetensors"),
+        &want,
+        &grads,
+        &["logits"],
+        false,
+    );
+    let options = Options {
+        weights,
+        batch,
+        out: tmp.path().join("got.safetensors"),
+        no_dropout: true,
+        ..Options::default()
+    };
+    step(&mut native("base_like").machine(1).unwrap(), &options).unwrap();
+    compare("blank last", &options.out, &want, RELATIVE);
 }
 
 #[test]

@@ -7,12 +7,16 @@
 
 use super::setting::{Head, Product, ROW_PADDING, Setting, blocks};
 use crate::Error;
+use crate::bf16;
 use crate::entry::{Emitted, Unit};
-use crate::gemm::Layout;
+use crate::gemm::{Factors, Layout};
 use inkwell::values::{IntValue, PointerValue};
 use ir::dim::Dim;
 use ir::kernel::{AttentionGrad, Kernel};
 use ir::scalar::DType;
+
+/// Keys that every vector's length divides.
+const VECTOR_KEYS: i64 = 16;
 
 /// Writes the entry function of the gradients of attention.
 pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &AttentionGrad) -> Result<Emitted, Error> {
@@ -51,11 +55,14 @@ struct Parts<'c> {
     dq: PointerValue<'c>,
     dk: PointerValue<'c>,
     dv: PointerValue<'c>,
+    /// In bf16: gradients of scores, a row per query, and rows that are not read in place.
+    d_rows: PointerValue<'c>,
+    copies: PointerValue<'c>,
 }
 
 impl<'c> Parts<'c> {
     /// Bytes of the parts, in the order above.
-    fn sizes(s: &Setting) -> [Dim; 10] {
+    fn sizes(s: &Setting) -> [Dim; 12] {
         let rows = Dim::from(s.rows_bytes());
         let all_rows = s.a.time.clone() * Dim::from(s.row_stride());
         let (keys, values, scores) = (s.keys_bytes(), s.values_bytes(), s.scores_bytes());
@@ -71,10 +78,12 @@ impl<'c> Parts<'c> {
             block,
             sums.clone(),
             sums,
+            s.d_rows_bytes(),
+            Dim::from(s.copies_bytes()),
         ]
     }
 
-    fn new(s: &Setting<'_, '_, 'c>, sizes: &[Dim; 10]) -> Parts<'c> {
+    fn new(s: &Setting<'_, '_, 'c>, sizes: &[Dim; 12]) -> Parts<'c> {
         let mut offset = Dim::default();
         let at = sizes.each_ref().map(|size| {
             let at = s.e.byte_at(s.e.scratch, s.e.dim(&offset));
@@ -92,6 +101,8 @@ impl<'c> Parts<'c> {
             dq,
             dk,
             dv,
+            d_rows,
+            copies,
         ] = at;
         Parts {
             keys_transposed,
@@ -104,6 +115,8 @@ impl<'c> Parts<'c> {
             dq,
             dk,
             dv,
+            d_rows,
+            copies,
         }
     }
 }
@@ -118,13 +131,29 @@ impl<'c> Setting<'_, '_, 'c> {
         self.scores_stride() * Dim::from(self.queries())
     }
 
-    fn write_backward(&self, g: &AttentionGrad, sizes: &[Dim; 10]) {
+    /// Bytes from one query's row of gradients of scores in bf16 to the next one's: whole vectors of keys.
+    fn d_rows_stride(&self) -> Dim {
+        blocks(&self.a.time, VECTOR_KEYS) * Dim::from(2 * VECTOR_KEYS) + Dim::from(4 * ROW_PADDING)
+    }
+
+    fn d_rows_bytes(&self) -> Dim {
+        match self.tile.factors {
+            Factors::F32 => Dim::default(),
+            Factors::Pairs => self.d_rows_stride() * Dim::from(self.queries()),
+        }
+    }
+
+    fn write_backward(&self, g: &AttentionGrad, sizes: &[Dim; 12]) {
         let (e, code, a) = (self.e, &self.code, self.a);
         let zero = code.int(0);
         let time = e.dim(&a.time);
         let parts = Parts::new(self, sizes);
         let stride = e.dim(&self.scores_stride());
-        let block_panel = code.int(self.queries() * self.tile.step_bytes());
+        let block_panel = self.steps_bytes(code.int(self.queries()));
+        let (step_stride, d_rows, d_rows_stride) = match self.tile.factors {
+            Factors::F32 => (stride, parts.d_scores, stride),
+            Factors::Pairs => (code.scale(stride, 2), parts.d_rows, e.dim(&self.d_rows_stride())),
+        };
         code.each(e.begin, e.end, 1, |item| {
             let at = e.unravel(item, &[a.batch.clone(), Dim::from(a.heads)]);
             let head = self.head(at[0], at[1]);
@@ -135,24 +164,36 @@ impl<'c> Setting<'_, '_, 'c> {
                 let rows = code.min(code.sub(time, first), code.int(self.queries()));
                 self.pack((&a.q, head, first), rows, parts.queries, block_panel);
                 self.pack((&g.d_out, head, first), rows, parts.d_outs, block_panel);
-                let scores =
-                    |view, panels, to| self.scores((view, head, first), rows, (panels, head.length), (to, stride));
+                let scores = |view, panels, to| {
+                    self.scores(
+                        (view, head, first),
+                        rows,
+                        (panels, head.length),
+                        (to, stride),
+                        parts.copies,
+                    )
+                };
                 scores(&a.q, parts.keys_transposed, parts.scores);
                 scores(&g.d_out, parts.values_transposed, parts.d_scores);
                 code.each(zero, rows, 1, |i| {
                     let [p, ds] = [parts.scores, parts.d_scores].map(|rows| code.at(rows, code.mul(i, stride)));
                     self.write_score_grads(g, head, code.add(first, i), p, ds);
                 });
+                if self.tile.factors == Factors::Pairs {
+                    let to = (parts.d_rows, d_rows_stride);
+                    self.pair_up((parts.scores, stride), (rows, head.length), None);
+                    self.pair_up((parts.d_scores, stride), (rows, head.length), Some(to));
+                }
                 let later = code.select(code.less(zero, first), code.int(1), zero).into_int_value();
                 let over_queries = |a, panels, c| Product {
                     layout: Layout::Columns,
                     a,
-                    a_stride: stride,
+                    a_stride: step_stride,
                     rows: head.length,
                     panels,
                     panel_bytes: block_panel,
                     panel_count: code.int(self.width_panels()),
-                    depth: rows,
+                    depth: self.steps(rows),
                     c,
                     c_stride: code.int(self.row_stride()),
                     accumulate: later,
@@ -161,12 +202,13 @@ impl<'c> Setting<'_, '_, 'c> {
                 self.multiply(over_queries(parts.d_scores, parts.queries, parts.dk));
                 self.multiply(Product {
                     layout: Layout::Rows,
+                    a_stride: d_rows_stride,
                     rows,
                     panels: parts.keys,
                     panel_bytes: self.value_panel(),
-                    depth: head.length,
+                    depth: self.steps(head.length),
                     accumulate: zero,
-                    ..over_queries(parts.d_scores, parts.queries, parts.dq)
+                    ..over_queries(d_rows, parts.queries, parts.dq)
                 });
                 self.write_rows((&g.dq, head, first), rows, Some(parts.dq), |_| None);
             });
@@ -175,6 +217,39 @@ impl<'c> Setting<'_, '_, 'c> {
                 self.write_rows((view, head, head.length), code.sub(time, head.length), None, |_| None);
             }
         });
+    }
+
+    /// Brings rows of f32 into steps of two queries each, the pairs of a step side by side in the place of its first row. Where
+    /// `rows_to` says so each row is also written there by itself, in bf16.
+    fn pair_up(
+        &self,
+        (from, stride): (PointerValue<'c>, IntValue<'c>),
+        (rows, keys): (IntValue<'c>, IntValue<'c>),
+        rows_to: Option<(PointerValue<'c>, IntValue<'c>)>,
+    ) {
+        let (e, code) = (self.e, &self.code);
+        let (whole, odd) = code.div_rem(rows, code.int(2));
+        let step = |pair: IntValue<'c>, two: bool| {
+            let first = code.scale(pair, 2);
+            let row = |i: i64| code.at(from, code.mul(code.add(first, code.int(i)), stride));
+            code.each(code.int(0), keys, e.lanes as i64, |key| {
+                let rounded = |i: i64| {
+                    let v = e.load_vector(DType::F32, e.at(DType::F32, row(i), key), None);
+                    let v = bf16::round(e.unit, &e.b, v);
+                    if let Some((to, stride)) = rows_to {
+                        let to = code.at(to, code.mul(code.add(first, code.int(i)), stride));
+                        code.store_bytes(e.at(DType::Bf16, to, key), v.into_vector_value());
+                    }
+                    v.into_vector_value()
+                };
+                let x = rounded(0);
+                let y = if two { rounded(1) } else { x.get_type().const_zero() };
+                let pairs = bf16::pairs(e.unit, &e.b, [x, y]);
+                e.store_vector(DType::F32, e.at(DType::F32, row(0), key), pairs.into(), None);
+            });
+        };
+        code.each(code.int(0), whole, 1, |pair| step(pair, true));
+        code.when(code.less(code.int(0), odd), || step(whole, false));
     }
 
     /// Turns a query's scores into probabilities after dropout, and `ds` from gradients of these to those of the scores.
@@ -194,7 +269,7 @@ impl<'c> Setting<'_, '_, 'c> {
         let start = e.splat(e.f32(0.0), e.lanes);
         let products = code.fold((code.int(0), width, lanes), &[start], |at, sum| {
             let mask = (a.head_dim % lanes != 0).then(|| e.lane_mask(at, width));
-            let load = |row| e.load_vector(DType::F32, e.at(DType::F32, row, at), mask);
+            let load = |row| e.load_vector(self.dtype, e.at(self.dtype, row, at), mask);
             vec![e.fma(load(out), load(d_out), sum[0])]
         });
         let mean = e.fold_lanes(products[0], &|x, y| e.fadd(x, y));

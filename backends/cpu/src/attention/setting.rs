@@ -2,7 +2,7 @@
 
 use crate::entry::{Entry, V};
 use crate::gemm::code::Code;
-use crate::gemm::{self, Layout, Tile};
+use crate::gemm::{self, Factors, Layout, Order, Tile};
 use inkwell::FloatPredicate;
 use inkwell::values::{IntValue, PointerValue, VectorValue};
 use ir::dim::Dim;
@@ -22,6 +22,8 @@ pub(super) struct Setting<'e, 'u, 'c> {
     pub(super) code: Code<'e, 'c>,
     pub(super) tile: Tile,
     pub(super) a: &'e Attention,
+    /// Of the operands of heads.
+    pub(super) dtype: DType,
 }
 
 /// One head of one batch element.
@@ -62,12 +64,21 @@ pub(super) struct Product<'c> {
 
 impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
     pub(super) fn new(e: &'e Entry<'u, 'c>, a: &'e Attention) -> Self {
-        let tile = Tile::of(e.unit.target, e.unit.target.schedule(crate::Shape::Rows));
+        let dtype = e.slots[a.q.slot].dtype;
+        let factors = match dtype {
+            DType::Bf16 => Factors::Pairs,
+            _ => Factors::F32,
+        };
+        let tile = Tile {
+            factors,
+            ..Tile::of(e.unit.target, e.unit.target.schedule(crate::Shape::Rows))
+        };
         Setting {
             e,
             code: Code::of(e),
             tile,
             a,
+            dtype,
         }
     }
 
@@ -83,6 +94,49 @@ impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
         (84 + rows / 2) / rows * rows
     }
 
+    /// Steps of products over so many elements.
+    pub(super) fn steps(&self, elements: IntValue<'c>) -> IntValue<'c> {
+        match self.tile.factors {
+            Factors::F32 => elements,
+            Factors::Pairs => self.code.ceil_div(elements, 2),
+        }
+    }
+
+    /// Those of a head's width.
+    pub(super) fn width_steps(&self) -> i64 {
+        let of_step = self.tile.factors.count();
+        (self.a.head_dim + of_step - 1) / of_step
+    }
+
+    /// Those of time.
+    pub(super) fn time_steps(&self) -> Dim {
+        blocks(&self.a.time, self.tile.factors.count())
+    }
+
+    /// Bytes of the steps of a panel up to an even number of elements.
+    pub(super) fn steps_bytes(&self, elements: IntValue<'c>) -> IntValue<'c> {
+        self.code.scale(self.steps(elements), self.tile.step_bytes())
+    }
+
+    /// Whether rows of heads are steps as they lie in memory.
+    pub(super) fn in_place(&self) -> bool {
+        self.a.head_dim % self.tile.factors.count() == 0
+    }
+
+    /// Bytes of copies of a block's rows, where they are not read in place.
+    pub(super) fn copies_bytes(&self) -> i64 {
+        if self.in_place() {
+            0
+        } else {
+            self.queries() * self.copy_stride()
+        }
+    }
+
+    /// Bytes from one of them to the next, with room for a vector more.
+    fn copy_stride(&self) -> i64 {
+        4 * self.width_steps() + 64
+    }
+
     /// Panels that hold the columns of a head.
     pub(super) fn width_panels(&self) -> i64 {
         (self.a.head_dim + self.tile.columns() - 1) / self.tile.columns()
@@ -90,12 +144,17 @@ impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
 
     /// Bytes of the packed keys of one head: their positions are the columns.
     pub(super) fn keys_bytes(&self) -> Dim {
-        blocks(&self.a.time, self.tile.columns()) * Dim::from(self.a.head_dim * self.tile.step_bytes())
+        blocks(&self.a.time, self.tile.columns()) * Dim::from(self.keys_panel())
+    }
+
+    /// Bytes of one of their panels.
+    pub(super) fn keys_panel(&self) -> i64 {
+        self.width_steps() * self.tile.step_bytes()
     }
 
     /// Bytes of the packed values of one head: their positions are the depth.
     pub(super) fn values_bytes(&self) -> Dim {
-        self.a.time.clone() * Dim::from(self.width_panels() * self.tile.step_bytes())
+        self.time_steps() * Dim::from(self.width_panels() * self.tile.step_bytes())
     }
 
     /// Bytes of one row of `head_dim` elements in whole panels.
@@ -136,12 +195,12 @@ impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
         let at = terms.into_iter().fold(e.dim(&view.base), |at, (i, stride)| {
             e.iadd(at, e.imul(i, e.dim(stride)))
         });
-        e.at(DType::F32, e.slot(view.slot), at)
+        e.at(self.dtype, e.slot(view.slot), at)
     }
 
     /// Bytes from row to row of a head.
     pub(super) fn time_bytes(&self, view: &HeadView) -> IntValue<'c> {
-        self.e.dim(&(view.time.clone() * Dim::from(4)))
+        self.e.dim(&(view.time.clone() * Dim::from(self.dtype.bytes() as i64)))
     }
 
     /// The place of a query among all, as in `lse`.
@@ -206,24 +265,48 @@ impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
         self.code.call(gemm::product(self.e.unit, self.tile, p.layout), &args);
     }
 
-    /// Scores of `rows` rows from `time` on of `view`, against `count` packed keys (or values, transposed).
+    /// Scores of `rows` rows from `time` on of `view`, against `count` packed keys (or values, transposed). `copies` has room
+    /// for the rows where they are not read in place.
     pub(super) fn scores(
         &self,
         (view, head, time): (&HeadView, Head<'c>, IntValue<'c>),
         rows: IntValue<'c>,
         (panels, count): (PointerValue<'c>, IntValue<'c>),
         (to, stride): (PointerValue<'c>, IntValue<'c>),
+        copies: PointerValue<'c>,
     ) {
         let code = &self.code;
+        let (row, row_bytes) = (self.row(view, head, time), self.time_bytes(view));
+        let (a, a_stride) = if self.in_place() {
+            (row, row_bytes)
+        } else {
+            let stride = code.int(self.copy_stride());
+            let copy = gemm::copy_pairs(self.e.unit, self.tile, Order::Depth, self.dtype);
+            let (width, element) = (code.int(self.a.head_dim), code.int(self.dtype.bytes() as i64));
+            let (from, of_row) = (row.into(), row_bytes.into());
+            code.call(
+                copy,
+                &[
+                    from,
+                    of_row,
+                    element.into(),
+                    rows.into(),
+                    width.into(),
+                    copies.into(),
+                    stride.into(),
+                ],
+            );
+            (copies, stride)
+        };
         self.multiply(Product {
             layout: Layout::Rows,
-            a: self.row(view, head, time),
-            a_stride: self.time_bytes(view),
+            a,
+            a_stride,
             rows,
             panels,
-            panel_bytes: code.int(self.a.head_dim * self.tile.step_bytes()),
+            panel_bytes: code.int(self.keys_panel()),
             panel_count: code.ceil_div(count, self.tile.columns()),
-            depth: code.int(self.a.head_dim),
+            depth: code.int(self.width_steps()),
             c: to,
             c_stride: stride,
             accumulate: code.int(0),
@@ -238,16 +321,16 @@ impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
         to: PointerValue<'c>,
     ) {
         let code = &self.code;
-        let pack = gemm::pack_along_depth(self.e.unit, self.tile);
+        let pack = match self.tile.factors {
+            Factors::F32 => gemm::pack_along_depth(self.e.unit, self.tile),
+            Factors::Pairs => gemm::pack_pairs(self.e.unit, self.tile, Order::Depth, self.dtype),
+        };
         let (from, row_bytes) = (self.row(view, head, first).into(), self.time_bytes(view).into());
-        let (width, panel_bytes) = (
-            self.a.head_dim,
-            code.int(self.a.head_dim * self.tile.step_bytes()).into(),
-        );
+        let (width, panel_bytes) = (self.a.head_dim, code.int(self.keys_panel()).into());
         let args = [
             from,
             row_bytes,
-            code.int(4).into(),
+            code.int(self.dtype.bytes() as i64).into(),
             count.into(),
             code.int(width).into(),
             to.into(),
@@ -265,14 +348,17 @@ impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
         panel_bytes: IntValue<'c>,
     ) {
         let code = &self.code;
-        let pack = gemm::pack_along_columns(self.e.unit, self.tile);
+        let pack = match self.tile.factors {
+            Factors::F32 => gemm::pack_along_columns(self.e.unit, self.tile),
+            Factors::Pairs => gemm::pack_pairs(self.e.unit, self.tile, Order::Free, self.dtype),
+        };
         let (from, row_bytes) = (self.row(view, head, first).into(), self.time_bytes(view).into());
         let width = code.int(self.a.head_dim).into();
         code.call(
             pack,
             &[
                 from,
-                code.int(4).into(),
+                code.int(self.dtype.bytes() as i64).into(),
                 row_bytes,
                 width,
                 count.into(),
@@ -296,10 +382,10 @@ impl<'e, 'u, 'c> Setting<'e, 'u, 'c> {
             let to = self.row(view, head, code.add(first, i));
             let from = from.map(|from| code.at(from, code.scale(i, self.row_stride())));
             code.each_vector(code.int(self.a.head_dim), |at, mask| {
-                let at = code.scale(at, 4);
-                let v = from.map_or(e.f32(0.0), |from| e.load_vector(DType::F32, code.at(from, at), None));
+                let sums = |from| e.load_vector(DType::F32, e.at(DType::F32, from, at), None);
+                let v = from.map_or(e.f32(0.0), sums);
                 let v = factor.map_or(v, |factor| e.fmul(v, factor));
-                e.store_vector(DType::F32, code.at(to, at), v, mask);
+                e.store_vector(self.dtype, e.at(self.dtype, to, at), v, mask);
             });
         });
     }

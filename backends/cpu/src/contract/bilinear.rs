@@ -219,7 +219,7 @@ impl Plan {
                         let mut args: Vec<BasicMetadataValueEnum> = vec![
                             code.at(to, done).into(),
                             e.dim(&self.panel_bytes).into(),
-                            bytes(&e, &self.part_step(&b.k)).into(),
+                            bytes(&e, b, &self.part_step(&b.k)).into(),
                             columns.into(),
                             run.count.into(),
                         ];
@@ -383,7 +383,7 @@ impl Plan {
             let mut args: Vec<BasicMetadataValueEnum> = vec![
                 code.at(to, code.scale(run.done, step)).into(),
                 code.int(4 * to_stride).into(),
-                bytes(e, &stride).into(),
+                bytes(e, a, &stride).into(),
                 block.rows.into(),
                 run.count.into(),
             ];

@@ -3,11 +3,10 @@
 use super::ROW_PADDING;
 use crate::entry::Entry;
 use crate::gemm::code::Code;
-use crate::gemm::{Layout, Tile};
+use crate::gemm::{Factors, Layout, Tile};
 use inkwell::values::{IntValue, PointerValue};
 use ir::dim::Dim;
 use ir::kernel::Strided;
-use ir::scalar::DType;
 
 /// A part of the right operand.
 pub(super) struct PackItem<'c> {
@@ -74,14 +73,24 @@ pub(super) struct Run<'c> {
 
 impl<'c> Run<'c> {
     /// Where the run begins in an operand that starts at `from`.
-    pub(super) fn address(&self, e: &Entry<'_, 'c>, operand: &Strided, from: PointerValue<'c>) -> PointerValue<'c> {
+    pub(super) fn address(
+        &self,
+        e: &Entry<'_, 'c>,
+        operand: &Strided,
+        factors: Factors,
+        from: PointerValue<'c>,
+    ) -> PointerValue<'c> {
         let outer = e.imul(self.outer, e.dim(&operand.k_outer));
-        e.at(DType::F32, from, e.iadd(outer, e.imul(self.inner, e.dim(&operand.k))))
+        let inner = e.imul(self.inner, e.i64(factors.count()));
+        let at = e.iadd(outer, e.imul(inner, e.dim(&operand.k)));
+        e.at(e.slots[operand.slot].dtype, from, at)
     }
 }
 
-pub(super) fn bytes<'c>(e: &Entry<'_, 'c>, stride: &Dim) -> IntValue<'c> {
-    e.dim(&(stride.clone() * Dim::from(4)))
+/// A stride of an operand in bytes.
+pub(super) fn bytes<'c>(e: &Entry<'_, 'c>, operand: &Strided, stride: &Dim) -> IntValue<'c> {
+    let element = e.slots[operand.slot].dtype.bytes() as i64;
+    e.dim(&(stride.clone() * Dim::from(element)))
 }
 
 /// The address of row (or column) `free` of an operand at a position along its batch axes.
@@ -95,7 +104,7 @@ pub(super) fn operand<'c>(
     let at = batch.fold(start, |at, (axis, i)| {
         e.iadd(at, e.imul(i, e.dim(&operand.batch[axis])))
     });
-    e.at(DType::F32, e.slot(operand.slot), at)
+    e.at(e.slots[operand.slot].dtype, e.slot(operand.slot), at)
 }
 
 /// Divides `count` steps from step `first` on into runs within one outer step, which has `inner` steps; `None` where there is

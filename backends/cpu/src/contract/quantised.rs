@@ -15,6 +15,7 @@ use inkwell::values::{IntValue, PointerValue};
 use ir::dim::Dim;
 use ir::kernel::{Contract, Kernel};
 use ir::rounding::Levels;
+use ir::scalar::DType;
 
 /// Columns of a product whose passes are of one block of levels.
 const NARROW: i64 = 64;
@@ -22,9 +23,12 @@ const NARROW: i64 = 64;
 /// Writes the entries.
 ///
 /// # Errors
-/// Where this processor multiplies fewer levels.
+/// Where this processor multiplies fewer levels, and where the right operand is not f32: weights are.
 pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract, levels: Levels) -> Result<Emitted, Error> {
     let target = unit.target;
+    if kernel.slots[body.b.slot].dtype != DType::F32 {
+        return unsupported(name, "a product of levels whose right operand is not f32");
+    }
     let schedule = target.schedule_of_bytes();
     let tile = Tile::of(target, schedule);
     // Few columns do not pay for reading rows from L2 again: a pass of them shall fit L1.
@@ -40,12 +44,13 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract, levels: L
         depth: bytes.pass,
         ..schedule
     };
-    let mut plan = Plan::new(tile, schedule, canonical::with_long_steps(body.clone()));
+    let in_bf16 = kernel.slots[body.a.slot].dtype == DType::Bf16;
+    let mut plan = Plan::new(tile, schedule, canonical::with_long_steps(body.clone()), &kernel.slots);
     // Rows are brought into this order on the way, and divided into levels.
     plan.layout = Layout::Rows;
     plan.in_place = false;
     plan.panel_bytes = super::ceil_div(&plan.depth, bytes.block()) * Dim::from(bytes.block_bytes());
-    let product = Quantised { plan, bytes };
+    let product = Quantised { plan, bytes, in_bf16 };
     let of_product = product.scales_at() + product.scales_bytes() * (bytes.pass / bytes.block());
     // Packing has a panel of f32 there.
     let scratch = of_product.max(bytes.pass * tile.step_bytes());
@@ -60,6 +65,8 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &Contract, levels: L
 struct Quantised {
     plan: Plan,
     bytes: Bytes,
+    /// Whether the left operand is.
+    in_bf16: bool,
 }
 
 impl Quantised {
@@ -82,9 +89,9 @@ impl Quantised {
         self.plan.rows * ROW_SCALES
     }
 
-    /// Whether the rows of a block are not contiguous in memory.
+    /// Whether the rows of a block are not contiguous f32 in memory.
     fn copies(&self) -> bool {
-        !(self.plan.body.k_outer.is_one() && self.plan.body.a.k.is_one())
+        self.in_bf16 || !(self.plan.body.k_outer.is_one() && self.plan.body.a.k.is_one())
     }
 
     fn write_pack(&self, e: Entry) {
@@ -178,7 +185,7 @@ impl Quantised {
                 } else {
                     (
                         code.at(block.from, code.scale(first, 4)),
-                        super::bytes(&e, &plan.body.a.free),
+                        super::bytes(&e, &plan.body.a, &plan.body.a.free),
                     )
                 };
                 self.divide_rows(&code, (from, row_bytes, block.rows), count, (levels, scales));

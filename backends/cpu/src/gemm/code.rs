@@ -158,9 +158,14 @@ impl<'u, 'c> Code<'u, 'c> {
     }
 
     fn load_as<T: BasicType<'c>>(&self, kind: T, p: PointerValue<'c>) -> BasicValueEnum<'c> {
+        self.load_at(kind, p, 4)
+    }
+
+    /// From an address that is a multiple of `alignment`.
+    pub(super) fn load_at<T: BasicType<'c>>(&self, kind: T, p: PointerValue<'c>, alignment: u32) -> BasicValueEnum<'c> {
         let v = self.builder.build_load(kind, p, "").expect(BUILT);
         let load = v.as_instruction_value().expect("a load is an instruction");
-        load.set_alignment(4).expect("a power of two");
+        load.set_alignment(alignment).expect("a power of two");
         v
     }
 
@@ -183,6 +188,11 @@ impl<'u, 'c> Code<'u, 'c> {
     /// One f32, in every lane.
     pub(crate) fn broadcast(&self, p: PointerValue<'c>) -> VectorValue<'c> {
         self.splat(self.load_as(self.ctx.f32_type(), p))
+    }
+
+    /// A pair of bf16 as the bits of an f32, in every lane.
+    pub(crate) fn broadcast_pair(&self, p: PointerValue<'c>) -> VectorValue<'c> {
+        self.splat(self.load_at(self.ctx.f32_type(), p, 2))
     }
 
     pub(crate) fn store(&self, p: PointerValue<'c>, v: VectorValue<'c>) {

@@ -1,8 +1,9 @@
 //! The micro-kernel generator and the loops over panels and rows.
 
-use super::Tile;
 use super::code::{Code, internal};
+use super::{Factors, Tile};
 use crate::Shape;
+use crate::bf16;
 use crate::entry::Unit;
 use inkwell::values::{BasicValueEnum, FunctionValue, IntValue, PointerValue, VectorValue};
 
@@ -88,7 +89,8 @@ fn pointers<'c, const N: usize>(params: &[BasicValueEnum<'c>], at: [usize; N]) -
 ///
 /// With [`Sink::Targets`] `(.., c, c_stride, count, next, targets)`: so many targets get the product times their factors.
 fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, sink: Sink, rows: u32) -> FunctionValue<'c> {
-    let name = format!("gemm_micro{}_{}_{rows}x{}", sink.name(), layout.name(), tile.columns());
+    let of = Tile { rows, ..tile }.name();
+    let name = format!("gemm_micro{}_{}_{of}", sink.name(), layout.name());
     internal(unit, &name, &sink.signature("pipipiip"), |code, params| {
         let [a, panel, c, next] = pointers(params, [0, 2, 4, 7]);
         let [stride, depth, c_stride, accumulate] = ints(params, [1, 3, 5, 6]);
@@ -123,9 +125,18 @@ fn micro<'c>(unit: &Unit<'c>, tile: Tile, layout: Layout, sink: Sink, rows: u32)
                     .collect();
                 for (row, acc) in acc.chunks_mut(vectors as usize).enumerate() {
                     let a = code.at(groups[row / GROUP].into_pointer_value(), at);
-                    let a = code.broadcast(code.at(a, code.scale(row_bytes, (row % GROUP) as i64)));
+                    let a = code.at(a, code.scale(row_bytes, (row % GROUP) as i64));
+                    let a = match tile.factors {
+                        Factors::F32 => code.broadcast(a),
+                        Factors::Pairs => code.broadcast_pair(a),
+                    };
                     for (acc, b) in acc.iter_mut().zip(&b) {
-                        *acc = code.fma(a, *b, acc.into_vector_value()).into();
+                        let sum = acc.into_vector_value();
+                        *acc = match tile.factors {
+                            Factors::F32 => code.fma(a, *b, sum),
+                            Factors::Pairs => bf16::dot(code.unit, code.builder, sum, [*b, a]),
+                        }
+                        .into();
                     }
                 }
             };

@@ -21,7 +21,7 @@ fn pointer<'c>(params: &[BasicValueEnum<'c>], at: usize) -> PointerValue<'c> {
 }
 
 /// The columns of all panels that hold any of `columns`.
-fn whole_panels<'c>(code: &Code<'_, 'c>, tile: Tile, columns: IntValue<'c>) -> IntValue<'c> {
+pub(super) fn whole_panels<'c>(code: &Code<'_, 'c>, tile: Tile, columns: IntValue<'c>) -> IntValue<'c> {
     code.scale(code.ceil_div(columns, tile.columns()), tile.columns())
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn pack_along_columns<'c>(unit: &Unit<'c>, tile: Tile) -> FunctionVal
 }
 
 /// Transposes 8 vectors of 8 in registers: three rounds of pairwise interleaving.
-fn transpose<'c>(code: &Code<'_, 'c>, rows: [VectorValue<'c>; 8]) -> [VectorValue<'c>; 8] {
+pub(super) fn transpose<'c>(code: &Code<'_, 'c>, rows: [VectorValue<'c>; 8]) -> [VectorValue<'c>; 8] {
     let pairs = |v: [VectorValue<'c>; 8], low: [u32; 8], high: [u32; 8], distance: usize| {
         std::array::from_fn(|i| {
             let first = i & !distance;

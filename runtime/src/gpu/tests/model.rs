@@ -34,6 +34,7 @@ fn kernel((name, size): (&str, &str)) -> KernelInfo {
         workspace: Dim::from(0),
         scratch: Dim::from(0),
         flops: dim(size),
+        factors: ir::artifact::Factors::F32,
         bytes: dim(size),
     }
 }

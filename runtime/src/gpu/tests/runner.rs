@@ -60,7 +60,7 @@ fn an_executable_for_the_gpu_runs_on_the_emulator() {
     assert_eq!(out[0].1.as_f32().unwrap(), [1.5, 2.5, 3.5, 4.5]);
     assert!(session.device().unwrap().contains("sm_80"));
     // Three launches of `copy` after the loop, one before; the layers; one into the gradients.
-    assert_eq!(runner.flops("train", &inputs).unwrap(), 4.0 * (4.0 + 5.0 + 1.0));
+    assert_eq!(runner.flops("train", &inputs).unwrap().total(), 4.0 * (4.0 + 5.0 + 1.0));
     let e = runner
         .open(1, Some("emulator:sm_100"))
         .map(|_| ())

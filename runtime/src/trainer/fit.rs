@@ -1,0 +1,69 @@
+//! A recipe's batch in the memory that there is: micro-batches are made smaller, and as many more make an update.
+
+use super::estimate::noise;
+use crate::data::{Batcher, Corpus, Limits};
+use crate::error::Error;
+use crate::feeds::Feeds;
+use crate::memory::Guard;
+use crate::session::Session;
+use crate::settings::Settings;
+use ir::artifact::Program;
+
+/// Halves micro-batches until the largest one of `program` fits, and doubles how many make an update. What was done, in one line;
+/// `None` where nothing had to be, or nothing would help, which the training itself then says.
+pub(super) fn fit(
+    session: &dyn Session,
+    (feeds, program): (&Feeds, &Program),
+    settings: &mut Settings,
+    limits: &mut Limits,
+    train: &Corpus,
+) -> Result<Option<String>, Error> {
+    let (accumulate, seed) = (settings.count("accumulate", 1)?, settings.count("seed", 0)?);
+    let longest = train
+        .lengths
+        .iter()
+        .map(|n| *n.min(&limits.max_crop))
+        .max()
+        .unwrap_or(0);
+    let mut parts = 1;
+    loop {
+        let own = Limits {
+            max_tokens: limits.max_tokens / parts,
+            ..*limits
+        };
+        if parts > 1 && own.max_tokens < longest {
+            return Ok(None);
+        }
+        let sizes = |clips: &[usize], crop: usize| -> Vec<usize> {
+            clips.iter().map(|i| train.lengths[*i].min(crop)).collect()
+        };
+        let plans = Batcher::new(train.lengths.clone(), own, seed, true).epoch(0);
+        let largest = plans
+            .iter()
+            .map(|p| sizes(&p.clips, p.crop))
+            .max_by_key(|s| s.len() * s.iter().max().copied().unwrap_or(0));
+        let batch = largest.and_then(|sizes| noise(feeds, program, &sizes));
+        let fits = batch.is_none_or(|b| {
+            Guard::default()
+                .check(session, &program.name, &b.inputs.refs(), "")
+                .is_ok()
+        });
+        if !fits {
+            parts *= 2;
+            continue;
+        }
+        if parts == 1 {
+            return Ok(None);
+        }
+        let text = format!(
+            "a micro-batch of {} samples needs more memory than there is: {parts} of {} stand for it, and an update has {} of them",
+            limits.max_tokens,
+            own.max_tokens,
+            accumulate * parts as u64
+        );
+        *limits = own;
+        settings.force("max_tokens", own.max_tokens as f64);
+        settings.force("accumulate", (accumulate * parts as u64) as f64);
+        return Ok(Some(text));
+    }
+}
