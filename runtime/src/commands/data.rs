@@ -411,10 +411,10 @@ mod tests {
             "{text}"
         );
         std::fs::write(at("v.json"), r#"{"<pad>": 0, "|": 1, "o": 2, "n": 3, "e": 4}"#).unwrap();
-        let error = with(at("u.tsv"), Some(at("v.json")), false).unwrap_err();
-        assert!(error.to_string().contains("1 of 2"), "{error}");
+        // One clip may always be left out.
+        with(at("u.tsv"), Some(at("v.json")), false).unwrap();
         let text = said.borrow().clone();
-        for part in ["1 texts have letters without a token: t 1, w 1", "v.json): o 3", "`t`"] {
+        for part in ["1 texts have letters without a token: t 1, w 1", "v.json): o 3", "`t`", "leave out 1"] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }
