@@ -22,6 +22,8 @@ pub struct Artifact {
     pub int8: Option<Levels>,
     /// Constants of the model as compiled (after `--set`), with its run sizes.
     pub constants: BTreeMap<String, f64>,
+    /// A digest of what each program computes (its tensor IR as the model file has it, before any pass), by its name.
+    pub graphs: BTreeMap<String, String>,
     /// Sizes that a run chooses when it begins; [`Artifact::choose`] does.
     pub run_sizes: Vec<RunSize>,
     /// What the model can be asked to do.
