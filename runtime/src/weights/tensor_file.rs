@@ -173,9 +173,7 @@ impl TensorFile {
         self.verify(name, || Digest::of(&bytes))?;
         let wide: Vec<i64> = match info.dtype {
             Dtype::I64 => groups::<8>(&bytes).map(i64::from_le_bytes).collect(),
-            Dtype::I32 => groups::<4>(&bytes)
-                .map(|b| i32::from_le_bytes(b) as i64)
-                .collect(),
+            Dtype::I32 => groups::<4>(&bytes).map(|b| i32::from_le_bytes(b) as i64).collect(),
             Dtype::U8 | Dtype::BOOL => bytes.iter().map(|b| *b as i64).collect(),
             other => return Err(self.wrong_type(name, other, "i64")),
         };

@@ -3,6 +3,7 @@
 
 use crate::clips::{Inputs, batch, clip, complete};
 use crate::small::{fenced, fixtures, native, run, small};
+use compiler::compile::Arithmetic;
 use cpu::Target;
 #[cfg(feature = "gpu")]
 use ir::artifact::Precision;
@@ -112,7 +113,7 @@ fn move_on(steps: &mut [Step], buffer: usize, by: i64) {
 /// Labels read from one element further on than they lie.
 fn leave() {
     let target = Target::host().unwrap();
-    let mut out = compiler::compile::compile(&small("base_like", &[]), &target, false, false).unwrap();
+    let mut out = compiler::compile::compile(&small("base_like", &[]), &target, Arithmetic::Fp32, false).unwrap();
     let program = out.artifact.programs.iter_mut().find(|p| p.name == "finetune").unwrap();
     let labels = program.inputs.iter().find(|p| p.name == "labels").unwrap().buffer;
     move_on(&mut program.steps, labels, 1);
