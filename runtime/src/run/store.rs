@@ -323,16 +323,14 @@ fn other_model(opened: &Opened, artifact: &Artifact) -> Option<String> {
     if let Some(n) = unknown {
         return Some(format!("the parameter `{n}` is absent here"));
     }
-    let (then, now) = (&state.graph, artifact.graphs.get(&state.command)?);
     let short = |digest: &str| digest.get(..12).unwrap_or(digest).to_string();
-    (!then.is_empty() && then != now).then(|| {
-        format!(
-            "its program `{}` computes something else (digest {} there, {} here)",
-            state.command,
-            short(then),
-            short(now)
-        )
-    })
+    let now = artifact.graphs_of(&state.command);
+    let (name, then) = state.graphs.iter().find(|(name, then)| now.get(*name) != Some(then))?;
+    Some(format!(
+        "its program `{name}` computes something else (digest {} there, {} here)",
+        short(then),
+        now.get(name).map_or("none".into(), |digest| short(digest))
+    ))
 }
 
 pub(super) fn remove(dir: &Path) -> Result<(), Error> {

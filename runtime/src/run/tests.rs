@@ -23,7 +23,7 @@ fn state(update: u64) -> State {
         settings: [("lr".to_string(), SettingValue::Number(1.0 / 3.0))].into(),
         identity: Known::Now(Identity::default()),
         constants: BTreeMap::new(),
-        graph: String::new(),
+        graphs: BTreeMap::new(),
         config: String::new(),
     }
 }
@@ -348,15 +348,15 @@ fn another_model_does_not_go_on_with_a_run() {
     let mut began = state(1);
     began.constants.insert("heads".into(), 2.0);
     began.config = r#"{"num_attention_heads": 2}"#.into();
-    began.graph = "1".repeat(64);
+    began.graphs = [("pretrain".to_string(), "1".repeat(64))].into();
     let mut same = FakeSession::default();
     same.artifact.constants = began.constants.clone();
-    same.artifact.graphs = [("pretrain".to_string(), began.graph.clone())].into();
+    same.artifact.graphs = began.graphs.clone();
     run.save(&mut same, &began, 2).unwrap();
     let refused = |change: &dyn Fn(&mut Artifact)| {
         let mut other = FakeSession::default();
         other.artifact.constants = began.constants.clone();
-        other.artifact.graphs = [("pretrain".to_string(), began.graph.clone())].into();
+        other.artifact.graphs = began.graphs.clone();
         change(&mut other.artifact);
         let outcome = run.restore(&mut other, "pretrain");
         outcome.err().map(|e| e.to_string()).unwrap_or_default()

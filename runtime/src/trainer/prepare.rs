@@ -399,11 +399,11 @@ fn run(
         settings: settings.values(),
         identity: Known::Now(identity.clone()),
         constants: artifact.constants.clone(),
-        graph: String::new(),
+        graphs: Default::default(),
         config: artifact.config(command).unwrap_or_default(),
     });
     // A run that was begun before digests of programs were kept has it from now on.
-    state.graph = artifact.graphs.get(command).cloned().unwrap_or_default();
+    state.graphs = artifact.graphs_of(command);
     if let Some(what) = identity.difference(&state.identity, corpora.train.fingerprint()) {
         let mut of_data = changed;
         of_data.retain(|(name, _)| is_of_the_data(&training.data, name));
@@ -509,7 +509,7 @@ fn digests(
         "{:?}{:?}{:?}{:?}",
         artifact.constants,
         artifact.params,
-        artifact.graphs.get(command),
+        artifact.graphs_of(command),
         artifact.config(command)
     );
     let entries = [
