@@ -78,7 +78,7 @@ lint: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check; \
-	else echo 'lint: cargo-deny is not installed, so licences and sources of crates were not checked'; fi
+	else echo 'lint: cargo-deny is not installed (cargo install --locked cargo-deny), so licences and sources of crates were not checked'; fi
 
 # Everything that reads what others made, with damaged inputs; fuzz/src/targets lists it. What is found is kept in
 # target/fuzz-found.

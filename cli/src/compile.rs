@@ -18,6 +18,7 @@ use passes::narrow::{Reason, Weights};
 use passes::pipeline::{CompileError, Source, Stages, to_kernels, to_primitive};
 use passes::quantise::quantise;
 use passes::{narrow, optimizer, prepare};
+use runtime::digest::Digest;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -305,6 +306,11 @@ fn artifact(model: &Model, layout: Layout, kernels: Vec<KernelInfo>, programs: V
         gpu: None,
         int8: None,
         constants: constants.chain(sizes).collect(),
+        graphs: model
+            .programs
+            .iter()
+            .map(|p| (p.name.clone(), digest(&p.graph)))
+            .collect(),
         run_sizes: model.run_sizes.clone(),
         tasks: model.tasks.clone(),
         export: model.export.clone(),
@@ -325,6 +331,11 @@ fn read(model: &Model, layout: &Layout, g: &Graph) -> Vec<usize> {
         _ => None,
     });
     indices(model, layout, names)
+}
+
+/// Two programs of the same digest compute the same: names of values are numbers in its text.
+fn digest(graph: &Graph) -> String {
+    Digest::of(graph.to_string().as_bytes()).to_string()
 }
 
 /// Indices of the parameters that have a gradient.

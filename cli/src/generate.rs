@@ -6,11 +6,14 @@ use ir::codegen::{Generated, Job, Reply, greet, greeted, receive, send};
 use ir::dim::Dim;
 use ir::kernel::Kernel;
 use std::collections::VecDeque;
-use std::io::{BufReader, BufWriter, ErrorKind, Read};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
 
 /// What PTX is made for: every GPU from compute capability 8.0 on, and Hopper.
 pub const ARCHS: [&str; 2] = ["sm_80", "sm_90a"];
@@ -28,6 +31,12 @@ pub enum Error {
          `make build`"
     )]
     Missing { path: PathBuf, why: String },
+    #[error(
+        "the code generator `{path}` is not of this w2vc (version {version}): {why}; install both together, as \
+         `make build` does",
+        version = env!("CARGO_PKG_VERSION")
+    )]
+    Another { path: PathBuf, why: String },
     #[error("kernel `{kernel}`: {message}")]
     Kernel { kernel: String, message: String },
     #[error("kernel `{kernel}`: the code generator ended without an answer ({status}){said}")]
@@ -47,6 +56,11 @@ pub fn generate(
     programs: &[Program],
     progress: &dyn Fn(usize, usize),
 ) -> Result<Vec<Vec<Generated>>, Error> {
+    if kernels.is_empty() {
+        return Ok(vec![]);
+    }
+    let path = program();
+    check(&path)?;
     let alignment = alignments(kernels, programs);
     let jobs = kernels
         .iter()
@@ -66,7 +80,7 @@ pub fn generate(
         .min(kernels.len());
     let failed: Option<Error> = std::thread::scope(|s| {
         let work = || -> Result<(), Error> {
-            let mut worker = Worker::start()?;
+            let mut worker = Worker::start(&path)?;
             loop {
                 let next = queue.lock().unwrap_or_else(|e| e.into_inner()).pop_front();
                 let Some((i, job)) = next else { return Ok(()) };
@@ -78,10 +92,15 @@ pub fn generate(
                 done.fetch_add(1, Ordering::Relaxed);
             }
         };
-        let threads: Vec<_> = (0..workers).map(|_| s.spawn(work)).collect();
+        // As many as the system gives.
+        let started = (0..workers).map_while(|_| Builder::new().spawn_scoped(s, work).ok());
+        let threads: Vec<_> = started.collect();
+        if threads.is_empty() {
+            return work().err();
+        }
         while threads.iter().any(|t| !t.is_finished()) {
             progress(done.load(Ordering::Relaxed), kernels.len());
-            std::thread::park_timeout(std::time::Duration::from_millis(100));
+            std::thread::park_timeout(Duration::from_millis(100));
         }
         let results = threads
             .into_iter()
@@ -106,9 +125,52 @@ pub fn generate(
 struct Worker {
     child: Child,
     replies: BufReader<std::process::ChildStdout>,
-    said: Option<std::thread::JoinHandle<String>>,
+    /// What it says on its standard error stream.
+    said: File,
     /// Whether it has said which format it speaks.
     known: bool,
+}
+
+/// How long a code generator may take to say what it is: a machine may be busy, and its libraries are large.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Has the code generator say its version. One of another version may wait for what never comes when it is given work, and
+/// not even greet; with nothing to read it ends.
+fn check(path: &Path) -> Result<(), Error> {
+    let missing = |e: std::io::Error| Error::Missing {
+        path: path.into(),
+        why: e.to_string(),
+    };
+    let mut command = Command::new(path);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().map_err(missing)?;
+    let begun = Instant::now();
+    let ended = loop {
+        match child.try_wait().map_err(missing)? {
+            Some(_) => break true,
+            None if begun.elapsed() > PATIENCE => break false,
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let another = |why: String| Error::Another { path: path.into(), why };
+    if !ended {
+        // Both fail only where it has ended now.
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(another(format!(
+            "it does not say what it is within {} s",
+            PATIENCE.as_secs()
+        )));
+    }
+    // The greeting is shorter than what a pipe holds.
+    let mut said = child.stdout.take().expect("piped above");
+    greeted(&mut said).map_err(|e| match e.kind() {
+        ErrorKind::UnexpectedEof => another("it ends without a greeting".into()),
+        _ => another(e.to_string()),
+    })
 }
 
 fn program() -> PathBuf {
@@ -123,21 +185,20 @@ fn program() -> PathBuf {
 }
 
 impl Worker {
-    fn start() -> Result<Worker, Error> {
-        let path = program();
-        let started = Command::new(&path)
+    fn start(path: &Path) -> Result<Worker, Error> {
+        let missing = |e: std::io::Error| Error::Missing {
+            path: path.into(),
+            why: e.to_string(),
+        };
+        // A file takes what a talkative child says without anybody reading along.
+        let said = tempfile::tempfile().map_err(missing)?;
+        let started = Command::new(path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(said.try_clone().map_err(missing)?)
             .spawn();
-        let mut child = started.map_err(|e| Error::Missing {
-            path,
-            why: e.to_string(),
-        })?;
+        let mut child = started.map_err(missing)?;
         let replies = BufReader::new(child.stdout.take().expect("piped above"));
-        let stderr = child.stderr.take().expect("piped above");
-        // Read all along, or a talkative child would block.
-        let said = Some(std::thread::spawn(move || listen(stderr)));
         if let Some(stdin) = &mut child.stdin {
             // Whoever died says why at the first job.
             let _ = greet(stdin);
@@ -183,7 +244,11 @@ impl Worker {
                 };
             }
         };
-        let said = self.said.take().and_then(|s| s.join().ok()).unwrap_or_default();
+        // What cannot be read is not shown.
+        let mut said = vec![];
+        let _ = self.said.rewind();
+        let _ = (&self.said).take(1 << 20).read_to_end(&mut said);
+        let said = String::from_utf8_lossy(&said);
         let said = said.lines().find(|l| !l.trim().is_empty());
         Error::Died {
             kernel: kernel.into(),
@@ -199,13 +264,6 @@ impl Drop for Worker {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
-}
-
-fn listen(mut stderr: ChildStderr) -> String {
-    let mut bytes = vec![];
-    // What could be read is all there is to show.
-    let _ = stderr.read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Per kernel and slot: bytes that the addresses of all launches are multiples of.

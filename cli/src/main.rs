@@ -140,6 +140,7 @@ type Result<T> = std::result::Result<T, Failure>;
 const STACK: usize = 256 << 20;
 
 fn main() -> ExitCode {
+    runtime::interrupt::limits_of_files_are_errors();
     let command = Cli::parse().command;
     match with_stack(STACK, || failure::guarded(|| run(command))) {
         Ok(()) => ExitCode::SUCCESS,
@@ -445,6 +446,7 @@ fn write_executable(path: &Path, out: &Output) -> Result<()> {
         ))
     };
     let runner = fs::read(&beside).map_err(missing)?;
+    runtime::exec::check_runner(&runner, &beside).map_err(Failure::of_runtime)?;
     let bytes = runtime::exec::append(&runner, &out.artifact, &out.code).map_err(Failure::of_runtime)?;
     // Renamed into place, so that a running program of the same name is not cut off.
     runtime::atomic::replace_with_mode(path, 0o777, |file| {

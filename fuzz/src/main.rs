@@ -37,6 +37,9 @@ struct Options {
     inputs: Option<u64>,
     #[arg(long, default_value_t = 1)]
     seed: u32,
+    /// Processes at a time; by default one per core.
+    #[arg(long)]
+    workers: Option<u64>,
     /// Runs this input alone and keeps it.
     #[arg(long, value_name = "NUMBER")]
     again: Option<u64>,
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
             (None, None, None) => 10_000,
         },
         time: time.map(|t| t / chosen.len() as u32),
+        workers: options.workers.map(|n| n.max(1)),
         found: options.found,
         keep_all: options.again.is_some(),
     };

@@ -47,16 +47,29 @@ pub fn input(target: &Target, seeds: &[Input], seed: u32, number: u64) -> Input 
     }
     let key = ir::rng::bits(ir::rng::keys([seed, (number >> 32) as u32], 11, 0), number as u32);
     let mut r = Rand::new(key);
-    let mut out = r.pick(seeds).clone();
+    let mut out = chosen(seeds, &mut r).clone();
     let edits = *r.pick(&[1, 1, 1, 2, 3, 5, 8, 20]);
     for _ in 0..edits {
         let file = r.int(0, out.files.len() as i64 - 1) as usize;
-        let other = r.pick(seeds);
+        let other = chosen(seeds, &mut r);
         let donor = &other.files[file.min(other.files.len() - 1)].1;
         edit(&mut out.files[file].1, donor, target.words, &mut r);
         out.files[file].1.truncate(LARGEST);
     }
     out
+}
+
+/// Bytes of an input that is small.
+const SMALL: usize = 4096;
+
+/// One of the seeds; large ones seldom, for they take long and most of their bytes are alike.
+fn chosen<'a>(seeds: &'a [Input], r: &mut Rand) -> &'a Input {
+    let small = |i: &&Input| i.files.iter().map(|f| f.1.len()).sum::<usize>() <= SMALL;
+    let few: Vec<&Input> = seeds.iter().filter(small).collect();
+    match few.is_empty() || r.int(0, 49) == 0 {
+        true => r.pick(seeds),
+        false => *r.pick(&few),
+    }
 }
 
 /// A place in 0..=end; half of them near the beginning, where headers are.

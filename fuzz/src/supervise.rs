@@ -17,6 +17,8 @@ pub struct Plan {
     pub inputs: u64,
     /// For each target.
     pub time: Option<Duration>,
+    /// Processes at a time.
+    pub workers: Option<u64>,
     /// Where inputs are kept.
     pub found: PathBuf,
     /// Keep inputs that found nothing, too.
@@ -83,7 +85,8 @@ pub fn run(targets: &[&Target], plan: &Plan) -> io::Result<bool> {
 
 /// Workers take turns of so many inputs, so that the count goes on where a worker dies.
 fn one(target: &Target, plan: &Plan) -> io::Result<Report> {
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get()) as u64;
+    let cores = || std::thread::available_parallelism().map_or(1, |n| n.get()) as u64;
+    let cores = plan.workers.unwrap_or_else(cores);
     // Each worker has numbers far from the others'. Where the count is given, the numbers are the same on any machine.
     let shares: Vec<(u64, u64)> = if plan.inputs == u64::MAX {
         (0..cores).map(|i| (plan.from + (i << 40), u64::MAX)).collect()

@@ -22,6 +22,8 @@ pub struct Artifact {
     pub int8: Option<Levels>,
     /// Constants of the model as compiled (after `--set`), with its run sizes.
     pub constants: BTreeMap<String, f64>,
+    /// A digest of what each program computes (its tensor IR as the model file has it, before any pass), by its name.
+    pub graphs: BTreeMap<String, String>,
     /// Sizes that a run chooses when it begins; [`Artifact::choose`] does.
     pub run_sizes: Vec<RunSize>,
     /// What the model can be asked to do.
@@ -82,6 +84,14 @@ pub enum ChooseError {
 pub const LARGEST_RUN_SIZE: i64 = 1 << 24;
 
 impl Artifact {
+    /// Digests of what the programs of a task compute, by name; of a task that it does not know, those of the program that is
+    /// called like it.
+    pub fn graphs_of(&self, task: &str) -> BTreeMap<String, String> {
+        let names: Vec<&str> = self.task(task).map_or(vec![task], |t| t.programs().collect());
+        let own = |name: &str| Some((name.to_string(), self.graphs.get(name)?.clone()));
+        names.into_iter().filter_map(own).collect()
+    }
+
     /// Gives run sizes values and moves parameters to where they lie then.
     ///
     /// # Errors

@@ -29,15 +29,20 @@ pub struct Generated {
 /// The answer to a job: the kernel for every architecture of the job, or why there is none.
 pub type Reply = Result<Vec<Generated>, String>;
 
-/// What both sides say first; the last bytes are the number of the messages' format.
-const HELLO: &[u8; 12] = b"W2VC-GEN-002";
+/// What both sides say first: the last bytes are the number of the messages' format, and a line with the version follows.
+const HELLO: &[u8; 12] = b"W2VC-GEN-003";
+/// Bytes of that line at most.
+const LINE: usize = 64;
 /// Bytes of a message at most.
 const MOST: u64 = 1 << 30;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// # Errors
 /// Where the other side is gone.
 pub fn greet(to: &mut impl Write) -> Result<(), Error> {
     to.write_all(HELLO)?;
+    to.write_all(format!(" {VERSION}\n").as_bytes())?;
     to.flush()
 }
 
@@ -48,9 +53,20 @@ pub fn greet(to: &mut impl Write) -> Result<(), Error> {
 pub fn greeted(from: &mut impl Read) -> Result<(), Error> {
     let mut hello = [0; HELLO.len()];
     from.read_exact(&mut hello)?;
-    match hello == *HELLO {
-        true => Ok(()),
-        false => Err(Error::new(ErrorKind::InvalidData, "it speaks another format")),
+    let other = |what: String| Err(Error::new(ErrorKind::InvalidData, what));
+    let (own, said) = (String::from_utf8_lossy(HELLO), String::from_utf8_lossy(&hello));
+    if hello != *HELLO {
+        return other(format!("it says {said:?} and not {own:?}"));
+    }
+    let (mut line, mut byte) = (String::new(), [0]);
+    // Byte by byte: what follows the line is the first message.
+    while line.len() < LINE && !line.ends_with('\n') {
+        from.read_exact(&mut byte)?;
+        line.push(char::from(byte[0]));
+    }
+    match line.trim() {
+        VERSION => Ok(()),
+        version => other(format!("it is of version {version:?}, and this is version {VERSION:?}")),
     }
 }
 
@@ -104,12 +120,17 @@ mod tests {
         assert_eq!(receive::<Reply>(&mut from).unwrap(), Some(Err("no".into())));
         assert!(receive::<Reply>(&mut from).unwrap().is_none());
         // Of another version, cut short, and of a length that nobody sends.
-        assert_eq!(
-            greeted(&mut &b"W2VC-GEN-001"[..]).unwrap_err().kind(),
-            ErrorKind::InvalidData
-        );
+        for other in [
+            "W2VC-GEN-001",
+            "W2VC-GEN-003 0.0.1\n",
+            &format!("W2VC-GEN-003 {}", "9".repeat(100)),
+        ] {
+            let error = greeted(&mut other.as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+        }
         assert_eq!(greeted(&mut &b"W2VC"[..]).unwrap_err().kind(), ErrorKind::UnexpectedEof);
-        let cut = receive::<Reply>(&mut &wire[12..wire.len() - 1]).unwrap_err();
+        let begin = wire.iter().position(|b| *b == b'\n').unwrap() + 1;
+        let cut = receive::<Reply>(&mut &wire[begin..wire.len() - 1]).unwrap_err();
         assert_eq!(cut.kind(), ErrorKind::UnexpectedEof);
         let endless = receive::<Reply>(&mut &[0xff; 8][..]).unwrap_err();
         assert_eq!(endless.kind(), ErrorKind::InvalidData);

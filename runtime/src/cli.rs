@@ -41,6 +41,7 @@ pub trait Runner {
 
 /// `main` of a compiled program: reads the command line, and tells errors on the standard error stream.
 pub fn main_with(runner: &dyn Runner) -> ExitCode {
+    crate::interrupt::limits_of_files_are_errors();
     crate::threads::prepare_shared();
     let artifact = runner.artifact();
     let matches = command_line(artifact).get_matches();

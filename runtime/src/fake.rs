@@ -66,6 +66,7 @@ pub fn artifact() -> Artifact {
         gpu: None,
         int8: None,
         constants: BTreeMap::new(),
+        graphs: Default::default(),
         tasks: tasks(),
         export: BTreeMap::new(),
         params: vec![

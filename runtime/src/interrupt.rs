@@ -31,6 +31,13 @@ impl fmt::Display for Signal {
     }
 }
 
+/// From here on a file that grows beyond a limit (`ulimit -f`) is an error of the write, which names it, instead of the end of
+/// the process without a word.
+pub fn limits_of_files_are_errors() {
+    // SAFETY: no handler is installed; the signal is ignored.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {

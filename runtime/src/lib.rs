@@ -4,6 +4,7 @@
 pub mod atomic;
 pub mod audio;
 pub mod bench;
+mod bytes;
 pub mod cli;
 pub mod commands;
 pub mod data;

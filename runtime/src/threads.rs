@@ -2,6 +2,8 @@
 
 use crate::error::Error;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::{Arc, Mutex, Once};
+use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 /// More threads than any machine has cores for is a slip.
 const MOST: usize = 4096;
@@ -47,9 +49,59 @@ fn pool_by<P>(threads: usize, build: &dyn Fn(usize) -> Option<P>) -> Option<P> {
         n /= 2;
     }
     if threads > 1 {
-        crate::log::tell("note: the system gives no further thread (ulimit -u, or the container's limit of processes)");
+        tell_refused();
     }
     None
+}
+
+/// Starts a thread. Where the system refuses one, what it was to do is given back, to be done some other way.
+///
+/// # Errors
+/// The work that was not begun.
+pub fn start<T, F>(work: F) -> Result<JoinHandle<T>, F>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    handed(work, |job| Builder::new().spawn(job).ok())
+}
+
+/// As [`start`], for a thread that ends within a scope.
+///
+/// # Errors
+/// The work that was not begun.
+pub fn start_in<'s, T, F>(scope: &'s Scope<'s, '_>, work: F) -> Result<ScopedJoinHandle<'s, T>, F>
+where
+    T: Send + 's,
+    F: FnOnce() -> T + Send + 's,
+{
+    handed(work, |job| Builder::new().spawn_scoped(scope, job).ok())
+}
+
+/// A closure that a thread is started with is lost where it cannot be: it is handed over through a place that stays.
+fn handed<'s, T, F, H>(work: F, spawn: impl FnOnce(Box<dyn FnOnce() -> T + Send + 's>) -> Option<H>) -> Result<H, F>
+where
+    F: FnOnce() -> T + Send + 's,
+{
+    let place = Arc::new(Mutex::new(Some(work)));
+    let own = place.clone();
+    let take = |place: &Mutex<Option<F>>| place.lock().unwrap_or_else(|e| e.into_inner()).take();
+    let job = move || take(&own).expect("the work is taken back only where no thread was started")();
+    match spawn(Box::new(job)) {
+        Some(handle) => Ok(handle),
+        None => {
+            tell_refused();
+            Err(take(&place).expect("no thread was started that could take it"))
+        }
+    }
+}
+
+/// Says once that there are fewer threads than there might be.
+fn tell_refused() {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        crate::log::tell("note: the system gives no further thread (ulimit -u, or the container's limit of processes)");
+    });
 }
 
 /// Makes the pool that small parallel work shares before it is first used, which would end the program where there are no
@@ -79,5 +131,16 @@ mod tests {
         assert_eq!(pool_by(8, &up_to(1)), None);
         assert_eq!(pool_by(1, &up_to(100)), None);
         assert!(wanted(1_000_000).is_err() && wanted(0).unwrap() >= 1);
+    }
+
+    #[test]
+    fn work_that_no_thread_takes_comes_back_whole() {
+        let value = String::from("kept");
+        let work = move || value;
+        let refused = handed(work, |_| None::<()>).map(|()| String::new());
+        assert_eq!(refused.unwrap_or_else(|work| work()), "kept");
+        let done = start(|| 7).map_err(|_| ()).unwrap().join().unwrap();
+        let doubled = std::thread::scope(|s| start_in(s, || 2 * done).map_err(|_| ()).unwrap().join().unwrap());
+        assert_eq!((done, doubled), (7, 14));
     }
 }

@@ -46,6 +46,7 @@ fn artifact(gpu: Option<Precision>) -> Artifact {
         gpu,
         int8: None,
         constants: Default::default(),
+        graphs: Default::default(),
         tasks: vec![],
         export: Default::default(),
         run_sizes: vec![],

@@ -9,7 +9,7 @@ use ir::ops::Op;
 use ir::scalar::DType;
 use ir::tensor::Tensor;
 use passes::lower::{Kernels, ParamOffsets};
-use runtime::exec::{Machine, Native};
+use runtime::exec::{Edge, Machine, Native};
 use runtime::gpu::GpuSession;
 use runtime::session::{Data, Session};
 use std::collections::BTreeMap;
@@ -88,6 +88,7 @@ fn lower(graphs: &[(String, Graph)], symbols: &[&str]) -> (Artifact, Kernels) {
         gpu: None,
         int8: None,
         constants: BTreeMap::new(),
+        graphs: Default::default(),
         tasks: vec![],
         export: BTreeMap::new(),
         run_sizes: vec![],
@@ -155,8 +156,9 @@ pub fn emulate(graphs: &[(String, Graph)], symbols: &[&str]) -> GpuSession {
 }
 
 impl Programs {
+    /// Between guards: an access outside its memory ends the test.
     pub fn machine(&self, threads: usize) -> Machine {
-        self.native.machine(threads).unwrap_or_else(|e| panic!("{e}"))
+        self.native.fenced(threads, Edge::End).unwrap_or_else(|e| panic!("{e}"))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::memory::{Memory, Region, View};
 use crate::module::Module;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::Builder;
 
 /// Instructions of a block's warps, taken together, after which the block counts as endless.
 pub const DEFAULT_STEP_LIMIT: u64 = 1 << 31;
@@ -80,7 +81,8 @@ impl Module {
         let workers = (threads.max(1) as u64).min(run.count) as usize;
         std::thread::scope(|scope| {
             for _ in 1..workers {
-                scope.spawn(|| run.work(setting));
+                // Where the system has no more threads, those that there are do all blocks.
+                let _ = Builder::new().spawn_scoped(scope, || run.work(setting));
             }
             run.work(setting);
         });

@@ -10,7 +10,7 @@ use std::path::Path;
 pub const TARGET: Target = Target {
     name: "artifact",
     seeds,
-    words: &["W2VC-002", "W2VC-"],
+    words: &["W2VC-003", "W2VC-"],
     run,
 };
 
@@ -22,6 +22,7 @@ fn small() -> Artifact {
         int8: None,
         constants: BTreeMap::from([("hidden".into(), 8.0)]),
         tasks: vec![],
+        graphs: Default::default(),
         export: BTreeMap::from([("config.json".into(), "{}".into())]),
         params: vec![Param::fixed("w", &[2, 3], 0, Init::Normal { std: 0.1 })],
         run_sizes: vec![],

@@ -29,12 +29,13 @@ pub const TARGET: Target = Target {
 };
 
 fn seeds() -> Vec<Input> {
-    let mut all = each(
-        "runtime/fixtures/audio",
-        &[
-            ".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".m4a", ".au", ".sph", ".w64", ".webm",
-        ],
-    );
+    let endings = [
+        ".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".m4a", ".mka", ".caf", ".wv", ".au", ".sph", ".w64",
+        ".webm",
+    ];
+    // Those of the corpus last 40 ms.
+    let mut all = each("fuzz/corpus/audio", &endings);
+    all.extend(each("runtime/fixtures/audio", &endings));
     all.extend(each("tests/fixtures/clips", &[".wav"]));
     all
 }

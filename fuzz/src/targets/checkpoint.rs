@@ -44,6 +44,7 @@ fn seeds() -> Vec<Input> {
         ]),
         identity: Known::Earlier(7),
         constants: BTreeMap::from([("hidden".into(), 128.0)]),
+        graphs: BTreeMap::from([("pretrain".into(), "00ff".into())]),
         config: "{\"hidden_size\": 128}".into(),
     };
     let files = BTreeMap::from([("weights.safetensors".into(), Digest::of(b"weights"))]);

@@ -54,10 +54,19 @@ pub const TARGET: Target = Target {
 fn seeds() -> Vec<Input> {
     let text = |path: &str| fs::read(project(path)).unwrap_or_else(|e| panic!("the corpus lacks {path}: {e}"));
     let (base, tiny) = (text("models/base.ron"), text("models/tiny.ron"));
-    let classifier = text("tests/models/classifier.ron");
+    let one = |path: &str| Input::new("model.ron", text(path));
+    let small = |name: &str| text(&format!("fuzz/corpus/ron/{name}"));
     vec![
-        Input::new("model.ron", classifier.clone()),
-        Input::new("model.ron", classifier),
+        one("tests/models/classifier.ron"),
+        one("fuzz/corpus/ron/line.ron"),
+        one("fuzz/corpus/ron/repeat.ron"),
+        one("fuzz/corpus/ron/head.ron"),
+        Input {
+            files: vec![
+                ("model.ron".into(), small("over.ron")),
+                ("head.ron".into(), small("head.ron")),
+            ],
+        },
         Input::new("model.ron", base.clone()),
         Input {
             files: vec![("model.ron".into(), tiny), ("base.ron".into(), base)],

@@ -34,10 +34,12 @@ fn seeds() -> Vec<Input> {
         "preprocessor_config.json",
         "vocab.json",
     ];
-    ["base_like", "large_like"]
-        .iter()
-        .map(|f| together(&format!("tests/fixtures/{f}/ctc"), &names))
-        .collect()
+    let folders = [
+        "fuzz/corpus/weights",
+        "tests/fixtures/base_like/ctc",
+        "tests/fixtures/large_like/ctc",
+    ];
+    folders.iter().map(|f| together(f, &names)).collect()
 }
 
 fn run(input: &Input, folder: &Path) -> bool {

@@ -71,13 +71,20 @@ pub(super) fn open(path: &Path, input: Input, why: &str) -> Result<External, Err
     let (Some(mut sound), Some(mut words)) = (child.stdout.take(), child.stderr.take()) else {
         unreachable!("both streams are piped");
     };
-    let words = std::thread::spawn(move || {
+    let listening = crate::threads::start(move || {
         let mut kept = vec![];
         // What cannot be read is not said; the rest is read too, so that ffmpeg never waits.
         let _ = words.by_ref().take(MOST_WORDS).read_to_end(&mut kept);
         let _ = std::io::copy(&mut words, &mut std::io::sink());
         kept
     });
+    let Ok(words) = listening else {
+        // It may have ended.
+        let _ = child.kill();
+        let _ = child.wait();
+        let none = "the system gives no thread to hear ffmpeg with (ulimit -u, or the container's limit of processes)";
+        return Err(Error::io("read", path)(std::io::Error::other(none)));
+    };
     let mut head = [0; 24];
     let got = fill(&mut sound, &mut head);
     let mut external = External {

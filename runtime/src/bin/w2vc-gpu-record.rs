@@ -114,6 +114,7 @@ fn artifact() -> Artifact {
         gpu: Some(Precision::Fp32),
         int8: None,
         constants: Default::default(),
+        graphs: Default::default(),
         tasks: vec![],
         export: Default::default(),
         run_sizes: vec![],

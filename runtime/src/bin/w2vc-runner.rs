@@ -3,6 +3,10 @@
 use runtime::Error;
 use std::process::ExitCode;
 
+/// `w2vc` looks for it before it appends a model.
+#[used]
+static MARK: &str = runtime::exec::MARK;
+
 fn main() -> ExitCode {
     let opened = std::env::current_exe()
         .map_err(|e| Error::Usage(e.to_string()))

@@ -4,9 +4,10 @@ use super::clip::{Taken, take};
 use super::{Batcher, Corpus, Plan, Position, Skipped};
 use crate::audio::Reader;
 use crate::error::Error;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -49,43 +50,56 @@ pub struct Task {
 
 /// Batches in order, decoded by several threads, each of which works a few batches ahead and no further.
 pub struct Loader {
-    workers: Vec<(Receiver<Result<Loaded, Error>>, JoinHandle<()>)>,
+    workers: Vec<Worker>,
     turn: usize,
+    /// Where the system gives no thread at all.
+    here: Option<Here>,
+}
+
+struct Worker {
+    receive: Receiver<Result<Loaded, Error>>,
+    thread: JoinHandle<()>,
 }
 
 /// Batches a thread may have ready.
 const AHEAD: usize = 2;
 
+/// Planned batches, each with the position of the one after it.
+type Plans = Box<dyn Iterator<Item = (Plan, Position)> + Send>;
+
 impl Loader {
-    /// Thread `w` of `threads` takes every `threads`-th batch, so that batches come in order without being sorted.
+    /// Of `n` threads, thread `w` takes every `n`-th batch, so that batches come in order without being sorted. There are as
+    /// many as the system gives of those asked for.
     pub fn new(corpus: Arc<Corpus>, batcher: Batcher, start: Position, threads: usize, task: Task) -> Loader {
-        let threads = threads.max(1);
-        let workers = (0..threads)
-            .map(|w| {
-                let (send, receive) = sync_channel(AHEAD);
-                let corpus = corpus.clone();
-                let plans = with_next(batcher.clone().from(start)).skip(w).step_by(threads);
-                let thread = std::thread::spawn(move || {
-                    let mut reader = Reader::default();
-                    for (plan, next) in plans {
-                        let parts = match load(&corpus, &plan, next, &mut reader, task) {
-                            Ok(parts) => parts,
-                            Err(e) => {
-                                let _ = send.send(Err(e)); // It does not matter to a trainer that has gone.
-                                return;
-                            }
-                        };
-                        for loaded in parts.into_iter().filter(|l| l.position >= start) {
-                            if send.send(Ok(loaded)).is_err() {
-                                return; // The trainer has gone.
-                            }
-                        }
-                    }
-                });
-                (receive, thread)
-            })
-            .collect();
-        Loader { workers, turn: 0 }
+        let plans = || with_next(batcher.clone().from(start));
+        let work = |plans: Plans| Here {
+            corpus: corpus.clone(),
+            plans,
+            start,
+            task,
+            reader: Reader::default(),
+            ready: VecDeque::new(),
+        };
+        // A thread is told its share when it is known how many there are.
+        let (mut shares, mut workers) = (vec![], vec![]);
+        for _ in 0..threads.max(1) {
+            let (share, own) = sync_channel::<Here>(1);
+            let (send, receive) = sync_channel(AHEAD);
+            let decode = move || own.recv().into_iter().for_each(|here: Here| here.send_all(&send));
+            let Ok(thread) = crate::threads::start(decode) else {
+                break;
+            };
+            shares.push(share);
+            workers.push(Worker { receive, thread });
+        }
+        let count = workers.len();
+        for (w, share) in shares.into_iter().enumerate() {
+            let own = work(Box::new(plans().skip(w).step_by(count)));
+            // A thread that is gone shows when its turn comes.
+            let _ = share.send(own);
+        }
+        let here = (count == 0).then(|| work(Box::new(plans())));
+        Loader { workers, turn: 0, here }
     }
 
     /// The next batch.
@@ -102,22 +116,29 @@ impl Loader {
 
     /// The next batch, if it is decoded in time; an error where there are no clips at all.
     pub fn next_within(&mut self, time: Duration) -> Result<Option<Loaded>, Error> {
-        let (receive, _) = &self.workers[self.turn];
-        match receive.recv_timeout(time) {
-            Ok(received) => received.map(|loaded| Some(self.taken(loaded))),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(Error::data(
+        let nothing = || {
+            Error::data(
                 "loader",
                 "no clips are left to train on",
                 "check the data and min_samples",
-            )),
+            )
+        };
+        if let Some(here) = &mut self.here {
+            return here.next().unwrap_or_else(|| Err(nothing())).map(Some);
+        }
+        match self.workers[self.turn].receive.recv_timeout(time) {
+            Ok(received) => received.map(|loaded| Some(self.taken(loaded))),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(nothing()),
         }
     }
 
     /// The next batch if it is decoded already; errors as [`Loader::next_batch`].
     pub fn ready_batch(&mut self) -> Result<Option<Loaded>, Error> {
-        let (receive, _) = &self.workers[self.turn];
-        match receive.try_recv() {
+        let Some(worker) = self.workers.get(self.turn) else {
+            return Ok(None);
+        };
+        match worker.receive.try_recv() {
             Ok(received) => received.map(|loaded| Some(self.taken(loaded))),
             Err(_) => Ok(None),
         }
@@ -134,9 +155,48 @@ impl Loader {
 
 impl Drop for Loader {
     fn drop(&mut self) {
-        for (receive, thread) in self.workers.drain(..) {
+        for Worker { receive, thread } in self.workers.drain(..) {
             drop(receive); // Its next send fails, which ends it.
             drop(thread); // It is not waited for: it may hang in a file, and that must not hold up the end of a training.
+        }
+    }
+}
+
+/// Decodes its plans one after another, on whatever thread it is.
+struct Here {
+    corpus: Arc<Corpus>,
+    plans: Plans,
+    start: Position,
+    task: Task,
+    reader: Reader,
+    /// Parts of a batch that are still to be given out.
+    ready: VecDeque<Loaded>,
+}
+
+impl Here {
+    /// The next batch, or nothing after the last.
+    fn next(&mut self) -> Option<Result<Loaded, Error>> {
+        loop {
+            if let Some(loaded) = self.ready.pop_front() {
+                return Some(Ok(loaded));
+            }
+            let (plan, next) = self.plans.next()?;
+            match load(&self.corpus, &plan, next, &mut self.reader, self.task) {
+                Ok(parts) => self
+                    .ready
+                    .extend(parts.into_iter().filter(|l| l.position >= self.start)),
+                Err(e) => return Some(Err(e)),
+            }
+        }
+    }
+
+    fn send_all(mut self, to: &SyncSender<Result<Loaded, Error>>) {
+        while let Some(loaded) = self.next() {
+            let failed = loaded.is_err();
+            // Where the trainer has gone, it does not matter to it.
+            if to.send(loaded).is_err() || failed {
+                return;
+            }
         }
     }
 }

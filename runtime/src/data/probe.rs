@@ -4,6 +4,8 @@ use super::Utterance;
 use crate::audio::{Reader, is_missing, is_of_the_system, is_silent, probe};
 use crate::error::Error;
 use crate::log::Progress;
+use crate::threads::start_in;
+use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -72,11 +74,13 @@ fn each<T: Send>(
         }
     };
     let mut all: Vec<(usize, Result<T, Error>)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        workers
+        // This thread works too, so one that cannot be had is no loss of anything but time.
+        let others: Vec<_> = (1..threads).map_while(|_| start_in(scope, worker).ok()).collect();
+        let own = worker();
+        let joined = others
             .into_iter()
-            .flat_map(|w| w.join().expect("reading returns errors, it does not panic"))
-            .collect()
+            .flat_map(|w| w.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        own.into_iter().chain(joined).collect()
     });
     drop(progress);
     all.sort_by_key(|(i, _)| *i);

@@ -1,28 +1,27 @@
 //! Memory for arrays: aligned to pages, zero at first, and given by the system only where it is touched.
 
+use super::guarded::{Edge, Guarded};
 use crate::error::Error;
 use crate::memory::{available, require};
-use memmap2::{Advice, MmapMut, UncheckedAdvice};
 use std::alloc::{Layout, handle_alloc_error};
 
-/// Bytes at a page boundary, zero at first.
+/// Bytes at a page boundary, zero at first, with a guard on either side.
 #[derive(Default)]
 pub struct Arena {
-    map: Option<MmapMut>,
+    memory: Option<Guarded>,
+    /// Tests place memory so that its end touches the guard; it is not at a page boundary then.
+    edge: Edge,
 }
 
 impl Arena {
     pub fn new(bytes: usize) -> Arena {
-        if bytes == 0 {
-            return Arena::default();
-        }
-        let map = MmapMut::map_anon(bytes).unwrap_or_else(|_| {
-            // As every collection of the standard library ends.
-            handle_alloc_error(Layout::array::<u8>(bytes).expect("a size that was planned"))
-        });
-        // Fewer page faults and entries of the TLB; a system without large pages works all the same.
-        let _ = map.advise(Advice::HugePage);
-        Arena { map: Some(map) }
+        let mut arena = Arena::default();
+        arena.grow(bytes);
+        arena
+    }
+    /// An empty one that grows to memory at such an edge.
+    pub fn at(edge: Edge) -> Arena {
+        Arena { memory: None, edge }
     }
     /// As [`Arena::grow`], where there may not be as much; `what` is to lie in it.
     ///
@@ -33,51 +32,55 @@ impl Arena {
             return Ok(());
         }
         // Freed first, so that old and new are never held at once.
-        self.map = None;
+        self.memory = None;
         let remedy = "give smaller batches or shorter clips, or a smaller model";
         require(bytes, what, remedy)?;
-        let map = MmapMut::map_anon(bytes).map_err(|_| Error::Room {
+        let memory = Guarded::new(bytes, self.edge).map_err(|_| Error::Room {
             what: what.into(),
             needed: bytes,
             available: available().unwrap_or(0).min(bytes),
             remedy: remedy.into(),
         })?;
-        let _ = map.advise(Advice::HugePage);
-        self.map = Some(map);
+        self.take(memory);
         Ok(())
     }
+    fn take(&mut self, mut memory: Guarded) {
+        // Fewer page faults and entries of the TLB; a system without large pages works all the same.
+        memory.advise(0, memory.len(), libc::MADV_HUGEPAGE);
+        self.memory = Some(memory);
+    }
     pub fn len(&self) -> usize {
-        self.map.as_ref().map_or(0, |m| m.len())
+        self.memory.as_ref().map_or(0, Guarded::len)
     }
     /// Makes room for `bytes`; what was there is lost.
     pub fn grow(&mut self, bytes: usize) {
         if self.len() < bytes {
             // Freed first, so that old and new are never held at once.
-            self.map = None;
-            *self = Arena::new(bytes);
+            self.memory = None;
+            let memory = Guarded::new(bytes, self.edge).unwrap_or_else(|_| {
+                // As every collection of the standard library ends.
+                handle_alloc_error(Layout::array::<u8>(bytes).expect("a size that was planned"))
+            });
+            self.take(memory);
         }
     }
     /// Gives the pages of a range of bytes back to the system, which has them be zero if they are read again. The range begins
     /// and ends with a page.
     pub fn give_back(&mut self, from: usize, to: usize) {
-        let Some(map) = &mut self.map else { return };
-        let to = to.min(map.len());
-        if from < to {
-            // SAFETY: the map is private memory without a file, borrowed mutably, so nobody holds a reference into it whose
-            // target would change.
-            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, from, to - from) };
+        if let Some(memory) = &mut self.memory {
+            memory.advise(from, to, libc::MADV_DONTNEED);
         }
     }
     /// What was given back stays so: the system does not make large pages out of what is left.
     pub fn stay_small(&mut self) {
-        if let Some(map) = &self.map {
-            let _ = map.advise(Advice::NoHugePage);
+        if let Some(memory) = &mut self.memory {
+            memory.advise(0, memory.len(), libc::MADV_NOHUGEPAGE);
         }
     }
     /// Of the first byte; of an empty arena none that may be read or written.
     pub fn address(&mut self) -> *mut u8 {
-        match &mut self.map {
-            Some(map) => map.as_mut_ptr(),
+        match &self.memory {
+            Some(memory) => memory.address(),
             None => std::ptr::dangling_mut::<u64>().cast(),
         }
     }

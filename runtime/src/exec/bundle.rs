@@ -1,9 +1,10 @@
 //! An executable with an artifact and its machine code appended.
 //!
 //! Layout: the runner itself, the artifact (postcard), zeros up to a page boundary, the code image, then a footer of little-
-//! endian u64: artifact offset and length, code offset and length, a digest (XXH3) of all bytes before the digest, and the 8
-//! bytes of `MAGIC`, whose last three are the number of this format. The digest tells damage; it is no seal against those who
-//! change a file on purpose.
+//! endian u64: artifact offset and length, code offset and length, 16 bytes with the version of w2vc that made it, a digest
+//! (XXH3) of all bytes before the digest, and the 8 bytes of `MAGIC`, whose last three are the number of this format. From
+//! format 003 on the version has this place in all of them. The digest tells damage; it is no seal against those who change a
+//! file on purpose.
 
 use crate::error::Error;
 use flate2::Compression;
@@ -16,10 +17,19 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-const MAGIC: &[u8; 8] = b"W2VC-002";
+/// The number of the format: to be raised whenever the artifact or this layout changes.
+macro_rules! magic {
+    () => {
+        "W2VC-003"
+    };
+}
+const MAGIC: &[u8] = magic!().as_bytes();
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Bytes of the version in the footer.
+const VERSION_ROOM: usize = 16;
 /// Of `MAGIC`, what all formats begin with.
 const FAMILY: usize = 5;
-const FOOTER: usize = 48;
+const FOOTER: usize = 64;
 /// Bytes at the end that the digest is not of: itself and `MAGIC`.
 const UNCOUNTED: usize = 16;
 /// Code starts at a multiple of this, so that it can be mapped.
@@ -33,6 +43,53 @@ pub struct Bundle {
     pub code_len: usize,
     /// The file that was checked: one renamed to its path afterwards is another.
     pub file: File,
+}
+
+/// This version as the footer has it, filled up with zeros.
+fn version() -> [u8; VERSION_ROOM] {
+    std::array::from_fn(|i| VERSION.as_bytes().get(i).copied().unwrap_or(0))
+}
+
+/// Begins what a runner says about itself in its own bytes.
+const MARK_BEGINS: &[u8] = b"w2vc-runner reads ";
+/// The mark of this version's runner; `w2vc-runner` has it among its data, so that `w2vc` does not append to another one.
+pub const MARK: &str = concat!(
+    "w2vc-runner reads ",
+    magic!(),
+    " of version ",
+    env!("CARGO_PKG_VERSION"),
+    ";"
+);
+
+/// Fails where a file is not the runner of this version.
+///
+/// # Errors
+/// What it is instead.
+pub fn check_runner(bytes: &[u8], path: &Path) -> Result<(), Error> {
+    let has = |what: &[u8]| memchr::memmem::find(bytes, what);
+    if has(MARK.as_bytes()).is_some() {
+        return Ok(());
+    }
+    let what = match has(MARK_BEGINS) {
+        Some(at) => {
+            let said = bytes[at..]
+                .iter()
+                .take(80)
+                .take_while(|b| **b != b';')
+                .copied()
+                .collect();
+            let said = String::from_utf8(said).unwrap_or_default();
+            format!(
+                "it is another one: it says `{said}`, and not `{}`",
+                MARK.trim_end_matches(';')
+            )
+        }
+        None => format!("it is no runner of w2vc, or one from before {VERSION}"),
+    };
+    Err(Error::Usage(format!(
+        "cannot use `{}`: {what}; install it together with w2vc, as `make build` does",
+        path.display()
+    )))
 }
 
 /// The runner's bytes with an artifact and code appended.
@@ -51,6 +108,7 @@ pub fn append(runner: &[u8], artifact: &Artifact, code: &[u8]) -> Result<Vec<u8>
     for n in [artifact_offset, bytes.len(), code_offset, code.len()] {
         out.extend_from_slice(&(n as u64).to_le_bytes());
     }
+    out.extend_from_slice(&version());
     let digest = xxh3_64(&out);
     out.extend_from_slice(&digest.to_le_bytes());
     out.extend_from_slice(MAGIC);
@@ -119,12 +177,11 @@ impl Bundle {
             ));
         }
         if magic != MAGIC {
-            return Err(wrong(
-                "it is of another version of w2vc than its runner, or damaged".into(),
-            ));
+            return Err(wrong(of_another_format(&footer)));
         }
         let number = |i: usize| u64::from_le_bytes(std::array::from_fn(|j| footer[i * 8 + j]));
-        if digest(&file, length - UNCOUNTED as u64).map_err(Error::io("read", path))? != number(4) {
+        let counted = number((FOOTER - UNCOUNTED) / 8);
+        if digest(&file, length - UNCOUNTED as u64).map_err(Error::io("read", path))? != counted {
             return Err(wrong(
                 "it is damaged: its bytes do not have the digest that it was made with".into(),
             ));
@@ -149,6 +206,20 @@ impl Bundle {
             file,
         })
     }
+}
+
+/// What there is to say of a file with another number at its end.
+fn of_another_format(footer: &[u8; FOOTER]) -> String {
+    let magic = String::from_utf8_lossy(&footer[FOOTER - MAGIC.len()..]).into_owned();
+    let version = &footer[FOOTER - UNCOUNTED - VERSION_ROOM..FOOTER - UNCOUNTED];
+    let length = version.iter().position(|b| *b == 0).unwrap_or(VERSION_ROOM);
+    let version = match str::from_utf8(&version[..length]) {
+        _ if ["W2VC-001", "W2VC-002"].contains(&magic.as_str()) => "an early 0.1.0",
+        Ok(v) if !v.is_empty() && v.chars().all(|c| c.is_ascii_graphic()) => v,
+        _ => "an unknown version",
+    };
+    let own = String::from_utf8_lossy(MAGIC);
+    format!("w2vc of {version} made it, in form {magic:?}; this is {VERSION}, which reads {own}; or its end is damaged")
 }
 
 /// A part of the file.
@@ -225,13 +296,44 @@ mod tests {
     }
 
     #[test]
+    fn another_form_says_which_version_made_it() {
+        let all = bytes();
+        let mut later = all.clone();
+        let end = later.len();
+        later[end - 3..].copy_from_slice(b"009");
+        later[end - UNCOUNTED - VERSION_ROOM..][..6].copy_from_slice(b"7.12.3");
+        let said = read(&later).err().unwrap().to_string();
+        assert!(said.contains("w2vc of 7.12.3") && said.contains("W2VC-009"), "{said}");
+        later[end - 3..].copy_from_slice(b"002");
+        let said = read(&later).err().unwrap().to_string();
+        assert!(
+            said.contains("early 0.1.0") && said.contains("compile it again"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn only_the_runner_of_this_version_is_appended_to() {
+        let path = Path::new("w2vc-runner");
+        check_runner(format!("\x7fELF...{MARK}...").as_bytes(), path).unwrap();
+        let old = check_runner(b"\x7fELF... some other program", path)
+            .unwrap_err()
+            .to_string();
+        assert!(old.contains("no runner of w2vc") && old.contains("make build"), "{old}");
+        let other = b"\x7fELF w2vc-runner reads W2VC-009 of version 7.1.0; and more";
+        let other = check_runner(other, path).unwrap_err().to_string();
+        assert!(other.contains("W2VC-009 of version 7.1.0"), "{other}");
+        assert!(check_runner(b"", path).is_err());
+    }
+
+    #[test]
     fn lengths_beyond_the_file_are_seen_even_with_a_digest_that_fits() {
         let all = bytes();
         let end = all.len() - UNCOUNTED;
         for field in 0..4 {
             for value in [u64::MAX, 1 << 51, all.len() as u64 + 1] {
                 let mut bad = all[..end].to_vec();
-                bad[end - 32 + field * 8..][..8].copy_from_slice(&value.to_le_bytes());
+                bad[end - VERSION_ROOM - 32 + field * 8..][..8].copy_from_slice(&value.to_le_bytes());
                 let digest = xxh3_64(&bad);
                 bad.extend_from_slice(&digest.to_le_bytes());
                 bad.extend_from_slice(MAGIC);

@@ -2,6 +2,8 @@
 
 use super::arena::Arena;
 use super::bundle::Bundle;
+use super::fence::Ports;
+use super::guarded::Edge;
 use super::image::Image;
 use super::launch::{Bases, Sizes, walk};
 use super::once::Preparation;
@@ -14,7 +16,7 @@ use crate::error::Error;
 use crate::profile::{Flops, Peaks};
 use crate::session::{AdamStep, Data, KernelTime, Session, Tensor};
 use crate::threads;
-use ir::artifact::{Artifact, BufferKind, Port, Program};
+use ir::artifact::{Artifact, BufferKind};
 use ir::dim::Env;
 use rayon::ThreadPool;
 use std::collections::HashMap;
@@ -53,27 +55,41 @@ impl Native {
     /// # Errors
     /// Where this processor lacks instructions that the program was compiled to, or threads cannot be started.
     pub fn machine(&self, threads: usize) -> Result<Machine, Error> {
+        self.machine_with(threads, None)
+    }
+
+    /// A machine for tests: whoever leaves the memory of an arena, an input or an output at this end, or goes more than a page
+    /// beyond the other, ends the process.
+    ///
+    /// # Errors
+    /// As [`Native::machine`].
+    pub fn fenced(&self, threads: usize, edge: Edge) -> Result<Machine, Error> {
+        self.machine_with(threads, Some(edge))
+    }
+
+    fn machine_with(&self, threads: usize, fence: Option<Edge>) -> Result<Machine, Error> {
         processor::require(&self.artifact.cpu_features)?;
         let pool = threads::pool(threads::wanted(threads)?);
         let threads = pool.as_ref().map_or(1, ThreadPool::current_num_threads);
         let artifact = self.artifact.clone();
-        let mut params = Arena::default();
+        let arena = || Arena::at(fence.unwrap_or_default());
+        let mut params = arena();
         params.try_grow(artifact.param_elements.saturating_mul(4), "the model's parameters")?;
-        let scratch = (0..threads).map(|_| Arena::default()).collect();
-        let (grads, moments) = (Arena::default(), [Arena::default(), Arena::default()]);
+        let scratch = (0..threads).map(|_| arena()).collect();
         let resolved = HashMap::new();
         Ok(Machine {
             artifact,
             image: self.image.clone(),
             pool,
             params,
-            grads,
-            moments,
-            temp: Arena::default(),
+            grads: arena(),
+            moments: [arena(), arena()],
+            temp: arena(),
             scratch,
             resolved,
             frozen: None,
             recorder: None,
+            fence,
         })
     }
 }
@@ -117,6 +133,8 @@ pub struct Machine {
     frozen: Option<Frozen>,
     /// While launches are timed.
     recorder: Option<Recorder>,
+    /// In tests, which end of memory touches a guard.
+    fence: Option<Edge>,
 }
 
 /// From [`Session::freeze`] on.
@@ -200,14 +218,25 @@ impl Machine {
             .iter()
             .map(|p| output(program, p, env))
             .collect::<Result<Vec<_>, _>>()?;
+        let given = program
+            .inputs
+            .iter()
+            .map(|p| input(program, p, inputs))
+            .collect::<Result<Vec<_>, _>>()?;
+        let ports = match self.fence {
+            Some(edge) => Some(Ports::new(&given, &outputs, edge)?),
+            None => None,
+        };
         let scratch: Vec<usize> = self.scratch.iter_mut().map(|s| s.address() as usize).collect();
         let bases = Bases {
-            inputs: program
-                .inputs
-                .iter()
-                .map(|p| input_address(program, p, inputs))
-                .collect::<Result<_, _>>()?,
-            outputs: outputs.iter_mut().map(|(_, t)| address_of(t)).collect(),
+            inputs: match &ports {
+                Some(ports) => ports.inputs(),
+                None => given.iter().map(|d| input_address(d)).collect(),
+            },
+            outputs: match &ports {
+                Some(ports) => ports.outputs(),
+                None => outputs.iter_mut().map(|(_, t)| address_of(t)).collect(),
+            },
             temp: self.temp.address(),
             kept: match &mut self.frozen {
                 None => std::ptr::null_mut(),
@@ -240,6 +269,9 @@ impl Machine {
             }
         }
         walk(&r.actions, &bases, &mut sizes, 0);
+        if let Some(ports) = &ports {
+            ports.give(&mut outputs);
+        }
         Ok(outputs)
     }
 }
@@ -252,11 +284,11 @@ fn address_of(t: &mut Tensor) -> *mut u8 {
 }
 
 /// Inputs are only read, though kernels take all operands as mutable addresses.
-fn input_address(program: &Program, port: &Port, inputs: &[(&str, &Tensor)]) -> Result<*mut u8, Error> {
-    Ok(match input(program, port, inputs)? {
+fn input_address(data: &Data) -> *mut u8 {
+    match data {
         Data::F32(v) => v.as_ptr().cast_mut().cast(),
         Data::I32(v) => v.as_ptr().cast_mut().cast(),
-    })
+    }
 }
 
 impl Session for Machine {
@@ -266,9 +298,11 @@ impl Session for Machine {
     fn choose(&mut self, sizes: &[(&str, i64)]) -> Result<(), Error> {
         let artifact = Arc::make_mut(&mut self.artifact);
         artifact.choose(sizes).map_err(|e| Error::Usage(e.to_string()))?;
-        self.params = Arena::new(artifact.param_elements * 4);
-        self.grads = Arena::default();
-        self.moments = [Arena::default(), Arena::default()];
+        let arena = || Arena::at(self.fence.unwrap_or_default());
+        self.params = arena();
+        self.params.grow(artifact.param_elements * 4);
+        self.grads = arena();
+        self.moments = [arena(), arena()];
         self.resolved.clear();
         Ok(())
     }
@@ -278,7 +312,7 @@ impl Session for Machine {
         if self.frozen.is_none() {
             self.frozen = Some(Frozen {
                 program: program.into(),
-                kept: Arena::default(),
+                kept: Arena::at(self.fence.unwrap_or_default()),
                 ready: false,
             });
             self.resolved.clear();

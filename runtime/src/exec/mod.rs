@@ -3,6 +3,8 @@
 mod arena;
 mod bandwidth;
 mod bundle;
+mod fence;
+mod guarded;
 mod image;
 mod launch;
 mod machine;
@@ -16,7 +18,8 @@ pub(crate) mod program;
 mod recorder;
 pub(crate) mod resolve;
 
-pub use bundle::{Bundle, append, pack_ptx, unpack_ptx};
+pub use bundle::{Bundle, MARK, append, check_runner, pack_ptx, unpack_ptx};
+pub use guarded::Edge;
 pub use machine::{Machine, Native};
 pub use once::{MemoryPlan, memory_plan};
 pub use open::open;

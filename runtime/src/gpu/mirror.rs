@@ -1,7 +1,7 @@
 //! Values that both the host and the device hold, copied only when the other side has newer ones.
 
-use super::bytes;
 use super::device::Device;
+use crate::bytes;
 use crate::error::Error;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

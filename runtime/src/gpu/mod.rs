@@ -1,7 +1,6 @@
 //! Programs compiled for the GPU: memory, copies and launches on a device, which is an NVIDIA GPU or the emulator.
 
 mod arch;
-mod bytes;
 pub mod check;
 mod cuda;
 mod device;

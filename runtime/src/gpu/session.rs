@@ -1,12 +1,12 @@
 //! A compiled program on a device: parameters stay there, inputs go there, outputs come back.
 
-use super::bytes;
 use super::device::{Area, Device};
 use super::memory::{AreaLayout, Arenas, Claim, size_text};
 use super::mirror::Mirror;
 use super::prepared::{Shapes, Timed};
 use super::profile::{self, Sums};
 use super::schedule::{Bases, Flag, schedule};
+use crate::bytes;
 use crate::error::Error;
 use crate::exec::program::{
     ADAM, GRAD_NORM, NARROW, adam_scalars, find, input, output, range_sizes, ranges, sizes, touches,

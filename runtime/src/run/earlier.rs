@@ -53,6 +53,7 @@ pub fn decode(bytes: &[u8]) -> Option<Saved> {
             settings: e.settings.into_iter().map(|(k, v)| (k, value(v))).collect(),
             identity: Known::Earlier(e.fingerprint),
             constants: e.constants,
+            graphs: BTreeMap::new(),
             config: e.config,
         },
         files: BTreeMap::new(),

@@ -41,6 +41,9 @@ pub struct State {
     /// Constants the model was compiled with.
     #[serde(with = "exact_map")]
     pub constants: BTreeMap<String, f64>,
+    /// Digests of what the programs of the task compute, by name; empty in checkpoints that were written before they were kept.
+    #[serde(default)]
+    pub graphs: BTreeMap<String, String>,
     /// config.json of the model, empty where it has none: what no parameter's shape tells, such as the number of heads.
     pub config: String,
 }
@@ -222,6 +225,7 @@ mod tests {
                     ..Identity::default()
                 }),
                 constants: [("heads".to_string(), 1.0 / lr)].into(),
+                graphs: [("pretrain".to_string(), "abc".to_string())].into(),
                 config: "{}".into(),
             },
             files: [("weights".to_string(), Digest::of(b"w"))].into(),

@@ -9,6 +9,7 @@
 //! A folder that holds files and is no run is never written to. A run that is moved while it is written to is noticed: the
 //! folder is held open, and its path must lead to it.
 
+mod aside;
 mod earlier;
 mod format;
 mod marker;

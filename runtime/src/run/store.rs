@@ -4,6 +4,7 @@
 //! belong together. What counts when old ones are removed are sound ones alone: one that is damaged, or that another hand
 //! put there, neither takes the place of a sound one nor is removed.
 
+use super::aside::Why;
 use super::format::{Saved, State, decode, encode};
 use super::{Marker, Run};
 use crate::atomic::{Piece, Values, open_own, sync_dir};
@@ -27,12 +28,12 @@ const MOST: u64 = 64 << 20;
 const NEW: &str = ".tmp";
 const OLD: &str = ".old";
 
-fn name(update: u64) -> String {
+pub(super) fn name(update: u64) -> String {
     format!("step-{update:08}")
 }
 
 /// The update that a name stands for.
-fn step(name: &str) -> Option<u64> {
+pub(super) fn step(name: &str) -> Option<u64> {
     let update = name.strip_prefix("step-")?.parse().ok()?;
     (self::name(update) == name).then_some(update)
 }
@@ -45,8 +46,13 @@ fn passing(name: &str, end: &str) -> Option<u64> {
     step(stem).filter(|_| random)
 }
 
+/// Whether a name is that of a file in a checkpoint.
+pub(super) fn is_file_of_ours(name: &str) -> bool {
+    [WEIGHTS, MOMENTS, STATE].contains(&name)
+}
+
 /// Names and paths of what lies in a folder.
-fn entries(place: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
+pub(super) fn entries(place: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
     let list = Error::io("list", place);
     let read = || -> std::io::Result<Vec<(String, PathBuf)>> {
         fs::read_dir(place)?
@@ -155,22 +161,7 @@ impl Run {
             let by = self.passing_folder(update, OLD)?.keep();
             return fs::rename(path, &by).map_err(Error::io("rename", path));
         }
-        self.put_aside(path, "damaged").map(|_| ())
-    }
-
-    /// Renames what must not be taken for a checkpoint, to a name that says why.
-    fn put_aside(&self, path: &Path, why: &str) -> Result<PathBuf, Error> {
-        let own = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let aside = (1..)
-            .map(|n| match n {
-                1 => path.with_file_name(format!("{own}.{why}")),
-                n => path.with_file_name(format!("{own}.{why}.{n}")),
-            })
-            .find(|p| fs::symlink_metadata(p).is_err())
-            .expect("a name without end is free");
-        fs::rename(path, &aside).map_err(Error::io("rename", path))?;
-        self.note(format!("`{}` was put aside as `{}`", path.display(), aside.display()));
-        Ok(aside)
+        self.put_aside(path, Why::Damaged).map(|_| ())
     }
 
     /// Puts the checkpoint of an update aside, where a sound one before it remains.
@@ -193,7 +184,7 @@ impl Run {
         };
         self.sound.borrow_mut().remove(&path);
         self.sound.borrow_mut().insert(before);
-        self.put_aside(&path, "not-finite").map(Some)
+        self.put_aside(&path, Why::NotFinite).map(Some)
     }
 
     /// The newest checkpoint that is known to be sound.
@@ -329,10 +320,20 @@ fn other_model(opened: &Opened, artifact: &Artifact) -> Option<String> {
     }
     let names = opened.weights.names();
     let unknown = names.iter().find(|n| artifact.params.iter().all(|p| p.name != **n));
-    unknown.map(|n| format!("the parameter `{n}` is absent here"))
+    if let Some(n) = unknown {
+        return Some(format!("the parameter `{n}` is absent here"));
+    }
+    let short = |digest: &str| digest.get(..12).unwrap_or(digest).to_string();
+    let now = artifact.graphs_of(&state.command);
+    let (name, then) = state.graphs.iter().find(|(name, then)| now.get(*name) != Some(then))?;
+    Some(format!(
+        "its program `{name}` computes something else (digest {} there, {} here)",
+        short(then),
+        now.get(name).map_or("none".into(), |digest| short(digest))
+    ))
 }
 
-fn remove(dir: &Path) -> Result<(), Error> {
+pub(super) fn remove(dir: &Path) -> Result<(), Error> {
     fs::remove_dir_all(dir).map_err(Error::io("remove", dir))
 }
 

@@ -23,6 +23,7 @@ fn state(update: u64) -> State {
         settings: [("lr".to_string(), SettingValue::Number(1.0 / 3.0))].into(),
         identity: Known::Now(Identity::default()),
         constants: BTreeMap::new(),
+        graphs: BTreeMap::new(),
         config: String::new(),
     }
 }
@@ -347,12 +348,15 @@ fn another_model_does_not_go_on_with_a_run() {
     let mut began = state(1);
     began.constants.insert("heads".into(), 2.0);
     began.config = r#"{"num_attention_heads": 2}"#.into();
+    began.graphs = [("pretrain".to_string(), "1".repeat(64))].into();
     let mut same = FakeSession::default();
     same.artifact.constants = began.constants.clone();
+    same.artifact.graphs = began.graphs.clone();
     run.save(&mut same, &began, 2).unwrap();
     let refused = |change: &dyn Fn(&mut Artifact)| {
         let mut other = FakeSession::default();
         other.artifact.constants = began.constants.clone();
+        other.artifact.graphs = began.graphs.clone();
         change(&mut other.artifact);
         let outcome = run.restore(&mut other, "pretrain");
         outcome.err().map(|e| e.to_string()).unwrap_or_default()
@@ -371,6 +375,17 @@ fn another_model_does_not_go_on_with_a_run() {
     assert!(error.contains("`lm_head.weight` is absent here"), "{error}");
     let error = refused(&|a| a.params[0].shape = vec![2]);
     assert!(error.contains("[3] there and [2] here"), "{error}");
+    // The same parameters and constants, and another computation with them.
+    let error = refused(&|a| drop(a.graphs.insert("pretrain".into(), "0".repeat(64))));
+    assert!(
+        error.contains("`pretrain` computes something else") && error.contains("111111111111 there"),
+        "{error}"
+    );
+    // What another program computes is nothing to this run.
+    assert_eq!(
+        refused(&|a| drop(a.graphs.insert("finetune".into(), "0".repeat(64)))),
+        ""
+    );
 }
 
 #[test]
@@ -435,4 +450,34 @@ fn the_marker_keeps_what_the_run_is_about() {
     run.describe("pretrain", digests.clone()).unwrap();
     let marker = Marker::read(tmp.path()).unwrap().unwrap();
     assert_eq!((marker.command.as_str(), &marker.digests), ("pretrain", &digests));
+}
+
+#[test]
+fn of_what_is_put_aside_the_newest_few_stay() {
+    let tmp = tempfile::tempdir().unwrap();
+    let run = open(tmp.path(), false).unwrap();
+    let place = tmp.path().join("checkpoints");
+    let path = place.join("step-00000003");
+    let put = |mark: &str| {
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("state"), mark).unwrap();
+        save(&run, 3, 2);
+        // What was written is sound, and makes room without a trace.
+        fs::remove_dir_all(&path).unwrap();
+        run.sound.borrow_mut().clear();
+    };
+    put("first");
+    // Another hand's file in it: it stays, whatever comes after it.
+    fs::write(place.join("step-00000003.damaged/notes.txt"), "look").unwrap();
+    for mark in ["second", "third", "fourth", "fifth"] {
+        put(mark);
+    }
+    let read = |n: &str| fs::read_to_string(place.join(n).join("state")).unwrap();
+    let left = listed(&place);
+    assert_eq!(
+        left,
+        ["", ".3", ".4", ".5"].map(|n| format!("step-00000003.damaged{n}"))
+    );
+    assert_eq!((read(&left[0]), read(&left[3])), ("first".into(), "fifth".into()));
+    assert!(run.take_notes().join("").contains("damaged.2` was removed"));
 }

@@ -3,6 +3,7 @@
 use crate::data::{Clip, Position};
 use crate::error::Error;
 use crate::feeds::{Batch, Clips, Feeds, Occasion};
+use crate::threads::start_in;
 use ir::artifact::Program;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -49,12 +50,19 @@ pub fn beside<T>(
     run: impl FnOnce() -> T,
 ) -> T {
     std::thread::scope(|scope| {
-        let building = gathered.map(|g| g.map(|g| scope.spawn(move || Ready::new(g, feeds))));
+        let building = gathered.map(|g| g.map(|g| start_in(scope, move || Ready::new(g, feeds))));
         let result = run();
-        let wait = |building: ScopedJoinHandle<Ready>| building.join().unwrap_or_else(|panic| resume_unwind(panic));
-        *ready = building.map(|b| b.map(wait)).transpose();
+        *ready = building.map(|b| b.map(finish)).transpose();
         result
     })
+}
+
+/// Waits for a thread, or does its work where none was to be had.
+fn finish(building: Result<ScopedJoinHandle<Ready>, impl FnOnce() -> Ready>) -> Ready {
+    match building {
+        Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        Err(build) => build(),
+    }
 }
 
 #[cfg(test)]

@@ -399,8 +399,11 @@ fn run(
         settings: settings.values(),
         identity: Known::Now(identity.clone()),
         constants: artifact.constants.clone(),
+        graphs: Default::default(),
         config: artifact.config(command).unwrap_or_default(),
     });
+    // A run that was begun before digests of programs were kept has it from now on.
+    state.graphs = artifact.graphs_of(command);
     if let Some(what) = identity.difference(&state.identity, corpora.train.fingerprint()) {
         let mut of_data = changed;
         of_data.retain(|(name, _)| is_of_the_data(&training.data, name));
@@ -503,9 +506,10 @@ fn digests(
 ) -> std::collections::BTreeMap<String, String> {
     let of = |value: String| Digest::of(value.as_bytes());
     let model = format!(
-        "{:?}{:?}{:?}",
+        "{:?}{:?}{:?}{:?}",
         artifact.constants,
         artifact.params,
+        artifact.graphs_of(command),
         artifact.config(command)
     );
     let entries = [

@@ -5,7 +5,7 @@ use crate::atomic;
 use crate::digest::{Digest, Hasher};
 use crate::error::Error;
 use crate::tensors::DIGEST;
-use memmap2::Mmap;
+use memmap2::MmapOptions;
 use rayon::prelude::*;
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
@@ -14,12 +14,16 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// A safetensors file, mapped.
+/// The library takes no larger header.
+const MOST_HEADER: u64 = 100_000_000;
+
+/// An open safetensors file. It is read, never mapped: a file that another program shortens, or that its disk cannot read, is
+/// an error then and not the end of the process.
 pub struct TensorFile {
     path: PathBuf,
     file: File,
-    map: Mmap,
     metadata: Metadata,
+    header: Digest,
     /// Of its tensors, by their names; empty where the file is not of our own writing.
     digests: BTreeMap<String, String>,
     /// Where the data starts.
@@ -39,13 +43,11 @@ impl TensorFile {
     fn of(file: std::io::Result<File>, path: &Path) -> Result<TensorFile, Error> {
         let remedy = "the file is damaged or no safetensors file; copy or convert it again";
         let file = file.map_err(Error::io("open", path))?;
-        // SAFETY: the map is only read. Our own writers replace files by renaming, which leaves a mapped file as it
-        // is; another program that shortens the file under us ends this one with a signal, it does not corrupt memory.
-        let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
-        let (header, metadata) =
-            SafeTensors::read_metadata(&map).map_err(|e| Error::weights(path, e.to_string(), remedy))?;
-        let start = header + 8;
-        if map.len() - start != metadata.data_len() {
+        let header = header(&file).map_err(Error::io("read", path))?;
+        let known = SafeTensors::read_metadata(header.whole());
+        let (length, metadata) = known.map_err(|e| Error::weights(path, e.to_string(), remedy))?;
+        let start = length + 8;
+        if header.whole().len() - start != metadata.data_len() {
             return Err(Error::weights(path, "its length and its header disagree", remedy));
         }
         let digests = digests(&metadata);
@@ -56,8 +58,8 @@ impl TensorFile {
         }
         Ok(TensorFile {
             path: path.into(),
+            header: Digest::of(&header.whole()[8..start]),
             file,
-            map,
             metadata,
             digests,
             start,
@@ -66,7 +68,7 @@ impl TensorFile {
 
     /// Of names, types, shapes and, in files of our own, the digests of all tensors.
     pub(crate) fn header_digest(&self) -> Digest {
-        Digest::of(&self.map[8..self.start])
+        self.header.clone()
     }
 
     /// Fails where a tensor of a file of our own is not what was written.
@@ -104,10 +106,6 @@ impl TensorFile {
         self.info(name).map(|i| i.shape.as_slice())
     }
 
-    fn bytes(&self, info: &TensorInfo) -> &[u8] {
-        &self.map[self.start + info.data_offsets.0..self.start + info.data_offsets.1]
-    }
-
     fn wrong_type(&self, name: &str, found: Dtype, want: &str) -> Error {
         Error::weights(
             &self.path,
@@ -119,16 +117,15 @@ impl TensorFile {
     /// Values of a floating-point tensor (f32, f16, bf16 or f64), or `None` where there is no such tensor.
     pub fn floats(&self, name: &str) -> Result<Option<Vec<f32>>, Error> {
         let Some(info) = self.info(name) else { return Ok(None) };
-        let (width, decode) = decoder(info.dtype).ok_or_else(|| self.wrong_type(name, info.dtype, "f32"))?;
-        let bytes = self.bytes(info);
-        self.verify(name, || Digest::of(bytes))?;
-        let mut values = vec![0.0; bytes.len() / width];
-        decode(bytes, &mut values);
+        let (width, _) = decoder(info.dtype).ok_or_else(|| self.wrong_type(name, info.dtype, "f32"))?;
+        let mut values = vec![0.0; (info.data_offsets.1 - info.data_offsets.0) / width];
+        self.values(name, values.len(), |at, piece| {
+            values[at..at + piece.len()].copy_from_slice(piece)
+        })?;
         Ok(Some(values))
     }
 
-    /// As [`TensorFile::floats`], into place. The file is read, not looked at through its map: mapped pages would count as
-    /// this process's memory, as much of it as the values themselves. Fails on values that are not finite.
+    /// As [`TensorFile::floats`], into place. Fails on values that are not finite.
     pub(crate) fn floats_into(&self, name: &str, to: &mut [f32]) -> Result<(), Error> {
         let values = to.len();
         self.pieces(name, values, |at, piece| {
@@ -138,7 +135,18 @@ impl TensorFile {
 
     /// Hands out the `count` values of a tensor in order, some at a time; the last error may be found after the last value.
     fn pieces(&self, name: &str, count: usize, take: impl FnMut(usize, &[f32])) -> Result<(), Error> {
-        let Some(info) = self.info(name) else { return Ok(()) };
+        match self.values(name, count, take)? {
+            None => Ok(()),
+            Some((value, at)) => {
+                let what = format!("`{name}` holds {value} at element {at}");
+                Err(Error::weights(&self.path, what, "use a sound checkpoint"))
+            }
+        }
+    }
+
+    /// As [`TensorFile::pieces`]; the first value that is not finite is returned with its place.
+    fn values(&self, name: &str, count: usize, take: impl FnMut(usize, &[f32])) -> Result<Option<(f32, usize)>, Error> {
+        let Some(info) = self.info(name) else { return Ok(None) };
         let decoder = decoder(info.dtype).ok_or_else(|| self.wrong_type(name, info.dtype, "f32"))?;
         let start = self.start + info.data_offsets.0;
         let mut hasher = Hasher::default();
@@ -151,23 +159,21 @@ impl TensorFile {
         let strange = pieces(count, decoder, read, see, take).map_err(Error::io("read", &self.path))?;
         // Damage is the better reason for a strange value.
         self.verify(name, || hasher.finish())?;
-        match strange {
-            None => Ok(()),
-            Some((value, at)) => {
-                let what = format!("`{name}` holds {value} at element {at}");
-                Err(Error::weights(&self.path, what, "use a sound checkpoint"))
-            }
-        }
+        Ok(strange)
     }
 
     /// Values of an integer tensor as i32, or `None` where there is no such tensor.
     pub fn integers(&self, name: &str) -> Result<Option<Vec<i32>>, Error> {
         let Some(info) = self.info(name) else { return Ok(None) };
-        let bytes = self.bytes(info);
-        self.verify(name, || Digest::of(bytes))?;
+        // No longer than the file, which was checked when it was opened.
+        let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
+        let start = (self.start + info.data_offsets.0) as u64;
+        let read = self.file.read_exact_at(&mut bytes, start);
+        read.map_err(Error::io("read", &self.path))?;
+        self.verify(name, || Digest::of(&bytes))?;
         let wide: Vec<i64> = match info.dtype {
-            Dtype::I64 => groups::<8>(bytes).map(i64::from_le_bytes).collect(),
-            Dtype::I32 => groups::<4>(bytes).map(|b| i32::from_le_bytes(b) as i64).collect(),
+            Dtype::I64 => groups::<8>(&bytes).map(i64::from_le_bytes).collect(),
+            Dtype::I32 => groups::<4>(&bytes).map(|b| i32::from_le_bytes(b) as i64).collect(),
             Dtype::U8 | Dtype::BOOL => bytes.iter().map(|b| *b as i64).collect(),
             other => return Err(self.wrong_type(name, other, "i64")),
         };
@@ -176,6 +182,36 @@ impl TensorFile {
             .map(Some)
             .map_err(|_| Error::weights(&self.path, format!("`{name}` has values beyond 32 bits"), "check it"))
     }
+}
+
+/// The beginning of a file, in memory as long as the file: the library that reads headers holds lengths against that. What lies
+/// behind the header was never touched and takes no memory.
+struct Begin(Option<memmap2::MmapMut>);
+
+impl Begin {
+    fn whole(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+/// Reads the length of the header, and as much.
+fn header(file: &File) -> std::io::Result<Begin> {
+    let length = file.metadata()?.len();
+    let room = usize::try_from(length).map_err(|_| std::io::ErrorKind::FileTooLarge)?;
+    if room == 0 {
+        return Ok(Begin(None));
+    }
+    let mut begin = MmapOptions::new().len(room).no_reserve_swap().map_anon()?;
+    let mut number = [0; 8];
+    if room < number.len() {
+        return Ok(Begin(Some(begin)));
+    }
+    file.read_exact_at(&mut number, 0)?;
+    begin[..8].copy_from_slice(&number);
+    // A header that claims more is refused by the library for its length alone.
+    let claimed = u64::from_le_bytes(number).min(MOST_HEADER).min(length - 8) as usize;
+    file.read_exact_at(&mut begin[8..8 + claimed], 8)?;
+    Ok(Begin(Some(begin)))
 }
 
 /// The digests that our own files carry.
@@ -191,7 +227,49 @@ mod tests {
     use crate::weights::values::PIECE;
 
     #[test]
-    fn reading_into_place_gives_what_the_map_shows_in_every_dtype() {
+    fn a_file_that_is_shortened_while_it_is_open_is_an_error() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join(MODEL);
+        let bytes = vec![0; 4 * (PIECE + 3)];
+        let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![PIECE + 3], &bytes).unwrap();
+        let whole = safetensors::serialize([("w", view)], None).unwrap();
+        std::fs::write(&path, &whole).unwrap();
+        let file = TensorFile::open(&path).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(whole.len() as u64 / 2)
+            .unwrap();
+        let mut to = vec![0.0; PIECE + 3];
+        for outcome in [
+            file.floats("w").map(|_| ()),
+            file.floats_into("w", &mut to),
+            file.check(),
+        ] {
+            let error = outcome.unwrap_err().to_string();
+            assert!(error.contains("cannot read") && error.contains(MODEL), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_file_is_too_short_to_be_refused() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join(MODEL);
+        for bytes in [
+            &b""[..],
+            b"1234567",
+            &[255; 8],
+            &[255; 300],
+            &[8, 0, 0, 0, 0, 0, 0, 0, b'{'],
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(TensorFile::open(&path).err().unwrap().exit_code(), 11, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn reading_into_place_gives_the_same_in_every_dtype() {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join(MODEL);
         // More than one piece, and no whole number of them.

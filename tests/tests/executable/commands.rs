@@ -1,5 +1,8 @@
 //! The commands as they were built, and what they are given.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -85,4 +88,33 @@ pub fn recordings(folder: &Path) {
         table += &format!("{name}\tA {}\n", ["B", "CAB", "AC"][clip % 3]);
     }
     std::fs::write(folder.join("texts.tsv"), table).expect("the temporary folder is writable");
+}
+
+/// Has a command run as a user that is not root, for whom permissions and limits hold; `most`: processes and threads that it may
+/// have in all. Where this test is not run by root, as its own user.
+pub fn unprivileged(command: &mut Command, most: Option<u64>) -> &mut Command {
+    // A user that nobody else is, or their processes would count.
+    let id = 20_000 + std::process::id() % 30_000;
+    let change = move || {
+        // SAFETY: system calls alone, which may be made between fork and exec.
+        let ok = unsafe {
+            let own = libc::geteuid() != 0
+                || (libc::setgroups(0, std::ptr::null()) == 0 && libc::setgid(id) == 0 && libc::setuid(id) == 0);
+            let limit = |n| libc::rlimit {
+                rlim_cur: n,
+                rlim_max: n,
+            };
+            own && most.is_none_or(|n| libc::setrlimit(libc::RLIMIT_NPROC, &limit(n)) == 0)
+        };
+        match ok {
+            true => Ok(()),
+            false => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: the closure allocates nothing and takes no lock.
+    unsafe { command.pre_exec(change) }
+}
+
+pub fn open_to_all(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("what the test made is its own");
 }

@@ -84,6 +84,14 @@ fn a_setting_that_nothing_reads_is_refused() {
     ends(&write("\"pretrain\": { \"warm_up\": 3 }"), 9, "did you mean `warmup`?");
     ends(&write("\"pretrian\": { \"warmup\": 3 }"), 9, "did you mean `pretrain`?");
     ends(&write("\"pretrain\": { \"mask_prob\": 2 }"), 9, "mask_prob");
+    // The place is that in the file which has it.
+    for (recipe, place) in [
+        ("\n \"pretrain\": {\n  \"warm_up\": 3 }", "own.ron:3:"),
+        ("\n\n\"pretrain\": { \"mask_prob\": 2 }", "own.ron:3:"),
+        ("\n\"pretrian\": { \"warmup\": 3 }", "own.ron:2:"),
+    ] {
+        ends(&write(recipe), 9, place);
+    }
     assert!(write("\"pretrain\": { \"warmup\": 3 }").status.success());
 }
 

@@ -2,10 +2,14 @@
 
 mod commands;
 mod cpu;
+mod files;
+mod generator;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod hostile;
 mod kills;
+mod long;
 mod others;
 mod power;
+mod threads;
 mod transcribe;

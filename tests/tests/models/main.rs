@@ -7,6 +7,7 @@ mod convolutions;
 mod frozen;
 #[cfg(feature = "gpu")]
 mod gpu;
+mod hostile;
 mod int8;
 mod padding;
 mod parity;

@@ -1,7 +1,7 @@
 //! The configurations of the fixtures, compiled once for all tests, and running them.
 
 use frontend::Model;
-use runtime::exec::{Machine, Native};
+use runtime::exec::{Edge, Machine, Native};
 use runtime::session::{Session, Tensor};
 use runtime::weights::Folder;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,16 @@ pub fn loaded(native: &Native, folder: &str, weights: &str) -> Machine {
 
 /// As [`loaded`], with so many threads.
 pub fn loaded_on(threads: usize, native: &Native, folder: &str, weights: &str) -> Machine {
-    let mut machine = native.machine(threads).unwrap();
+    let machine = native.machine(threads).unwrap();
+    with_weights(machine, folder, weights)
+}
+
+/// As [`loaded_on`], between guards: an access outside its memory ends the test.
+pub fn fenced(threads: usize, edge: Edge, native: &Native, folder: &str, weights: &str) -> Machine {
+    with_weights(native.fenced(threads, edge).unwrap(), folder, weights)
+}
+
+fn with_weights(mut machine: Machine, folder: &str, weights: &str) -> Machine {
     let artifact = machine.artifact().clone();
     let task = match weights {
         "pretrain" => "pretrain",

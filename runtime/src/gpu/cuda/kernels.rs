@@ -4,6 +4,7 @@ use super::super::device::{Code, Launch};
 use super::driver::{self, CUcontext, CUfunction, Module};
 use crate::error::Error;
 use crate::log::tell;
+use crate::threads::start_in;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -63,7 +64,8 @@ impl Kernels {
             .min(new.len());
         std::thread::scope(|s| {
             for _ in 1..threads {
-                s.spawn(work);
+                // Where there are no more threads, those that there are do the work.
+                let _ = start_in(s, work);
             }
             work();
         });

@@ -2,6 +2,7 @@
 
 use super::driver::{self, CUstream, Event, Pinned};
 use crate::error::Error;
+use crate::threads::start_in;
 
 /// Bytes that are worth a thread, and how many threads copy at most.
 const PIECE: usize = 4 << 20;
@@ -61,7 +62,9 @@ fn copy(to: &mut [u8], from: &[u8]) {
     }
     std::thread::scope(|scope| {
         for (to, from) in to.chunks_mut(piece).zip(from.chunks(piece)) {
-            scope.spawn(|| to.copy_from_slice(from));
+            if let Err(copy) = start_in(scope, || to.copy_from_slice(from)) {
+                copy();
+            }
         }
     });
 }

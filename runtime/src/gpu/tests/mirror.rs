@@ -1,6 +1,6 @@
 use super::ram::Ram;
+use crate::bytes;
 use crate::gpu::Device;
-use crate::gpu::bytes;
 use crate::gpu::mirror::Mirror;
 use proptest::prelude::*;
 

@@ -190,6 +190,7 @@ pub fn artifact() -> Artifact {
         gpu: Some(Precision::Bf16),
         int8: None,
         constants: Default::default(),
+        graphs: Default::default(),
         tasks: vec![],
         export: Default::default(),
         run_sizes: vec![],

@@ -1,4 +1,4 @@
-//! Values as the bytes that are copied to and from a device. Both sides are little-endian.
+//! Values as bytes, as they are copied to and from a device or between guards. All sides are little-endian.
 
 use crate::session::Data;
 
