@@ -1,15 +1,11 @@
-//! Tensor IR as text: it reads back, and small files of it lower to the kernels that are committed beside them.
+//! Tensor IR as text reads back.
 
-use ir::artifact::{Operand, Program, Step};
 use ir::graph::Graph;
 use ir::ops::Op;
 use ir::sample::Rand;
 use ir::text::parse;
 use passes::differentiate::differentiate;
 use passes::pipeline::{Source, to_primitive};
-use std::fmt::Write;
-use std::path::Path;
-use tests::interpret::{Lowered, lower};
 use tests::native::model;
 use tests::ops::{case, with_loss};
 
@@ -55,65 +51,6 @@ fn programs_of_a_model_read_back_at_every_stage() {
             ("decomposed", &stages.decomposed),
         ] {
             reads_back(&format!("{}, {stage}", p.name), g);
-        }
-    }
-}
-
-fn operand(p: &Program, o: &Operand) -> String {
-    let b = &p.buffers[o.buffer];
-    let layer = if o.layer_stride.is_zero() {
-        String::new()
-    } else {
-        format!(" + layer*({})", o.layer_stride)
-    };
-    format!("{:?}{}[{}{layer}]", b.kind, o.buffer, o.offset)
-}
-
-fn steps(l: &Lowered, list: &[Step], indent: &str, out: &mut String) {
-    for step in list {
-        match step {
-            Step::Launch(launch) => {
-                let operands: Vec<String> = launch.operands.iter().map(|o| operand(&l.program, o)).collect();
-                writeln!(out, "{indent}{} {}", l.kernels[launch.kernel].0, operands.join(" "))
-                    .expect("strings take text");
-            }
-            Step::Loop {
-                count, reverse, body, ..
-            } => {
-                writeln!(out, "{indent}loop {count}{}", if *reverse { " reverse" } else { "" })
-                    .expect("strings take text");
-                steps(l, body, &format!("{indent}  "), out);
-            }
-        }
-    }
-}
-
-/// `UPDATE_GOLDEN=1` writes what is found instead.
-#[test]
-fn cases_lower_to_the_committed_kernels() {
-    for name in ["joined_bias", "linear_gelu", "layer_norm", "repeat", "prepare"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases").join(name);
-        let text = std::fs::read_to_string(path.with_extension("ir")).unwrap();
-        let g = parse(&text).unwrap_or_else(|e| panic!("{name}.ir: {e}"));
-        let lowered = lower(&g).prepared();
-        let mut found = String::new();
-        if !lowered.program.prepare.is_empty() {
-            found += "prepare\n";
-            steps(&lowered, &lowered.program.prepare, "  ", &mut found);
-        }
-        steps(&lowered, &lowered.program.steps, "", &mut found);
-        for (kernel, body) in &lowered.kernels {
-            writeln!(found, "\n{kernel}: {}", body.to_string().trim_end()).expect("strings take text");
-        }
-        let golden = path.with_extension("expected");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&golden, found).unwrap();
-        } else {
-            let expected = std::fs::read_to_string(&golden).unwrap();
-            assert!(
-                found == expected,
-                "{name}: run with UPDATE_GOLDEN=1 if this is right\n{found}"
-            );
         }
     }
 }

@@ -414,7 +414,12 @@ mod tests {
         // One clip may always be left out.
         with(at("u.tsv"), Some(at("v.json")), false).unwrap();
         let text = said.borrow().clone();
-        for part in ["1 texts have letters without a token: t 1, w 1", "v.json): o 3", "`t`", "leave out 1"] {
+        for part in [
+            "1 texts have letters without a token: t 1, w 1",
+            "v.json): o 3",
+            "`t`",
+            "leave out 1",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }
