@@ -4,10 +4,10 @@ use runtime::weights::field;
 use serde_json::Value;
 use std::fmt::Write;
 
-/// The models that others extend, by the names of their files.
+/// The models that others extend, by where their files lie beside such a one.
 pub const BUILT_IN: [(&str, &str); 2] = [
-    ("base.ron", include_str!("../../models/base.ron")),
-    ("large.ron", include_str!("../../models/large.ron")),
+    ("models/base.ron", include_str!("../../models/base.ron")),
+    ("models/large.ron", include_str!("../../models/large.ron")),
 ];
 
 /// The first line of every file that is made here.
@@ -103,7 +103,7 @@ pub fn describe(config: &Value, normalize: Option<bool>, name: &str, from: &str)
     let constants = constants(config)?;
     let convolutions = Convolutions::of(config)?;
     let stable = flag(config, "do_stable_layer_norm")?;
-    let parent = if stable { "large.ron" } else { "base.ron" };
+    let (parent, _) = BUILT_IN[stable as usize];
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || "-_.".contains(c) {
             c
@@ -350,6 +350,7 @@ mod tests {
     /// The model of a configuration, from files in a folder of their own.
     fn model(config: &Value) -> frontend::Model {
         let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("models")).unwrap();
         for (name, text) in BUILT_IN {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
@@ -382,7 +383,10 @@ mod tests {
             "do_stable_layer_norm": true, "vocab_size": 40,
         });
         let text = describe(&large, None, "own", "x").unwrap();
-        assert!(text.contains("\"large.ron\"") && !text.contains("blocks"), "{text}");
+        assert!(
+            text.contains("\"models/large.ron\"") && !text.contains("blocks"),
+            "{text}"
+        );
         let own = model(&large);
         for (field, value) in large.as_object().unwrap().iter().filter(|(f, _)| *f != "vocab_size") {
             assert_eq!(&exported(&own)[field], value, "{field}");

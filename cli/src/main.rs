@@ -246,6 +246,10 @@ fn model_like(weights: &Path, o: Option<&Path>) -> Result<PathBuf> {
     for (name, text) in like::BUILT_IN {
         let beside = out.with_file_name(name);
         if !beside.exists() {
+            beside
+                .parent()
+                .map_or(Ok(()), runtime::atomic::create_dir)
+                .map_err(Failure::of_runtime)?;
             runtime::atomic::write_text(&beside, text).map_err(Failure::of_runtime)?;
         }
     }

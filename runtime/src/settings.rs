@@ -92,6 +92,14 @@ pub fn of_prediction() -> Vec<Declared> {
     }
 }
 
+/// Hours of audio as people say them.
+pub fn hours(hours: f64) -> String {
+    match hours < 1.0 {
+        true => format!("{:.0} min", hours * 60.0),
+        false => format!("{} h", (hours * 10.0).round() / 10.0),
+    }
+}
+
 pub fn show(value: &SettingValue) -> String {
     match value {
         Number(n) => n.to_string(),

@@ -67,3 +67,49 @@ pub(super) fn fit(
         return Ok(Some(text));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Utterance;
+    use crate::fake::FakeSession;
+
+    fn fitted(room: usize, longest: usize) -> (Option<String>, usize, u64) {
+        let session = FakeSession {
+            room: Some(room),
+            ..FakeSession::default()
+        };
+        let artifact = session.artifact().clone();
+        let mut settings = Settings::new(&artifact, "finetune").unwrap();
+        settings.set("accumulate=3").unwrap();
+        let mut limits = Limits {
+            max_tokens: 16_000,
+            max_batch: usize::MAX,
+            max_crop: usize::MAX,
+            crop_to_shortest: false,
+        };
+        let train = Corpus {
+            utterances: vec![Utterance::default(); 100],
+            lengths: (0..100).map(|i| longest - i).collect(),
+        };
+        let told = fit(&session, &artifact, "finetune", &mut settings, &mut limits, &train).unwrap();
+        assert_eq!(
+            settings.count("max_tokens", 1).unwrap() as usize,
+            if told.is_some() { limits.max_tokens } else { 1_400_000 }
+        );
+        (told, limits.max_tokens, settings.count("accumulate", 1).unwrap())
+    }
+
+    #[test]
+    fn micro_batches_are_halved_until_they_fit_and_an_update_keeps_its_samples() {
+        assert_eq!(fitted(16_000, 1000), (None, 16_000, 3));
+        let (told, tokens, times) = fitted(5_000, 1000);
+        assert_eq!((tokens, times), (4_000, 12));
+        let told = told.unwrap();
+        for part in ["16000", "4 of 4000", "12 of them"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        // A batch of one clip cannot be halved.
+        assert_eq!(fitted(900, 1000), (None, 16_000, 3));
+    }
+}
