@@ -73,14 +73,13 @@ mod tests {
     use super::*;
     use crate::data::Utterance;
     use crate::fake::FakeSession;
+    use crate::feeds::Target;
 
     fn fitted(room: usize, longest: usize) -> (Option<String>, usize, u64) {
-        let session = FakeSession {
-            room: Some(room),
-            ..FakeSession::default()
-        };
+        let mut session = FakeSession::default();
+        session.room = Some(room);
         let artifact = session.artifact().clone();
-        let mut settings = Settings::new(&artifact, "finetune").unwrap();
+        let mut settings = Settings::new(&artifact, "pretrain").unwrap();
         settings.set("accumulate=3").unwrap();
         let mut limits = Limits {
             max_tokens: 16_000,
@@ -92,7 +91,10 @@ mod tests {
             utterances: vec![Utterance::default(); 100],
             lengths: (0..100).map(|i| longest - i).collect(),
         };
-        let told = fit(&session, &artifact, "finetune", &mut settings, &mut limits, &train).unwrap();
+        let task = artifact.task("pretrain").unwrap();
+        let feeds = Feeds::bind(&artifact, task, &settings, Target::default()).unwrap();
+        let program = artifact.program("pretrain").unwrap();
+        let told = fit(&session, (&feeds, program), &mut settings, &mut limits, &train).unwrap();
         assert_eq!(
             settings.count("max_tokens", 1).unwrap() as usize,
             if told.is_some() { limits.max_tokens } else { 1_400_000 }
