@@ -7,7 +7,9 @@ pub use args::{RESERVED, command_line};
 use crate::bench::{Options as BenchOptions, bench};
 use crate::commands::{classify, data, evaluate, features, report, score, shell, transcribe};
 use crate::error::Error;
+use crate::exec::has_bf16;
 use crate::info::info;
+use crate::log::tell;
 use crate::profile::{Flops, Peaks};
 use crate::session::{Session, Tensor};
 use crate::settings::Settings;
@@ -149,7 +151,12 @@ fn measure(runner: &dyn Runner, threads: usize, device: Option<&str>, args: Benc
         let text = serde_json::to_string(&found).expect("plain data always serialises");
         return say(&format!("{text}\n"));
     }
-    say(&found.text(top))
+    say(&found.text(top))?;
+    let artifact = runner.artifact();
+    if artifact.gpu.is_none() && !artifact.has_bf16() && has_bf16() {
+        tell("This processor could compute in bf16: compile with --precision bf16, and compare.");
+    }
+    Ok(())
 }
 
 /// Refuses a wrong --set before anything is read or written.

@@ -73,7 +73,11 @@ fn needs(artifact: &Artifact) -> String {
             let int8 = artifact
                 .int8
                 .map(|levels| format!("; transcribes with products of weights in {levels}"));
-            features + &int8.unwrap_or_default()
+            let bf16 = match artifact.has_bf16() {
+                true => "; computes in bf16",
+                false => "",
+            };
+            features + bf16 + &int8.unwrap_or_default()
         }
     }
 }
