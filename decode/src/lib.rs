@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows wav2vec 2.0, audio or files of recordings: input are matrices of log-probabilities.
 
+pub mod align;
 pub mod alphabet;
 pub mod error;
 pub mod exact;
