@@ -9,6 +9,7 @@ pub mod exact;
 pub mod hotwords;
 pub mod lexicon;
 pub mod lm;
+pub mod output;
 pub mod search;
 
 pub use error::Error;
