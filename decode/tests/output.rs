@@ -42,6 +42,7 @@ fn transcript() -> impl Strategy<Value = Transcript> {
             duration: frame as f64 * 0.02 + 0.031,
             text: text.join(" "),
             gap: " ".into(),
+            breaks: vec![3, 4],
             words: out,
             alternatives: vec![],
         }
@@ -75,6 +76,7 @@ proptest! {
         prop_assert_eq!(words, (0..t.words.len()).collect::<Vec<_>>());
         for (i, cue) in made.iter().enumerate() {
             prop_assert!(cue.end > cue.start && cue.lines.len() <= max_lines);
+            prop_assert!(!cue.words.clone().skip(1).any(|w| t.breaks.contains(&w)));
             prop_assert!(made.get(i + 1).is_none_or(|next| next.start >= cue.end));
             prop_assert!(cue.lines.iter().all(|l| l.chars().count() <= max_line || !l.contains(' ')));
         }

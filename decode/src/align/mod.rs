@@ -165,6 +165,32 @@ fn spans(matrix: &Matrix, chain: &Chain, path: &[usize]) -> Vec<Span> {
     spans
 }
 
+/// Per frame ln of the probability of what the path has there.
+pub fn along(matrix: &Matrix, blank: usize, labels: &[u32], spans: &[Span]) -> Vec<f32> {
+    let mut out: Vec<f32> = (0..matrix.frames()).map(|t| matrix.at(t, blank)).collect();
+    for (label, span) in labels.iter().zip(spans) {
+        for (frame, own) in out.iter_mut().enumerate().take(span.end).skip(span.start) {
+            *own = matrix.at(frame, *label as usize);
+        }
+    }
+    out
+}
+
+/// Frames over which the worst part of an utterance is looked for.
+const WORST: usize = 30;
+
+/// How well a text fits its frames: the least mean of [`along`] over any 30 frames (ctc-segmentation). Below -2 it does not.
+pub fn fit(along: &[f32]) -> f64 {
+    let width = WORST.min(along.len());
+    if width == 0 {
+        return f64::NEG_INFINITY;
+    }
+    let means = along
+        .windows(width)
+        .map(|w| w.iter().map(|v| *v as f64).sum::<f64>() / width as f64);
+    means.fold(f64::INFINITY, f64::min)
+}
+
 /// A word's frames, its confidence and its letters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WordSpan {

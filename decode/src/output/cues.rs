@@ -54,7 +54,8 @@ pub fn cues(transcript: &Transcript, layout: &Layout) -> Vec<Cue> {
         let cut = at + 1 == words.len() || {
             let next = &words[at + 1];
             let longer = &words[first..at + 2];
-            next.start - words[at].end >= PAUSE
+            transcript.breaks.binary_search(&(at + 1)).is_ok()
+                || next.start - words[at].end >= PAUSE
                 || next.end - words[first].start > LONGEST
                 || wrap(longer, &transcript.gap, layout.max_line).len() > layout.max_lines.max(1)
         };

@@ -47,6 +47,8 @@ pub struct Transcript {
     /// What stands between words.
     pub gap: String,
     pub words: Vec<Word>,
+    /// Words with which a new segment begins, whatever the pauses.
+    pub breaks: Vec<usize>,
     /// The texts found, best first; none where only one was looked for.
     pub alternatives: Vec<Alternative>,
 }
