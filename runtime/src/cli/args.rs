@@ -123,7 +123,7 @@ pub struct TrainArgs {
     /// Folder for checkpoints, log and model.
     #[arg(long, value_name = "RUN")]
     pub out: PathBuf,
-    /// Folder with weights to start from: a run or a Hugging Face folder.
+    /// Weights to start from: a run, a Hugging Face folder, or a file of weights (.pt, .bin, .safetensors).
     #[arg(long, value_name = "RUN")]
     pub init: Option<PathBuf>,
     /// Go on with the run in --out from its last checkpoint.
@@ -152,7 +152,7 @@ pub struct TextArgs {
 
 #[derive(Args)]
 pub struct StepArgs {
-    /// A run or a Hugging Face folder.
+    /// A run, a Hugging Face folder, or a file of weights (.pt, .bin, .safetensors).
     #[arg(long, value_name = "DIR")]
     pub weights: PathBuf,
     #[arg(long, value_name = "FILE.safetensors")]

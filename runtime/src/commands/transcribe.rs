@@ -26,7 +26,7 @@ const NAMED: usize = 10;
 
 #[derive(Args)]
 pub struct TranscribeArgs {
-    /// A run or a Hugging Face folder.
+    /// A run, a Hugging Face folder, or a file of weights (.pt, .bin, .safetensors).
     #[arg(long, value_name = "DIR")]
     pub weights: PathBuf,
     /// Also write logits f32 [frames, classes], one tensor per recording, named by its path (`PATH#2` where it comes again).
