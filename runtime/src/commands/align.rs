@@ -128,7 +128,7 @@ pub fn run_logits(artifact: &Artifact, args: &AlignArgs, say: &Say) -> Result<()
 }
 
 fn read(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(Error::io("read", path))
+    crate::atomic::read_to_string(path).map_err(Error::io("read", path))
 }
 
 fn frames<'a>(name: &'a str, heard: &'a Transcript) -> Frames<'a> {

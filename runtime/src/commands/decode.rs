@@ -195,7 +195,7 @@ fn tuned(
 
 /// Texts by recording, and by the last part of its path.
 fn references(path: &Path) -> Result<BTreeMap<String, String>, Error> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let text = crate::atomic::read_to_string(path).map_err(Error::io("read", path))?;
     let mut out = BTreeMap::new();
     for (number, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         let Some((name, said)) = line.split_once('\t') else {
