@@ -18,6 +18,7 @@
 #   JOBS            runs at a time, one thread each (2)
 #   UPDATES, TOKENS updates of a fine-tuning, and samples of audio in each (1000, 240000)
 #   FINETUNE        more arguments of every fine-tuning, as --set lr=3e-3 (none)
+#   PRECISION       what the models compute with: fp32, bf16 (fp32)
 #   W2VC            the compiler (target/release/w2vc)
 set -euo pipefail
 [ $# = 2 ] || { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 2; }
@@ -25,7 +26,7 @@ recordings=$(realpath "$1")
 mkdir -p "$2"
 out=$(realpath "$2")
 cd "$(dirname "$0")/.."
-: "${W2VC:=target/release/w2vc}" "${UPDATES:=1000}" "${TOKENS:=240000}" "${JOBS:=2}" "${LEAVE_OUT:=nicolas,yweweler}"
+: "${PRECISION:=fp32}" "${W2VC:=target/release/w2vc}" "${UPDATES:=1000}" "${TOKENS:=240000}" "${JOBS:=2}" "${LEAVE_OUT:=nicolas,yweweler}"
 : "${SEEDS:=1 2 3 4 5}" "${PRETRAIN_SEEDS:=1}" "${SPLIT:=same apart}" "${LABELS:=2m 0.5m 8m}" "${KINDS:=pretrained scratch}" "${FINETUNE:=}"
 
 # Trains unless that is done: log, run folder, then the command. Goes on with a run that broke off.
@@ -79,7 +80,7 @@ for split in $SPLIT; do
     fi
 done
 for model in tiny scratch; do
-    [ -x "$out/$model" ] || "$W2VC" compile "models/$model.ron" -o "$out/$model"
+    [ -x "$out/$model" ] || "$W2VC" compile "models/$model.ron" --precision "$PRECISION" -o "$out/$model"
 done
 export out UPDATES TOKENS FINETUNE
 export -f train pretrain finetune job

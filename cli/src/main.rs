@@ -16,6 +16,7 @@ use ir::dim::Env;
 use ir::stack::with_stack;
 use ir::types::MAX_AXIS;
 use runtime::commands::shell;
+use runtime::exec::has_bf16;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -206,6 +207,11 @@ fn run(command: Command) -> Result<()> {
                         direct: direct_convolutions,
                         ..cpu_target(cpu.as_deref())?
                     };
+                    if precision.is_none() && emit.is_none() && target.bf16 && has_bf16() {
+                        let note = "note: this processor could compute in bf16, nearly twice as fast and with 8 significant \
+                                    bits: --precision bf16 (--precision fp32 says no more of it)";
+                        let _ = writeln!(std::io::stderr(), "{note}");
+                    }
                     for_cpu(&model, precision, &target, emit == Some(Emit::Asm))?
                 }
                 Backend::Cuda => for_gpu(&model, precision)?,
@@ -246,6 +252,10 @@ fn model_like(weights: &Path, o: Option<&Path>) -> Result<PathBuf> {
     for (name, text) in like::BUILT_IN {
         let beside = out.with_file_name(name);
         if !beside.exists() {
+            beside
+                .parent()
+                .map_or(Ok(()), runtime::atomic::create_dir)
+                .map_err(Failure::of_runtime)?;
             runtime::atomic::write_text(&beside, text).map_err(Failure::of_runtime)?;
         }
     }

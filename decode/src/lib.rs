@@ -2,12 +2,14 @@
 //!
 //! Nothing here knows wav2vec 2.0, audio or files of recordings: input are matrices of log-probabilities.
 
+pub mod align;
 pub mod alphabet;
 pub mod error;
 pub mod exact;
 pub mod hotwords;
 pub mod lexicon;
 pub mod lm;
+pub mod output;
 pub mod search;
 
 pub use error::Error;

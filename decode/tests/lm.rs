@@ -81,7 +81,7 @@ fn naive(ngrams: &HashMap<Vec<String>, (f32, f32)>, history: &[String], word: &s
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn random_sentences_are_worth_what_the_definition_says(picks in prop::collection::vec(0usize..170, 1..12), file in 0usize..4) {
         let file = ["lm2.arpa", "lm3.arpa", "lm4.arpa", "char6.arpa"][file];

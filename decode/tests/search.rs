@@ -268,7 +268,7 @@ fn little(dir: &std::path::Path) -> Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_wide_search_finds_every_text_with_its_exact_score(
         rows in rows(), lm_weight in 0.1f64..2.0, word_score in -1.0f64..2.0, unk_score in -5.0f64..0.0, hot in 0.0f64..3.0,

@@ -109,6 +109,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "    symbols: [",
         "    run_sizes: { \"width\": 3 },\n    symbols: [",
     ),
+    (
+        "amount_without_hours",
+        "    export: {",
+        "    by_hours: { \"train\": { \"1\": { \"lr\": 1 }, \"much\": { \"lr\": 2 } } },\n    export: {",
+    ),
     ("statement_without_value", "e = y - target", "e = y -"),
 ];
 

@@ -1,6 +1,6 @@
 //! Runs inputs one after another, and says which one it is at in a file, so that another process knows when this one dies.
 
-use crate::limits::{SECONDS, take_peak};
+use crate::limits::{SECONDS, WAITING, computed, take_peak};
 use crate::mutate;
 use crate::targets::Target;
 use std::fs::File;
@@ -65,10 +65,16 @@ pub fn run(target: &Target, seed: u32, from: u64, inputs: u64, time: Option<Dura
 fn watch(begun: Instant) -> &'static AtomicU64 {
     static STARTED: AtomicU64 = AtomicU64::new(0);
     std::thread::spawn(move || {
+        // The input that was seen last, and what was computed until then.
+        let (mut seen, mut before) = (0, 0);
         loop {
             std::thread::park_timeout(Duration::from_millis(250));
             let started = STARTED.load(Ordering::Relaxed);
-            if started != 0 && begun.elapsed().as_millis() as u64 > started + SECONDS * 1000 {
+            if started != seen {
+                (seen, before) = (started, computed());
+            }
+            let waited = begun.elapsed().as_millis() as u64 > started + WAITING * 1000;
+            if started != 0 && (computed() > before + SECONDS || waited) {
                 std::process::exit(HANGS.into());
             }
         }

@@ -153,6 +153,12 @@ impl Artifact {
             .cloned()
     }
 
+    /// Whether a program keeps numbers in bf16.
+    pub fn has_bf16(&self) -> bool {
+        let mut buffers = self.programs.iter().flat_map(|p| &p.buffers);
+        buffers.any(|b| b.dtype == DType::Bf16)
+    }
+
     pub fn run_size(&self, name: &str) -> Option<i64> {
         self.run_sizes.iter().find(|s| &*s.name == name).map(|s| s.value)
     }

@@ -7,6 +7,7 @@
 use crate::error::Error;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,30 @@ pub fn sync_dir(dir: &Path) -> Result<(), Error> {
 
 pub fn create_dir(dir: &Path) -> Result<(), Error> {
     fs::create_dir_all(dir).map_err(Error::io("create", dir))
+}
+
+/// More is no text that anybody wrote: a device may never end.
+const MOST_READ: u64 = 1 << 30;
+
+/// The bytes of a file of texts or numbers.
+///
+/// # Errors
+/// Where it cannot be read, and where it has more than a gibibyte.
+pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    File::open(path)?.take(MOST_READ + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > MOST_READ {
+        true => Err(std::io::Error::other("it has more than 1 GiB, or never ends")),
+        false => Ok(bytes),
+    }
+}
+
+/// As [`read`], as text.
+///
+/// # Errors
+/// As those of [`read`], and where it is no UTF-8.
+pub fn read_to_string(path: &Path) -> std::io::Result<String> {
+    String::from_utf8(read(path)?).map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e.utf8_error()))
 }
 
 fn parent(path: &Path) -> &Path {
@@ -209,6 +234,13 @@ mod tests {
         let mut all: Vec<String> = fs::read_dir(dir).unwrap().map(name).collect();
         all.sort();
         all
+    }
+
+    #[test]
+    fn what_never_ends_is_an_error() {
+        let error = read(Path::new("/dev/zero")).unwrap_err();
+        assert!(error.to_string().contains("never ends"), "{error}");
+        assert_eq!(read(Path::new("/dev/null")).unwrap(), b"");
     }
 
     #[test]

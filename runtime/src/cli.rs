@@ -5,9 +5,11 @@ mod args;
 pub use args::{RESERVED, command_line};
 
 use crate::bench::{Options as BenchOptions, bench};
-use crate::commands::{classify, data, evaluate, features, report, score, shell, transcribe};
+use crate::commands::{align, classify, data, decode, evaluate, features, lm, report, score, shell, transcribe};
 use crate::error::Error;
+use crate::exec::has_bf16;
 use crate::info::info;
+use crate::log::tell;
 use crate::profile::{Flops, Peaks};
 use crate::session::{Session, Tensor};
 use crate::settings::Settings;
@@ -73,6 +75,15 @@ fn run(runner: &dyn Runner, global: &Global, asked: Asked) -> Result<(), Error> 
         Asked::Classify(task, args) => classify::run(&mut *open()?, &task, &args, &say),
         Asked::Features(task, args) => say(&features::run(&mut *open()?, &task, &args)?),
         Asked::Fixed(fixed) => match *fixed {
+            Fixed::Decode(args) => decode::run(runner.artifact(), &args, &say),
+            Fixed::Align(args) => {
+                args.check()?;
+                match args.weights {
+                    Some(_) => align::run(&mut *open()?, &args, &say),
+                    None => align::run_logits(runner.artifact(), &args, &say),
+                }
+            }
+            Fixed::Lm(args) => say(&lm::run(&args)?),
             Fixed::Evaluate(args) => evaluate::run(&mut *open()?, &args, &say),
             Fixed::Score(args) => say(&score::run(&args)?),
             Fixed::Report(args) => say(&report::run(&args)?),
@@ -149,7 +160,12 @@ fn measure(runner: &dyn Runner, threads: usize, device: Option<&str>, args: Benc
         let text = serde_json::to_string(&found).expect("plain data always serialises");
         return say(&format!("{text}\n"));
     }
-    say(&found.text(top))
+    say(&found.text(top))?;
+    let artifact = runner.artifact();
+    if artifact.gpu.is_none() && !artifact.has_bf16() && has_bf16() {
+        tell("This processor could compute in bf16: compile with --precision bf16, and compare.");
+    }
+    Ok(())
 }
 
 /// Refuses a wrong --set before anything is read or written.
@@ -161,6 +177,7 @@ fn check_settings(artifact: &Artifact, asked: &Asked) -> Result<(), Error> {
         Asked::Features(task, args) => (task.as_str(), &args.set, false),
         Asked::Fixed(fixed) => match &**fixed {
             Fixed::Evaluate(args) => (text_task(artifact)?.name.as_str(), &args.set, false),
+            Fixed::Align(args) => (text_task(artifact)?.name.as_str(), &args.set, false),
             _ => return Ok(()),
         },
     };

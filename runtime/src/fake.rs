@@ -356,6 +356,8 @@ pub struct FakeSession {
     /// Logits are not numbers.
     pub nan_logits: bool,
     pub runs: usize,
+    /// Samples of a batch that fit into memory.
+    pub room: Option<usize>,
 }
 
 impl Default for FakeSession {
@@ -372,6 +374,7 @@ impl Default for FakeSession {
             nan_at: None,
             nan_logits: false,
             runs: 0,
+            room: None,
         }
     }
 }
@@ -427,6 +430,18 @@ impl Session for FakeSession {
     fn zero_grads(&mut self) -> Result<(), Error> {
         self.grads.fill(0.0);
         Ok(())
+    }
+    fn admit(&self, program: &str, inputs: &[(&str, &Tensor)], remedy: &str) -> Option<Result<(), Error>> {
+        let available = self.room?;
+        let wave = inputs.iter().find(|(name, _)| *name == "wave")?.1;
+        let needed = wave.shape.iter().product();
+        let refusal = Error::Memory {
+            program: program.into(),
+            needed,
+            available,
+            remedy: remedy.into(),
+        };
+        Some(if needed > available { Err(refusal) } else { Ok(()) })
     }
     fn peak_bytes(&self, _: &str, inputs: &[(&str, &Tensor)]) -> Result<usize, Error> {
         Ok(inputs.iter().map(|(_, t)| 4 * t.shape.iter().product::<usize>()).sum())

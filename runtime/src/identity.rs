@@ -6,6 +6,7 @@
 use crate::data::Corpus;
 use crate::digest::{Digest, Hasher};
 use crate::error::Error;
+use crate::log::Progress;
 use crate::run::Known;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Mutex;
 
 /// Bytes that are read of all recordings together, and the least of each.
 const MOST: u64 = 256 << 20;
@@ -56,12 +58,17 @@ impl Clips {
             true => u64::MAX,
             false => (MOST / sizes.len() as u64).max(LEAST),
         };
+        let progress = Mutex::new(Progress::new("recordings compared", files.len()));
         let digests: Result<Vec<Digest>, Error> = files
             .keys()
             .collect::<Vec<_>>()
             .into_par_iter()
             .zip(sizes)
-            .map(|(path, size)| sampled(path, size, each))
+            .map(|(path, size)| {
+                let digest = sampled(path, size, each);
+                progress.lock().unwrap_or_else(|e| e.into_inner()).step();
+                digest
+            })
             .collect();
         files
             .values_mut()

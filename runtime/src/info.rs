@@ -1,7 +1,7 @@
 //! What a compiled model is and which settings its commands take.
 
 use crate::error::Error;
-use crate::settings::show;
+use crate::settings::{hours, show};
 use ir::artifact::{Artifact, Precision};
 use std::fmt::Write;
 
@@ -39,6 +39,19 @@ pub fn info(artifact: &Artifact) -> Result<String, Error> {
             let range = s.range.short();
             line(format!("  {:<22} {:<10} {range:<18} {}", s.name, show(&s.value), s.doc));
         }
+        for at in &task.by_hours {
+            let values: Vec<String> = at
+                .values
+                .iter()
+                .map(|(name, v)| format!("{name} {}", show(v)))
+                .collect();
+            let values = if values.is_empty() {
+                "the above".into()
+            } else {
+                values.join(", ")
+            };
+            line(format!("  for {:<10} of data: {values}", hours(at.hours)));
+        }
     }
     Ok(page)
 }
@@ -60,7 +73,11 @@ fn needs(artifact: &Artifact) -> String {
             let int8 = artifact
                 .int8
                 .map(|levels| format!("; transcribes with products of weights in {levels}"));
-            features + &int8.unwrap_or_default()
+            let bf16 = match artifact.has_bf16() {
+                true => "; computes in bf16",
+                false => "",
+            };
+            features + bf16 + &int8.unwrap_or_default()
         }
     }
 }

@@ -32,6 +32,7 @@ pub mod session;
 pub mod settings;
 pub mod step;
 pub mod tensors;
+pub mod texts;
 pub mod threads;
 pub mod trainer;
 pub mod vocab;

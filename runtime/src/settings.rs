@@ -86,9 +86,17 @@ pub fn of_texts() -> Vec<Declared> {
 pub fn of_prediction() -> Vec<Declared> {
     declared! {
         "normalize" = Flag(false), Switch, "each clip to zero mean and unit variance, where preprocessor_config.json does not say";
-        "window_seconds" = Number(0.0), Real(0.0, 1e6), "cut longer clips into windows of this length; 0: never";
+        "window_seconds" = Number(30.0), Real(0.0, 1e6), "longer clips are heard in windows of this length, their logits joined; 0: never";
         "max_hours" = Number(12.0), Real(0.0, 24.0), "a longer recording is refused: a few bytes can claim days of silence";
         "context_seconds" = Number(2.0), Real(0.0, 1e6), "how far neighbouring windows overlap, on each side";
+    }
+}
+
+/// Hours of audio as people say them.
+pub fn hours(hours: f64) -> String {
+    match hours < 1.0 {
+        true => format!("{:.0} min", hours * 60.0),
+        false => format!("{} h", (hours * 10.0).round() / 10.0),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Prints the speed of generated matrix products on one thread, next to the fused multiply-add peak of this processor.
 //!
-//! `cargo run --release -p w2vc-cpu --example gemm [-- --bytes | --bf16] [--asm | SCHEDULE..]`, a schedule being
+//! `cargo run --release -p w2vc-cpu --example gemm [-- --bytes | --bf16 | --bf16-converted] [--asm | SCHEDULE..]`, a schedule being
 //! `ROWS,VECTORS,DEPTH,BLOCK_ROWS,BLOCK_COLUMNS` as in `cpu::Schedule`: each is measured, by default that of the table.
-//! `--bf16` measures products of bf16, with the result in f32. `--bytes` measures products of 8-bit levels, without the packing of the right operand, which is done once.
+//! `--bf16` measures products of bf16, with the result in f32, and `--bf16-converted` the same without instructions for them.
+//! `--bytes` measures products of 8-bit levels, without the packing of the right operand, which is done once.
 
 use cpu::{Schedule, Shape, Target, compile};
 use ir::dim::{Dim, Env};
@@ -28,7 +29,11 @@ const ORDERS: [(&str, bool, bool); 3] = [
 ];
 
 fn of_bf16() -> bool {
-    std::env::args().any(|arg| arg == "--bf16")
+    std::env::args().any(|arg| arg == "--bf16") || converts()
+}
+
+fn converts() -> bool {
+    std::env::args().any(|arg| arg == "--bf16-converted")
 }
 
 fn of_bytes() -> bool {
@@ -89,7 +94,7 @@ fn kernel(a_rows: bool, b_rows: bool) -> Kernel {
 fn peak() -> f64 {
     // SAFETY: every target this backend knows has AVX and FMA, which `Target::host` has checked; AVX-512 is asked for here.
     unsafe {
-        if of_bf16() {
+        if of_bf16() && !converts() {
             peak_bf16()
         } else if is_x86_feature_detected!("avx512f") {
             peak_512()
@@ -149,8 +154,8 @@ fn peak_bf16() -> f64 {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut target = Target::host()?.only_for(of_bytes(), of_bf16());
-    if of_bf16() && !target.bf16 {
+    let mut target = Target::host()?.only_for(of_bytes(), of_bf16() && !converts());
+    if of_bf16() && !converts() && !target.bf16 {
         return Err("this processor has no instructions for bf16".into());
     }
     let tried: Vec<Schedule> = std::env::args()

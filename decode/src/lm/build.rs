@@ -37,6 +37,13 @@ impl Ngrams {
         self.backoffs[at] = backoff;
     }
 
+    /// Gives backoffs to n-grams that have one.
+    pub(super) fn set_backoffs(&mut self, backoff: &dyn Fn(&[Word]) -> Option<f32>) {
+        for (words, own) in self.words.chunks_exact(self.order).zip(&mut self.backoffs) {
+            *own = backoff(words).unwrap_or(*own);
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.probs.len()
     }
@@ -55,7 +62,8 @@ impl Ngrams {
     }
 }
 
-fn key(words: &[Word]) -> u64 {
+/// What stands for an n-gram in tables.
+pub fn key(words: &[Word]) -> u64 {
     let (last, earlier) = words.split_last().expect("an n-gram has words");
     earlier.iter().rev().fold(*last as u64, |key, w| longer(key, *w))
 }

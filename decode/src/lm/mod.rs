@@ -6,6 +6,7 @@
 mod arpa;
 mod build;
 mod bytes;
+mod estimate;
 mod hash;
 mod header;
 mod probing;
@@ -22,6 +23,7 @@ use std::path::Path;
 use trie::Trie;
 
 pub use build::{Ngrams, build};
+pub use estimate::{Counter, Estimate};
 
 /// Number of a word in a model.
 pub type Word = u32;

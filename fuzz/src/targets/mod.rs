@@ -1,8 +1,10 @@
 //! What reads the work of others. One file per target, and one line in the table.
 
+mod arpa;
 mod artifact;
 mod audio;
 mod checkpoint;
+mod kenlm;
 mod kernel_ir;
 mod manifest;
 mod ptx;
@@ -35,4 +37,6 @@ pub const TARGETS: &[Target] = &[
     torch::TARGET,
     manifest::TARGET,
     audio::TARGET,
+    arpa::TARGET,
+    kenlm::TARGET,
 ];

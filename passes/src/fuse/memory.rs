@@ -39,8 +39,11 @@ pub fn decide(g: &Graph) -> Vec<bool> {
             }
             Lower::Element(_) => {
                 for a in &node.args {
-                    // Selecting among parts is not done over for every row that reads the result.
-                    if is_repeated(g.shape(*a), g.shape(ValueId(i))) && selects(g, &keep, *a) {
+                    // Selecting among parts is not done over for every row that reads the result, and neither are roots.
+                    let (operand, result) = (g.shape(*a), g.shape(ValueId(i)));
+                    let again = is_repeated(operand, result)
+                        && (selects(g, &keep, *a) || has_columns_of(operand, result) && takes_roots(g, &keep, *a));
+                    if again {
                         force(g, &mut keep, *a);
                     }
                 }
@@ -69,6 +72,18 @@ fn is_repeated(operand: &[Dim], result: &[Dim]) -> bool {
     let pairs = || operand.iter().zip(&result[more..]);
     let differs = more > 0 || pairs().any(|(o, r)| o != r);
     differs && pairs().all(|(o, r)| o == r || o.is_one())
+}
+
+/// Whether an operand has the columns of a result, so that it is not one number per row, which a row kernel computes once.
+fn has_columns_of(operand: &[Dim], result: &[Dim]) -> bool {
+    let (own, all) = (operand.last(), result.last());
+    own == all && own.is_some_and(|n| !n.is_one())
+}
+
+/// Whether roots are taken for an element.
+fn takes_roots(g: &Graph, keep: &[bool], v: ValueId) -> bool {
+    let is_root = |v: &Value| matches!(v, Value::Unary(Unary::Sqrt | Unary::Rsqrt, _));
+    !keep[super::root(g, v).0] && pulled(g, keep, v).list.iter().any(is_root)
 }
 
 /// Whether an element is loaded from one of several places.

@@ -1,6 +1,7 @@
 //! Which buffers are kept in bf16.
 
 use crate::lower::Kernels;
+use crate::rewrite::cost::example;
 use ir::artifact::{BufferKind, Launch, Program, Step};
 use ir::dim::Dim;
 use ir::kernel::{Access, Attention, Body, Kernel, Phase, Reduction, Slot, Store, Value};
@@ -31,8 +32,8 @@ pub enum Reason {
     Ctc,
     /// The log-sum-exps of attention, which are subtracted from scores in its gradient.
     LogSumExp,
-    /// Less than [`FEW`] numbers per frame, clip or model, and no operand of a product: there is nothing to be saved, and it
-    /// may be a weight, a count, a loss or a gradient of parameters on its way to the arena.
+    /// Less than [`FEW`] numbers per frame, clip or model, or less than [`FEW_IN_ALL`], and no operand of a product: there is
+    /// nothing to be saved, and it may be a weight, a bias, a count, a loss or a gradient of parameters on its way to the arena.
     Small,
     /// An operand of attention, another of which stays f32; a kernel has them all in one type.
     Together,
@@ -59,6 +60,8 @@ impl Reason {
 
 /// A frame of the models has hundreds of numbers.
 const FEW: i64 = 16;
+/// At the sizes that the rewriter takes for an example.
+const FEW_IN_ALL: f64 = 4096.0;
 
 /// By buffer, why it is not kept in bf16; `None` where it is.
 pub fn reasons(program: &Program, kernels: &Kernels) -> Vec<Option<Reason>> {
@@ -129,7 +132,7 @@ fn collect<'a>(steps: &'a [Step], launches: &mut Vec<&'a Launch>, keeps: &mut Ve
     }
 }
 
-/// Whether the constant factor of a number of elements is less than [`FEW`], or it is all constant.
+/// Whether a number of elements is small, or its constant factor is less than [`FEW`], or it is all constant.
 fn is_small(elements: &Dim) -> bool {
     let gcd = |a: i64, b: i64| {
         let (mut a, mut b) = (a.abs(), b.abs());
@@ -138,7 +141,9 @@ fn is_small(elements: &Dim) -> bool {
         }
         a
     };
-    elements.as_const().is_some() || elements.terms().map(|(c, _)| c).fold(0, gcd) < FEW
+    elements.as_const().is_some()
+        || example(elements) <= FEW_IN_ALL
+        || elements.terms().map(|(c, _)| c).fold(0, gcd) < FEW
 }
 
 /// Slots whose elements a kernel multiplies in products of bf16, and what it makes of them in attention.

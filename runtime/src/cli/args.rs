@@ -1,6 +1,6 @@
 //! The command line of a compiled program: a command for each of the model's tasks, and those that every program has.
 
-use crate::commands::{classify, data, evaluate, features, report, score, shell, transcribe};
+use crate::commands::{align, classify, data, decode, evaluate, features, lm, report, score, shell, transcribe};
 use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 use ir::artifact::Artifact;
 use ir::task::{Does, Gives, Judge, Task};
@@ -31,6 +31,28 @@ pub struct Global {
 /// Commands that every program has.
 #[derive(Subcommand)]
 pub enum Fixed {
+    /// Find texts in logits again, with a language model, a lexicon, hotwords: no audio is read.
+    #[command(
+        after_help = "Examples:\n  OUT transcribe --weights run2 --logits heard.safetensors *.wav\n  OUT decode heard.safetensors \
+                      --vocab run2 --lm lm.arpa\n  OUT decode heard.safetensors --vocab run2 --lm lm.bin --tune texts.tsv\n  OUT \
+                      decode heard.safetensors --vocab run2 --lexicon words.txt --timestamps word"
+    )]
+    Decode(decode::DecodeArgs),
+    /// Find where the words of a known text are said; or how well the texts of a corpus fit its recordings.
+    #[command(
+        after_help = "TEXT has a segment a line; words keep their spelling. What the vocabulary cannot write, as 2014, is found by \
+                      what stands around it.\nExamples:\n  OUT align --weights run2 speech.wav --text speech.txt --format srt > \
+                      speech.srt\n  OUT align --weights run2 book.mp3 --text book.txt --timestamps word --format json\n  OUT align \
+                      --weights run2 --manifest corpus.tsv --min-score -2 -o clean.tsv"
+    )]
+    Align(align::AlignArgs),
+    /// Make a language model of texts, for --lm.
+    #[command(
+        after_help = "The method is modified Kneser-Ney, as lmplz of KenLM has it.\nExamples:\n  OUT lm texts.txt more.txt.gz --vocab \
+                      run2 -o lm.arpa\n  OUT lm texts.txt --vocab run2 --order 4 --prune 0 0 1 -o lm.bin\n  OUT lm texts.txt --vocab run2 \
+                      --letters --order 6 -o letters.bin"
+    )]
+    Lm(lm::LmArgs),
     /// Transcribe recordings whose texts are known, and count the errors.
     #[command(after_help = "Example: OUT evaluate --weights run2 --data test.tsv --hyp heard.tsv")]
     Evaluate(evaluate::EvaluateArgs),
@@ -101,7 +123,7 @@ pub struct TrainArgs {
     /// Folder for checkpoints, log and model.
     #[arg(long, value_name = "RUN")]
     pub out: PathBuf,
-    /// Folder with weights to start from: a run or a Hugging Face folder.
+    /// Weights to start from: a run, a Hugging Face folder, or a file of weights (.pt, .bin, .safetensors).
     #[arg(long, value_name = "RUN")]
     pub init: Option<PathBuf>,
     /// Go on with the run in --out from its last checkpoint.
@@ -130,7 +152,7 @@ pub struct TextArgs {
 
 #[derive(Args)]
 pub struct StepArgs {
-    /// A run or a Hugging Face folder.
+    /// A run, a Hugging Face folder, or a file of weights (.pt, .bin, .safetensors).
     #[arg(long, value_name = "DIR")]
     pub weights: PathBuf,
     #[arg(long, value_name = "FILE.safetensors")]
@@ -219,7 +241,8 @@ fn with_args(own: clap::Command, task: &Task) -> clap::Command {
             Gives::Text { .. } => transcribe::TranscribeArgs::augment_args(own).after_help(format!(
                 "A recording that cannot be read does not stop the others; it is named at the end, and the exit code is 9.\n\
                  Examples:\n  OUT {name} --weights run2 a.wav b.flac\n  OUT {name} --weights run2 folder/ list.txt long.tsv\n  \
-                 OUT {name} --weights run2 --set window_seconds=30 lecture.mp3\n  curl URL | OUT {name} --weights run2 -"
+                 OUT {name} --weights run2 --format srt --output-dir subtitles/ lecture.mp3\n  OUT {name} --weights run2 --lm \
+                 lm.arpa --timestamps word --format json a.wav\n  curl URL | OUT {name} --weights run2 -"
             )),
             Gives::Label { .. } => classify::ClassifyArgs::augment_args(own).after_help(format!(
                 "Prints path, label and its probability, with tabs between.\nExample:\n  OUT {name} --weights run1 a.wav folder/"

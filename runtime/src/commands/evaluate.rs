@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct EvaluateArgs {
-    /// A run or a Hugging Face folder.
+    /// A run, a Hugging Face folder, or a file of weights (.pt, .bin, .safetensors).
     #[arg(long, value_name = "DIR")]
     pub weights: PathBuf,
     /// Recordings with texts, in any of the forms that finetune takes.

@@ -1,9 +1,12 @@
 //! Commands of a compiled program that look at what was learnt: their command lines and what they do.
 
+pub mod align;
 pub mod classify;
 pub mod data;
+pub mod decode;
 pub mod evaluate;
 pub mod features;
+pub mod lm;
 mod npy;
 pub mod report;
 pub mod score;

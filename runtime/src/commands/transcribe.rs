@@ -6,6 +6,7 @@ use crate::data::{Utterance, listing};
 use crate::error::Error;
 use crate::log::{Progress, tell};
 use crate::session::Session;
+use crate::texts::{Finder, Frames, OutputFlags, SearchFlags, Writer};
 use crate::trainer::{Sound, Transcriber, Transcript};
 use crate::weights::MODEL;
 use clap::Args;
@@ -25,7 +26,7 @@ const NAMED: usize = 10;
 
 #[derive(Args)]
 pub struct TranscribeArgs {
-    /// A run or a Hugging Face folder.
+    /// A run, a Hugging Face folder, or a file of weights (.pt, .bin, .safetensors).
     #[arg(long, value_name = "DIR")]
     pub weights: PathBuf,
     /// Also write logits f32 [frames, classes], one tensor per recording, named by its path (`PATH#2` where it comes again).
@@ -34,6 +35,10 @@ pub struct TranscribeArgs {
     /// Change a setting; `info` lists them.
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
+    #[command(flatten)]
+    pub search: SearchFlags,
+    #[command(flatten)]
+    pub output: OutputFlags,
     /// Recordings, folders, manifests, tables, lists of paths, or `-` for a recording from standard input.
     #[arg(required = true, value_name = "RECORDING")]
     pub files: Vec<PathBuf>,
@@ -48,6 +53,8 @@ enum State {
 
 struct Job<'a, 'b> {
     transcriber: &'b mut Transcriber<'a>,
+    finder: Finder,
+    writer: Writer,
     say: &'b dyn Fn(&str) -> Result<(), Error>,
     progress: Progress,
     /// In the order given; what is done leaves at the front.
@@ -72,10 +79,14 @@ pub fn run(
         check_output(output, &[&args.files[..], &[args.weights.join(MODEL)]].concat())?;
     }
     let mut transcriber = Transcriber::of(session, task, &args.weights, &args.set)?;
-    transcriber.keep_logits(args.logits.is_some());
+    let finder = transcriber.finder(&args.search, &args.output)?;
+    transcriber.keep_logits(args.logits.is_some() || finder.needs_logits());
     let (named, failed) = expand(&args.files);
+    let writer = Writer::new(&args.output, named.len())?;
     let mut job = Job {
         transcriber: &mut transcriber,
+        finder,
+        writer,
         say,
         progress: Progress::new("recordings transcribed", named.len()),
         queue: VecDeque::new(),
@@ -90,6 +101,7 @@ pub fn run(
         job.batch()?;
     }
     job.flush()?;
+    job.writer.finish(say)?;
     let Job { failed, done, kept, .. } = job;
     if let (Some(path), Some(kept)) = (&args.logits, kept) {
         write_logits(path, &kept)?;
@@ -257,8 +269,8 @@ impl Job<'_, '_> {
                 State::Failed => self.failed.push(name),
                 State::Done(heard) => {
                     self.done += 1;
-                    let line = format!("{}\t{}\n", name.display(), heard.text);
-                    self.progress.suspend(|| (self.say)(&line))?;
+                    let found = self.texts(&name, &heard)?;
+                    self.progress.suspend(|| self.writer.write(&found, self.say))?;
                     if let Some(kept) = &mut self.kept {
                         kept.push((name, *heard));
                     }
@@ -267,6 +279,26 @@ impl Job<'_, '_> {
             self.progress.step();
         }
         Ok(())
+    }
+}
+
+impl Job<'_, '_> {
+    fn texts(&self, name: &Path, heard: &Transcript) -> Result<w2vc_decode::output::Transcript, Error> {
+        let name = name.display().to_string();
+        let frames = Frames {
+            name: &name,
+            logits: &heard.logits,
+            classes: heard.classes,
+            duration: heard.seconds,
+        };
+        if self.finder.needs_logits() {
+            return self.finder.find(&frames);
+        }
+        Ok(w2vc_decode::output::Transcript {
+            name: name.clone(),
+            text: heard.text.clone(),
+            ..w2vc_decode::output::Transcript::default()
+        })
     }
 }
 

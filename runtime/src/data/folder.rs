@@ -3,6 +3,7 @@
 use super::{Listing, Utterance, text};
 use crate::audio::EXTENSIONS;
 use crate::error::Error;
+use crate::log::Progress;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -26,9 +27,10 @@ fn extension(path: &Path) -> Option<String> {
 /// that links in a circle end.
 fn walk(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let (mut files, mut entered, mut links) = (vec![], BTreeSet::new(), vec![dir.to_path_buf()]);
+    let mut progress = Progress::counting("files found");
     while let Some(link) = links.pop() {
         let mut more = vec![];
-        enter(&link, &mut files, &mut entered, &mut more)?;
+        enter(&link, &mut files, &mut entered, &mut more, &mut progress)?;
         links.extend(more.into_iter().rev());
     }
     Ok(files)
@@ -39,6 +41,7 @@ fn enter(
     files: &mut Vec<PathBuf>,
     entered: &mut BTreeSet<(u64, u64)>,
     links: &mut Vec<PathBuf>,
+    progress: &mut Progress,
 ) -> Result<(), Error> {
     let found = fs::metadata(dir).map_err(Error::io("list", dir))?;
     if !entered.insert((found.dev(), found.ino())) {
@@ -53,10 +56,11 @@ fn enter(
         let path = entry.path();
         let kind = entry.file_type().map_err(Error::io("list", &path))?;
         if kind.is_dir() {
-            enter(&path, files, entered, links)?;
+            enter(&path, files, entered, links, progress)?;
         } else if kind.is_symlink() && path.is_dir() {
             links.push(path);
         } else {
+            progress.step();
             files.push(path);
         }
     }

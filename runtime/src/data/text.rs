@@ -13,7 +13,7 @@ pub(super) fn read(path: &Path) -> Result<String, Error> {
         let what = format!("it is {what}, not a file");
         return Err(Error::data(path.display(), what, "name a file"));
     }
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = crate::atomic::read(path).map_err(Error::io("read", path))?;
     decode(path, bytes)
 }
 

@@ -23,4 +23,5 @@ pub use guarded::Edge;
 pub use machine::{Machine, Native};
 pub use once::{MemoryPlan, memory_plan};
 pub use open::open;
+pub use processor::has_bf16;
 pub use resolve::temporaries;

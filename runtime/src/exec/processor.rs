@@ -5,6 +5,14 @@ use crate::error::Error;
 /// The least that compiled programs need (x86-64-v3).
 const LEAST: [&str; 2] = ["avx2", "fma"];
 
+/// What programs in bf16 need besides AVX-512.
+const BF16: &str = "avx512bf16";
+
+/// Whether this processor multiplies bf16, which programs in f32 leave unused.
+pub fn has_bf16() -> bool {
+    has("avx512f") && has("avx512bw") && has("avx512vl") && has(BF16)
+}
+
 /// Whether this processor can run code that was compiled for `features`. To be asked before any of it runs.
 ///
 /// # Errors
@@ -15,6 +23,9 @@ pub fn require(features: &[String]) -> Result<(), Error> {
         return Ok(());
     }
     let remedy = match LEAST.iter().all(|f| has(f)) {
+        true if missing.contains(&BF16) => {
+            "compile it without --precision bf16 or int8-bf16: `w2vc compile FILE.ron --target cpu --cpu x86-64-v3`"
+        }
         true => {
             "compile it with `w2vc compile FILE.ron --target cpu --cpu x86-64-v3`, or on this machine without --cpu"
         }
@@ -43,7 +54,7 @@ fn has(feature: &str) -> bool {
         "avx512dq" => std::arch::is_x86_feature_detected!("avx512dq"),
         "avx512vl" => std::arch::is_x86_feature_detected!("avx512vl"),
         "avx512vnni" => std::arch::is_x86_feature_detected!("avx512vnni"),
-        "avx512bf16" => std::arch::is_x86_feature_detected!("avx512bf16"),
+        BF16 => std::arch::is_x86_feature_detected!("avx512bf16"),
         // Unknown names are refused: better a message than an illegal instruction.
         _ => false,
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const FIRST: Duration = Duration::from_secs(2);
 const APART: Duration = Duration::from_secs(60);
 
-/// Work of a known number of parts.
+/// Work of a number of parts, which is known or (0) is not.
 pub struct Progress {
     what: &'static str,
     total: u64,
@@ -25,9 +25,11 @@ impl Progress {
     /// `what` is counted, in the plural: "recordings transcribed".
     pub fn new(what: &'static str, total: usize) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(total as u64);
-            let style = ProgressStyle::with_template("{pos}/{len} {msg} [{bar:20}] {eta} left");
-            bar.set_style(style.expect("the template is fixed"));
+            let (bar, template) = match total {
+                0 => (ProgressBar::no_length(), "{pos} {msg}"),
+                n => (ProgressBar::new(n as u64), "{pos}/{len} {msg} [{bar:20}] {eta} left"),
+            };
+            bar.set_style(ProgressStyle::with_template(template).expect("the template is fixed"));
             bar.with_message(what)
         });
         Progress {
@@ -41,6 +43,11 @@ impl Progress {
         }
     }
 
+    /// Of which nobody knows how much there is.
+    pub fn counting(what: &'static str) -> Progress {
+        Progress::new(what, 0)
+    }
+
     /// One more part is done.
     pub fn step(&mut self) {
         self.done += 1;
@@ -52,6 +59,9 @@ impl Progress {
             self.next = elapsed + APART;
             let left = self.pace.left(self.total as f64).unwrap_or(0.0);
             let (done, total, what) = (self.done, self.total, self.what);
+            if total == 0 {
+                return tell(&format!("{done} {what}"));
+            }
             tell(&format!(
                 "{done}/{total} {what}  {} left, until {}",
                 duration(left),

@@ -61,7 +61,7 @@ impl RunLog {
     /// writing one.
     pub fn read(dir: &Path) -> Result<RunLog, Error> {
         let path = dir.join("log.jsonl");
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let bytes = crate::atomic::read(&path).map_err(Error::io("read", &path))?;
         let text = String::from_utf8_lossy(&bytes);
         let mut run = RunLog {
             name: dir.display().to_string().trim_end_matches('/').to_string(),

@@ -61,7 +61,7 @@ pub fn read_pairs(reference: &Path, hypothesis: &Path) -> Result<(Vec<Pair>, Vec
 }
 
 fn read(path: &Path) -> Result<Texts, Error> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = crate::atomic::read(path).map_err(Error::io("read", path))?;
     let text = String::from_utf8(bytes).map_err(|e| {
         Error::data(
             path.display(),

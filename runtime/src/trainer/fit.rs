@@ -67,3 +67,51 @@ pub(super) fn fit(
         return Ok(Some(text));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Utterance;
+    use crate::fake::FakeSession;
+    use crate::feeds::Target;
+
+    fn fitted(room: usize, longest: usize) -> (Option<String>, usize, u64) {
+        let mut session = FakeSession::default();
+        session.room = Some(room);
+        let artifact = session.artifact().clone();
+        let mut settings = Settings::new(&artifact, "pretrain").unwrap();
+        settings.set("accumulate=3").unwrap();
+        let mut limits = Limits {
+            max_tokens: 16_000,
+            max_batch: usize::MAX,
+            max_crop: usize::MAX,
+            crop_to_shortest: false,
+        };
+        let train = Corpus {
+            utterances: vec![Utterance::default(); 100],
+            lengths: (0..100).map(|i| longest - i).collect(),
+        };
+        let task = artifact.task("pretrain").unwrap();
+        let feeds = Feeds::bind(&artifact, task, &settings, Target::default()).unwrap();
+        let program = artifact.program("pretrain").unwrap();
+        let told = fit(&session, (&feeds, program), &mut settings, &mut limits, &train).unwrap();
+        assert_eq!(
+            settings.count("max_tokens", 1).unwrap() as usize,
+            if told.is_some() { limits.max_tokens } else { 1_400_000 }
+        );
+        (told, limits.max_tokens, settings.count("accumulate", 1).unwrap())
+    }
+
+    #[test]
+    fn micro_batches_are_halved_until_they_fit_and_an_update_keeps_its_samples() {
+        assert_eq!(fitted(16_000, 1000), (None, 16_000, 3));
+        let (told, tokens, times) = fitted(5_000, 1000);
+        assert_eq!((tokens, times), (4_000, 12));
+        let told = told.unwrap();
+        for part in ["16000", "4 of 4000", "12 of them"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        // A batch of one clip cannot be halved.
+        assert_eq!(fitted(900, 1000), (None, 16_000, 3));
+    }
+}

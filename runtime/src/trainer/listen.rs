@@ -8,8 +8,10 @@ use crate::feeds::{Clips, Occasion};
 use crate::vocab::best_path;
 use std::path::Path;
 
-/// Samples of a recording that are held at once: an hour.
+/// Samples of a recording that are held at once, where it is heard whole: an hour.
 const MOST_HELD: usize = 3600 * RATE as usize;
+/// The same where it is heard in windows: longer ones are read twice, so that memory does not grow with them.
+const MOST_WINDOWED: usize = 300 * RATE as usize;
 
 /// A recording that was read, or opened.
 pub enum Sound {
@@ -60,6 +62,7 @@ impl Transcriber<'_> {
             true => (hours * 3600.0 * RATE as f64) as usize,
             false => MOST_HELD,
         };
+        let held = if windowed { MOST_WINDOWED } else { limit };
         let too_long = |samples: usize| Error::Audio {
             path: utterance.name(),
             what: format!(
@@ -88,12 +91,12 @@ impl Transcriber<'_> {
             if samples > limit {
                 return Err(too_long(samples));
             }
-            if samples > MOST_HELD {
+            if samples > held {
                 // From here on only sums are kept.
                 wave = Vec::new();
             }
         }
-        if samples > MOST_HELD {
+        if samples > held {
             let (mean, count) = (sum / samples as f64, samples as f64);
             let variance = (squares / count - mean * mean).max(0.0);
             return Ok(Sound::Endless {

@@ -16,7 +16,7 @@ use crate::log::Log;
 use crate::memory::Guard;
 use crate::run::{Known, Run, State};
 use crate::session::Session;
-use crate::settings::{OF_THE_DATA, Settings, show};
+use crate::settings::{OF_THE_DATA, Settings, hours, show};
 use crate::weights::{Folder, HeadRows, Texts, export_texts, initialize};
 use ir::artifact::Artifact;
 use ir::task::{Amount, DataRules, Task as Declared, Training};
@@ -80,14 +80,6 @@ fn changed(settings: &Settings, begun: &Settings) -> Vec<(String, String)> {
             (now.name.clone(), what)
         })
         .collect()
-}
-
-/// Hours of audio as people say them.
-fn amount(hours: f64) -> String {
-    match hours < 1.0 {
-        true => format!("{:.0} min", hours * 60.0),
-        false => format!("{} h", (hours * 10.0).round() / 10.0),
-    }
 }
 
 /// Settings of the sizes of batches.
@@ -215,8 +207,8 @@ impl Start {
             };
             self.notes.push(format!(
                 "{} to train on: the recipe for {}{values}; --set changes any of it",
-                amount(seconds / 3600.0),
-                amount(chosen.hours)
+                hours(seconds / 3600.0),
+                hours(chosen.hours)
             ));
         }
         Ok(())

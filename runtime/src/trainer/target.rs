@@ -89,7 +89,7 @@ pub fn labels_of(dir: &Path) -> Result<Option<Vec<String>>, Error> {
     if !path.is_file() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let text = crate::atomic::read_to_string(&path).map_err(Error::io("read", &path))?;
     let names = serde_json::from_str(&text);
     let wrong = |e| Error::weights(&path, format!("it is no list of labels: {e}"), "restore the file");
     names.map(Some).map_err(wrong)

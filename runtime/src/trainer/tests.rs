@@ -528,8 +528,8 @@ fn a_recording_longer_than_memory_needs_windows_and_a_limit_holds() {
     // Sparse: it takes no room on the disk.
     file.set_len(44 + 2 * frames).unwrap();
     for (set, said) in [
-        (vec![], "window_seconds=30"),
-        (vec!["window_seconds=30", "max_hours=1.5"], "max_hours"),
+        (vec!["window_seconds=0"], "window_seconds=30"),
+        (vec!["max_hours=1.5"], "max_hours"),
     ] {
         let set: Vec<String> = set.into_iter().map(String::from).collect();
         let mut session = FakeSession::default();

@@ -8,6 +8,7 @@ use crate::geometry::Geometry;
 use crate::memory::Guard;
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::texts::{Aligner, Finder, OutputFlags, SearchFlags};
 use crate::vocab::Vocab;
 use crate::weights::{Folder, adopt_sizes};
 use ir::artifact::{Artifact, Program};
@@ -23,6 +24,8 @@ pub struct Transcriber<'a> {
     pub(super) scores: String,
     pub(super) settings: Settings,
     pub(super) vocab: Vocab,
+    /// Of its logits.
+    classes: usize,
     pub(super) normalize: bool,
     pub(super) guard: Guard,
     pub(super) reader: Reader,
@@ -88,6 +91,7 @@ impl<'a> Transcriber<'a> {
         let feeds = Feeds::bind(&artifact, task, &settings, feeds::Target::default())?;
         session.freeze(&program.name)?;
         Ok(Transcriber {
+            classes: artifact.classes(task).unwrap_or(vocab.len()),
             program,
             feeds,
             scores: logits.clone(),
@@ -104,6 +108,19 @@ impl<'a> Transcriber<'a> {
     /// A text in the letters of the model's vocabulary, as it was fine-tuned on.
     pub fn normalize(&self, text: &str) -> String {
         self.vocab.normalize(text)
+    }
+
+    /// What finds texts in this model's logits.
+    ///
+    /// # Errors
+    /// Where a file that the flags name cannot be used.
+    pub fn finder(&self, search: &SearchFlags, output: &OutputFlags) -> Result<Finder, Error> {
+        Finder::new(self.vocab.clone(), self.classes, self.feeds.geometry(), search, output)
+    }
+
+    /// What finds given texts in this model's logits.
+    pub fn aligner(&self) -> Aligner {
+        Aligner::new(self.vocab.clone(), self.classes, self.feeds.geometry())
     }
 
     /// The first letter of a text that the vocabulary lacks.

@@ -2,6 +2,7 @@
 
 use super::letters::{
     APOSTROPHE, JOINERS, is_apostrophe, is_dash, is_invisible, is_lone_jamo, is_optional_point, is_punctuation,
+    is_special,
 };
 use super::{Vocab, WORD_END};
 use unicode_normalization::UnicodeNormalization;
@@ -23,7 +24,8 @@ impl Vocab {
                 words.push(vec![]);
             } else {
                 let word = words.last_mut().expect("there is always a word to add to");
-                word.extend(self.pieces(piece));
+                let parts = piece.split('|').filter(|part| !self.is_event(part));
+                word.extend(parts.flat_map(|part| self.pieces(part)));
             }
         }
         words.retain(|w| !w.is_empty());
@@ -32,6 +34,17 @@ impl Vocab {
             words.retain(|w| !w.is_empty());
         }
         words
+    }
+
+    /// Whether a token of a text stands for something that is not said: `<noise>`, `[laugh]`. Vocabularies never write such
+    /// tokens, and so they are not read either.
+    fn is_event(&self, piece: &str) -> bool {
+        let composed: String = if self.composes() {
+            piece.nfc().collect()
+        } else {
+            piece.into()
+        };
+        self.spaces_separate_tokens() && is_special(&composed)
     }
 
     /// What spaces separate in the cleaned text, without joiners that have nothing to join.

@@ -1,7 +1,9 @@
 //! A vocabulary made of the texts that are to be learnt.
 
 use super::case::{Case, is_turkic};
-use super::letters::{JOINERS, is_apostrophe, is_invisible, is_letter, is_lone_jamo, is_punctuation, is_syllable};
+use super::letters::{
+    JOINERS, is_apostrophe, is_invisible, is_letter, is_lone_jamo, is_punctuation, is_special, is_syllable,
+};
 use super::{Rules, Units, Vocab, WORD_END};
 use std::collections::BTreeMap;
 use unicode_normalization::UnicodeNormalization;
@@ -40,7 +42,10 @@ fn tokens(texts: &[&str], rules: Rules) -> BTreeMap<String, usize> {
         } else {
             piece.to_string()
         };
-        *counts.entry(token).or_default() += 1;
+        // Of what is not said, as `<noise>`, nothing is to be learnt.
+        if !is_special(&token) {
+            *counts.entry(token).or_default() += 1;
+        }
     }
     counts
 }

@@ -98,7 +98,7 @@ fn wrong(path: &Path, what: String) -> Error {
 }
 
 fn text(path: &Path) -> Result<String, Error> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = crate::atomic::read(path).map_err(Error::io("read", path))?;
     let text = String::from_utf8(bytes).map_err(|_| wrong(path, "it is not UTF-8 text".into()))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
 }

@@ -221,6 +221,14 @@ fn phonemes_are_tokens() {
     );
     assert_eq!(tokens.tokens[4..], ["|", "sil", "ʃ", "aɪ", "n"]);
     assert_eq!(there_and_back(&tokens, "sil ʃ | n"), "sil ʃ | n");
+    // What is not said is no token.
+    let rules = Rules {
+        units: Units::Tokens,
+        ..Rules::default()
+    };
+    let tokens = make(&["sil <noise> ʃ [laugh]"], rules, None);
+    assert_eq!(tokens.tokens[4..], ["sil", "ʃ"]);
+    assert_eq!(there_and_back(&tokens, "sil <noise> ʃ [laugh]"), "sil ʃ");
 }
 
 #[test]

@@ -158,8 +158,16 @@ impl Said<'_> {
             Some(Picked::Int(n)) if n > 0 => Some(n),
             _ => None,
         };
-        if let Some(n) = width("latent_dim").or_else(|| width("final_dim")) {
-            config.insert("codevector_dim".into(), json!(n));
+        // 0 is the transformer's own width.
+        let same = || self.get(model, "final_dim").and(width("encoder_embed_dim"));
+        let projected = width("final_dim").or_else(same);
+        for (field, n) in [
+            ("proj_codevector_dim", projected),
+            ("codevector_dim", width("latent_dim").or(projected)),
+        ] {
+            if let Some(n) = n {
+                config.insert(field.into(), json!(n));
+            }
         }
         if let Some(name) = self.text(model, "activation_fn") {
             config.insert("hidden_act".into(), json!(name));
@@ -182,8 +190,8 @@ impl Said<'_> {
     }
 }
 
-/// Numbers that decide the network. An absent latent width means the projection's, which only shapes tell.
-const COUNTS: [(&str, &str); 9] = [
+/// Numbers that decide the network.
+const COUNTS: [(&str, &str); 8] = [
     ("encoder_embed_dim", "hidden_size"),
     ("encoder_layers", "num_hidden_layers"),
     ("encoder_attention_heads", "num_attention_heads"),
@@ -192,7 +200,6 @@ const COUNTS: [(&str, &str); 9] = [
     ("conv_pos_groups", "num_conv_pos_embedding_groups"),
     ("latent_vars", "num_codevectors_per_group"),
     ("latent_groups", "num_codevector_groups"),
-    ("final_dim", "proj_codevector_dim"),
 ];
 
 /// The most convolutions that a list may stand for.

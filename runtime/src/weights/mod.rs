@@ -74,6 +74,6 @@ pub const PREPROCESSOR: &str = "preprocessor_config.json";
 pub const PROCESSOR: &str = "processor_config.json";
 
 fn json(path: &Path) -> Result<serde_json::Value, Error> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let text = crate::atomic::read_to_string(path).map_err(Error::io("read", path))?;
     serde_json::from_str(&text).map_err(|e| Error::weights(path, format!("it is no JSON: {e}"), "restore the file"))
 }

@@ -11,7 +11,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The library takes no larger header.
@@ -32,7 +32,9 @@ pub struct TensorFile {
 
 impl TensorFile {
     pub fn open(path: &Path) -> Result<TensorFile, Error> {
-        TensorFile::of(File::open(path), path)
+        // Without waiting for whoever might write to a pipe.
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        TensorFile::of(file, path)
     }
 
     /// As [`TensorFile::open`], for a file that must be no link.
@@ -43,6 +45,9 @@ impl TensorFile {
     fn of(file: std::io::Result<File>, path: &Path) -> Result<TensorFile, Error> {
         let remedy = "the file is damaged or no safetensors file; copy or convert it again";
         let file = file.map_err(Error::io("open", path))?;
+        if !file.metadata().map_err(Error::io("read", path))?.is_file() {
+            return Err(Error::weights(path, "it is no regular file", "name a safetensors file"));
+        }
         let header = header(&file).map_err(Error::io("read", path))?;
         let known = SafeTensors::read_metadata(header.whole());
         let (length, metadata) = known.map_err(|e| Error::weights(path, e.to_string(), remedy))?;
@@ -249,6 +254,18 @@ mod tests {
         ] {
             let error = outcome.unwrap_err().to_string();
             assert!(error.contains("cannot read") && error.contains(MODEL), "{error}");
+        }
+    }
+
+    #[test]
+    fn pipes_and_folders_are_refused_at_once() {
+        let tmp = tempfile::tempdir().unwrap();
+        let pipe = tmp.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        for path in [pipe.as_path(), tmp.path(), Path::new("/dev/zero")] {
+            let error = TensorFile::open(path).err().unwrap().to_string();
+            assert!(error.contains("no regular file"), "{error}");
         }
     }
 

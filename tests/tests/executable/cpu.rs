@@ -129,6 +129,47 @@ fn a_missing_instruction_set_is_named() {
     }
 }
 
+/// As are the instructions for bf16; without them it is refused when compiling.
+#[test]
+fn bf16_needs_its_instructions() {
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    let exe = folder.path().join("model");
+    let compile = |cpu: &str| {
+        let mut command = compiler("cpu", &exe);
+        command.args(["--precision", "bf16", "--cpu", cpu]);
+        command.output().expect("w2vc starts")
+    };
+    let refused = compile("x86-64-v4");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("x86-64-v4 has no instructions for bf16"), "{said}");
+    assert!(!exe.exists());
+
+    assert_ok(compile("x86-64-v4-bf16"));
+    let call = |line: &str| {
+        let out = Command::new(&exe).args(line.split(' ')).output();
+        out.expect("the executable starts")
+    };
+    let page = assert_ok(call("info"));
+    assert!(page.contains("avx512bf16; computes in bf16"), "{page}");
+    let out = call("bench --seconds 0.2 --runs 1 --json");
+    let said = String::from_utf8_lossy(&out.stderr);
+    if std::arch::is_x86_feature_detected!("avx512bf16") {
+        let text = assert_ok(out);
+        let found: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert!(
+            found["peak_bf16_gflops"].as_f64() > found["peak_gflops"].as_f64(),
+            "{found}"
+        );
+    } else {
+        assert_eq!(out.status.code(), Some(8), "{said}");
+        assert!(
+            said.contains("avx512bf16") && said.contains("without --precision"),
+            "{said}"
+        );
+    }
+}
+
 /// Weights that are packed and kept are not held beside those they are made from: memory grows with the number of layers by
 /// what their weights take once.
 #[test]

@@ -9,6 +9,7 @@ mod gpu;
 mod hostile;
 mod kills;
 mod long;
+mod opening;
 mod others;
 mod power;
 mod threads;

@@ -9,18 +9,18 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
-/// `w2vc compile --like`, in a folder.
+/// `w2vc compile --like`, in a folder, to a name that a built-in model has too.
 fn compile_like(dir: &Path, weights: &Path, set: &[&str]) -> PathBuf {
     let mut command = Command::new(built("w2vc"));
     command
         .args(["compile", "--like"])
         .arg(weights)
         .arg("-o")
-        .arg(dir.join("model"));
+        .arg(dir.join("base"));
     command.args(set.iter().flat_map(|s| ["--set", s]));
     assert_ok(command.output().expect("w2vc starts"));
-    assert!(dir.join("model.ron").is_file() && dir.join("base.ron").is_file());
-    dir.join("model")
+    assert!(dir.join("base.ron").is_file() && dir.join("models/base.ron").is_file());
+    dir.join("base")
 }
 
 /// How far values are from those expected, in parts of their size.
