@@ -13,6 +13,7 @@ use ir::kernel_describe::describe;
 use ir::ops::Op;
 use ir::requirements;
 use ir::rounding::Levels;
+use ir::task::Gives;
 use passes::lower::Kernels;
 use passes::narrow::{Reason, Weights};
 use passes::pipeline::{CompileError, Source, Stages, to_kernels, to_primitive};
@@ -58,8 +59,11 @@ impl Arithmetic {
     }
 }
 
-/// The program that runs again and again with the same parameters, in 8 bits if asked for.
-const TRANSCRIBE: &str = "transcribe";
+/// Whether a program runs again and again with the same parameters, in 8 bits if asked for: it gives a task's texts or labels.
+fn has_fixed_weights(model: &Model, program: &str) -> bool {
+    let mut predictions = model.tasks.iter().filter_map(|t| t.prediction());
+    predictions.any(|p| p.program == program && !matches!(p.gives, Gives::States { .. }))
+}
 
 /// A compiled model with what `--emit` and `explain` show of it.
 pub struct Output {
@@ -103,7 +107,7 @@ pub fn compile(model: &Model, target: &Target, arithmetic: Arithmetic, asm: bool
     let target = target.only_for(arithmetic.has_int8(), arithmetic.has_bf16());
     let mut lowered = lower(model)?;
     let levels = arithmetic.has_int8().then(|| target.levels());
-    for program in lowered.programs.iter_mut().filter(|p| p.name == TRANSCRIBE) {
+    for program in lowered.programs.iter_mut().filter(|p| has_fixed_weights(model, &p.name)) {
         prepare::prepare(program, &lowered.kernels);
         if let Some(levels) = levels {
             quantise(program, &mut lowered.kernels, levels);
