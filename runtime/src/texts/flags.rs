@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use w2vc_decode::output::{Detail, Format, Layout};
 use w2vc_decode::search::Options;
 
+/// How far below the best beginnings of known words are kept, as flashlight keeps them.
+const CLOSED_PRUNE: f64 = 50.0;
+
 /// How texts are looked for.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Search")]
@@ -25,10 +28,12 @@ pub struct SearchFlags {
     /// best letter is taken.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub beam: Option<u32>,
-    /// Beginnings so much less likely than the best (natural logarithm) are dropped [default: 10].
+    /// Beginnings so much less likely than the best (natural logarithm) are dropped [default: 10, where only known words come
+    /// out 50].
     #[arg(long, value_name = "D", value_parser = positive)]
     pub beam_prune: Option<f64>,
-    /// Letters so unlikely in a frame (natural logarithm) are not looked at [default: 5].
+    /// Letters so unlikely in a frame (natural logarithm) are not looked at [default: 5, where only known words come out all
+    /// are].
     #[arg(long, value_name = "D", value_parser = positive)]
     pub token_prune: Option<f64>,
     /// Words that may come out: `WORD<TAB>S P E L L I N G |` lines, or a word a line.
@@ -58,13 +63,19 @@ impl SearchFlags {
             Some(_) => f64::NEG_INFINITY,
             None => usual.unk_score,
         };
+        let unk_score = self.unk_score.unwrap_or(unknown);
+        // A word that must be spelled to its end may need letters that are hardly heard; few words are worth looking at then.
+        let (beam_prune, token_prune) = match unk_score == f64::NEG_INFINITY {
+            true => (CLOSED_PRUNE, f64::INFINITY),
+            false => (usual.beam_prune, usual.token_prune),
+        };
         Options {
             lm_weight: self.lm_weight.unwrap_or(usual.lm_weight),
             word_score: self.word_score.unwrap_or(with_model(usual.word_score)),
-            unk_score: self.unk_score.unwrap_or(unknown),
+            unk_score,
             beam: self.beam.map_or(usual.beam, |b| b as usize),
-            beam_prune: self.beam_prune.unwrap_or(usual.beam_prune),
-            token_prune: self.token_prune.unwrap_or(usual.token_prune),
+            beam_prune: self.beam_prune.unwrap_or(beam_prune),
+            token_prune: self.token_prune.unwrap_or(token_prune),
             nbest: self.nbest as usize,
             ..usual
         }
