@@ -109,11 +109,6 @@ const CASES: &[(&str, &str, &str)] = &[
         "    symbols: [",
         "    run_sizes: { \"width\": 3 },\n    symbols: [",
     ),
-    (
-        "amount_without_hours",
-        "    export: {",
-        "    by_hours: { \"train\": { \"1\": { \"lr\": 1 }, \"much\": { \"lr\": 2 } } },\n    export: {",
-    ),
     ("statement_without_value", "e = y - target", "e = y -"),
 ];
 
@@ -208,6 +203,16 @@ const TASKS: &str = r#"(
 
 /// (name, a piece of TASKS, what stands there instead)
 const TASK_CASES: &[(&str, &str, &str)] = &[
+    (
+        "amount_without_hours",
+        "    tasks: {",
+        "    by_hours: { \"learn\": { \"1\": {}, \"much\": {} } },\n    tasks: {",
+    ),
+    (
+        "amount_of_what_decides_the_hours",
+        "    tasks: {",
+        "    by_hours: { \"learn\": { \"1\": { \"seed\": 2 } } },\n    tasks: {",
+    ),
     ("task_kind", "\"learn\": Train(", "\"learn\": Trian("),
     ("task_field", "validates: \"check\"", "validate: \"check\""),
     ("task_without_validates", "            validates: \"check\",\n", ""),
