@@ -107,7 +107,11 @@ pub fn compile(model: &Model, target: &Target, arithmetic: Arithmetic, asm: bool
     let target = target.only_for(arithmetic.has_int8(), arithmetic.has_bf16());
     let mut lowered = lower(model)?;
     let levels = arithmetic.has_int8().then(|| target.levels());
-    for program in lowered.programs.iter_mut().filter(|p| has_fixed_weights(model, &p.name)) {
+    for program in lowered
+        .programs
+        .iter_mut()
+        .filter(|p| has_fixed_weights(model, &p.name))
+    {
         prepare::prepare(program, &lowered.kernels);
         if let Some(levels) = levels {
             quantise(program, &mut lowered.kernels, levels);

@@ -4,6 +4,7 @@
 use ir::artifact::*;
 use ir::dim::Dim;
 use ir::scalar::DType;
+use ir::task::{Arg, Does, Feed, Gives, Prediction, Task};
 use ir::tensor_map::{MapSource, TensorMap};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -40,6 +41,10 @@ fn artifact(gpu: Option<Precision>) -> Artifact {
         operands: vec![at(0), at(2)],
     });
     let (f, i) = (DType::F32, DType::I32);
+    let feed = |input: &str, kind: &str, args: Vec<Arg>| {
+        let kind = kind.to_string();
+        (input.to_string(), Feed { kind, args })
+    };
     Artifact {
         name: "copies".into(),
         cpu_features: vec![],
@@ -47,7 +52,22 @@ fn artifact(gpu: Option<Precision>) -> Artifact {
         int8: None,
         constants: Default::default(),
         graphs: Default::default(),
-        tasks: vec![],
+        tasks: vec![Task {
+            name: "transcribe".into(),
+            about: String::new(),
+            settings: vec![],
+            by_hours: vec![],
+            feeds: vec![
+                feed("wave", "Wave", vec![Arg::Size(dim("N"))]),
+                feed("lengths", "Lengths", vec![]),
+            ],
+            does: Does::Predict(Prediction {
+                program: "transcribe".into(),
+                gives: Gives::Text {
+                    logits: "logits".into(),
+                },
+            }),
+        }],
         export: Default::default(),
         run_sizes: vec![],
         params: vec![],

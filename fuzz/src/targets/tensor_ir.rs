@@ -7,7 +7,10 @@ use std::path::Path;
 /// The graphs of the file tests, without what comes out of them.
 fn graphs() -> Vec<Input> {
     let folders = ["decompose", "differentiate", "lower", "rewrite"];
-    let mut all: Vec<Input> = folders.iter().flat_map(|f| each(&format!("tests/cases/{f}"), &[".ir"])).collect();
+    let mut all: Vec<Input> = folders
+        .iter()
+        .flat_map(|f| each(&format!("tests/cases/{f}"), &[".ir"]))
+        .collect();
     for (_, bytes) in all.iter_mut().flat_map(|i| &mut i.files) {
         let end = bytes.windows(5).position(|w| w == b"\n---\n");
         bytes.truncate(end.map_or(bytes.len(), |at| at + 1));

@@ -416,7 +416,7 @@ mod tests {
         let text = said.borrow().clone();
         for part in [
             "1 texts have letters without a token: t 1, w 1",
-            "v.json): o 3",
+            "v.json): e 3, n 3, o 3",
             "`t`",
             "leave out 1",
         ] {

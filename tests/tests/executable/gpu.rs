@@ -150,17 +150,21 @@ fn compile_with(generator: &Path, to: &Path) -> Output {
 fn a_code_generator_that_dies_is_told_with_the_kernel_it_died_of() {
     let folder = tempfile::tempdir().expect("the temporary folder is writable");
     let at = |name: &str| folder.path().join(name);
-    // Reads the job first, so that it dies of what it was given.
+    // Says what it is, and reads the job first, so that it dies of what it was given.
     let script = |name: &str, end: &str| {
         let path = at(name);
-        fs::write(&path, format!("#!/bin/sh\nhead -c 64 > /dev/null\n{end}\n"))
-            .expect("the temporary folder is writable");
+        let greeting = concat!("W2VC-GEN-003 ", env!("CARGO_PKG_VERSION"));
+        fs::write(
+            &path,
+            format!("#!/bin/sh\necho '{greeting}'\nhead -c 64 > /dev/null\n{end}\n"),
+        )
+        .expect("the temporary folder is writable");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the file was just made");
         path
     };
     let exe = at("model");
     let dead = [
-        ("/bin/false".into(), vec!["exit status: 1"]),
+        (script("fails", "exit 1"), vec!["exit status: 1"]),
         (
             script("quits", "echo out of luck >&2; exit 3"),
             vec!["exit status: 3", "out of luck"],

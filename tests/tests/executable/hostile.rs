@@ -56,7 +56,14 @@ fn hostile_models_and_options_end_by_the_table() {
         "size N",
     );
     ends(
-        &w2vc(&["compile", "models/tiny.ron", "--precision", "bf16", "--cpu", "x86-64-v3"]),
+        &w2vc(&[
+            "compile",
+            "models/tiny.ron",
+            "--precision",
+            "bf16",
+            "--cpu",
+            "x86-64-v3",
+        ]),
         2,
         "no instructions for bf16",
     );
