@@ -74,8 +74,11 @@ golden: setup
 	cargo build --workspace --bins
 	UPDATE_GOLDEN=1 cargo test --workspace
 
+# Modules that macros declare, which cargo fmt does not see.
+BEHIND_MACROS = ir/src/ops/*.rs runtime/src/feeds/*.rs
 lint: setup
 	cargo fmt --all --check
+	rustfmt --edition 2024 --check $(BEHIND_MACROS)
 	cargo clippy --workspace --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check; \
 	else echo 'lint: cargo-deny is not installed (cargo install --locked cargo-deny), so licences and sources of crates were not checked'; fi
@@ -89,6 +92,7 @@ fuzz:
 
 fmt:
 	cargo fmt --all
+	rustfmt --edition 2024 $(BEHIND_MACROS)
 
 clean-demo:
 	rm -rf demo

@@ -1,33 +1,11 @@
 //! What a model says to those who train and read it: settings of its recipes, and the configuration it is exported with.
 
-use crate::definitions::{Datum, SettingDef};
+use crate::definitions::Datum;
 use crate::diagnostic::{Diagnostic, Result, Spanned};
 use crate::globals::Globals;
 use crate::value::{Value, evaluate};
-use ir::artifact::{Setting, SettingValue};
+use ir::artifact::SettingValue;
 use std::collections::BTreeMap;
-
-/// Settings by command.
-pub fn recipes(globals: &Globals) -> Result<BTreeMap<String, Vec<Setting>>> {
-    let mut all = BTreeMap::new();
-    for recipe in &globals.defs.recipes {
-        let settings = recipe
-            .settings
-            .iter()
-            .map(|s| setting(globals, s))
-            .collect::<Result<_>>()?;
-        all.insert(recipe.command.value.clone(), settings);
-    }
-    Ok(all)
-}
-
-fn setting(globals: &Globals, s: &SettingDef) -> Result<Setting> {
-    Ok(Setting {
-        name: s.name.value.clone(),
-        value: value(globals, &s.name, &s.value)?,
-        doc: s.doc.clone().unwrap_or_default(),
-    })
-}
 
 /// The value of a setting.
 pub fn value(globals: &Globals, name: &Spanned<String>, value: &Datum) -> Result<SettingValue> {

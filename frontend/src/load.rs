@@ -68,12 +68,10 @@ fn build(defs: &Definitions, host: Option<&Host>) -> std::result::Result<Model, 
     if !wrong.is_empty() {
         return Err(wrong);
     }
-    let mut recipes = data::recipes(&globals).map_err(one)?;
-    let mut tasks = vec![];
-    if let Some(host) = host {
-        tasks = tasks::build(&globals, host, &programs, &params.list)?;
-        recipes = tasks.iter().map(tasks::plain).collect();
-    }
+    let tasks = match host {
+        Some(host) => tasks::build(&globals, host, &programs, &params.list)?,
+        None => vec![],
+    };
     Ok(Model {
         name: defs.name.as_ref().map_or_else(String::new, |n| n.value.clone()),
         constants: globals.constants().map_err(one)?,
@@ -83,7 +81,6 @@ fn build(defs: &Definitions, host: Option<&Host>) -> std::result::Result<Model, 
         params: params.list,
         programs,
         tasks,
-        recipes,
         export: data::export(&globals).map_err(one)?,
     })
 }

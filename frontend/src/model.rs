@@ -1,6 +1,6 @@
 //! What the language says: parameters, and programs as tensor IR.
 
-use ir::artifact::{Init, RunSize, Setting};
+use ir::artifact::{Init, RunSize};
 use ir::dim::{Dim, Env, numel};
 use ir::graph::Graph;
 use ir::task::Task;
@@ -21,8 +21,6 @@ pub struct Model {
     pub programs: Vec<Program>,
     /// What may be asked of it.
     pub tasks: Vec<Task>,
-    /// Settings by task.
-    pub recipes: BTreeMap<String, Vec<Setting>>,
     /// JSON text by command.
     pub export: BTreeMap<String, String>,
 }

@@ -10,6 +10,7 @@ use crate::trace::{Frame, Tracer};
 use crate::value::Value;
 use ir::ops::Op;
 use ir::scalar::DType;
+use ir::task::matches;
 use ir::types::{Type, TypeError};
 use std::collections::BTreeMap;
 
@@ -162,7 +163,7 @@ fn trained(graph: &ir::graph::Graph, trains: &[Spanned<String>], frozen: &[Spann
     });
     let params: Vec<&str> = params.collect();
     for pattern in trains.iter().chain(frozen) {
-        if !params.iter().any(|p| matches(&pattern.value, p)) {
+        if !params.iter().any(|p| matches(&[&pattern.value], p)) {
             let d = Diagnostic::new(
                 pattern.span,
                 format!("`{}` matches no parameter", pattern.value),
@@ -171,44 +172,10 @@ fn trained(graph: &ir::graph::Graph, trains: &[Spanned<String>], frozen: &[Spann
             return Err(d.suggest(&pattern.value, params.iter().copied()));
         }
     }
-    let any = |patterns: &[Spanned<String>], name: &str| patterns.iter().any(|p| matches(&p.value, name));
+    let any = |patterns: &[Spanned<String>], name: &str| patterns.iter().any(|p| matches(&[&p.value], name));
     Ok(params
         .iter()
         .filter(|p| any(trains, p) && !any(frozen, p))
         .map(|p| p.to_string())
         .collect())
-}
-
-/// `*` stands for any text.
-pub fn matches(pattern: &str, name: &str) -> bool {
-    let parts: Vec<&str> = pattern.split('*').collect();
-    let [first, middle @ .., last] = &parts[..] else {
-        return pattern == name;
-    };
-    // What is found first leaves the most for the parts after it.
-    let rest = name.strip_prefix(first).and_then(|rest| {
-        middle
-            .iter()
-            .try_fold(rest, |rest, part| rest.find(part).map(|at| &rest[at + part.len()..]))
-    });
-    rest.is_some_and(|rest| rest.ends_with(last))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn stars_stand_for_any_text() {
-        assert!(matches("*", "a.b"));
-        assert!(matches("a.*", "a.b.c"));
-        assert!(matches("*.weight", "a.weight"));
-        assert!(matches("a.*.c", "a.b.c"));
-        assert!(!matches("a.*.c", "a.b.d"));
-        assert!(!matches("a", "a.b"));
-        assert!(matches("a*b*b", "abb") && !matches("a*b*b", "ab") && matches("*é*", "aéb"));
-        // No time is lost with many of them.
-        assert!(!matches(&"*a".repeat(100), &"a".repeat(99)));
-        assert!(!matches(&("*a".repeat(100) + "b"), &"a".repeat(10_000)));
-    }
 }

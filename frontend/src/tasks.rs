@@ -14,7 +14,6 @@ use crate::diagnostic::{Diagnostic, Result, Spanned};
 use crate::globals::Globals;
 use crate::model::{ParamDecl, Program};
 use definition::{DoesDef, TaskDef, present};
-use ir::artifact::Setting;
 use ir::task::{Does, Feed, Host, Judge, Task};
 use scope::{Offer, Scope, inputs};
 use std::cell::RefCell;
@@ -72,16 +71,6 @@ pub fn build(
         true => Ok(tasks),
         false => Err(wrong),
     }
-}
-
-/// A task's settings without their ranges.
-pub fn plain(task: &Task) -> (String, Vec<Setting>) {
-    let settings = task.settings.iter().map(|d| Setting {
-        name: d.name.clone(),
-        value: d.value.clone(),
-        doc: d.doc.clone(),
-    });
-    (task.name.clone(), settings.collect())
 }
 
 fn task(offer: Offer, name: &Spanned<String>, def: &TaskDef) -> Result<Task> {

@@ -45,13 +45,6 @@ pub struct Artifact {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Setting {
-    pub name: String,
-    pub value: SettingValue,
-    pub doc: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum SettingValue {
     Number(f64),
     Text(String),

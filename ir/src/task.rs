@@ -279,6 +279,30 @@ pub struct FeedParam {
     pub kind: ParamKind,
 }
 
+impl FeedParam {
+    pub const fn amount(name: &'static str) -> FeedParam {
+        FeedParam {
+            name,
+            kind: ParamKind::Amount,
+        }
+    }
+
+    pub const fn size(name: &'static str) -> FeedParam {
+        FeedParam {
+            name,
+            kind: ParamKind::Size,
+        }
+    }
+
+    /// An input that a feed of this kind fills.
+    pub const fn input(name: &'static str, feed: &'static str) -> FeedParam {
+        FeedParam {
+            name,
+            kind: ParamKind::Input(feed),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ParamKind {
     Amount,

@@ -7,11 +7,10 @@
 use crate::audio::{Reader, normalize};
 use crate::data::Utterance;
 use crate::error::Error;
-use crate::feeds::{Clips, Feeds, Occasion, Target};
+use crate::feeds::{Clips, Feeds, Occasion};
 use crate::memory::Guard;
 use crate::session::{Session, Tensor};
-use crate::settings::Settings;
-use crate::weights::{Folder, adopt_sizes};
+use crate::trainer::predict::open;
 use ir::artifact::Program;
 use ir::task::Gives;
 use std::path::Path;
@@ -42,6 +41,24 @@ pub struct State {
     pub values: Vec<f32>,
 }
 
+/// How many layers the input chooses from.
+fn layers_of(program: &Program, keep: &str) -> Result<usize, Error> {
+    let port = program.inputs.iter().find(|p| p.name == keep);
+    let layers = port.and_then(|p| p.shape.first()?.as_const());
+    let wrong = || Error::program(&program.name, format!("it has no input `{keep}` of a fixed size"));
+    layers.map(|n| n as usize).ok_or_else(wrong)
+}
+
+/// Fails where a layer beyond the last is wanted.
+fn beyond(wanted: &[usize], layers: usize) -> Result<(), Error> {
+    match wanted.iter().find(|l| **l > layers) {
+        Some(layer) => Err(Error::Usage(format!(
+            "--layer {layer}: this model has the layers 1 to {layers}; 0 is the input of the first"
+        ))),
+        None => Ok(()),
+    }
+}
+
 impl<'a> Features<'a> {
     /// Loads weights; those that the program does not read may be absent.
     ///
@@ -54,37 +71,21 @@ impl<'a> Features<'a> {
         set: &[String],
         wanted: &[usize],
     ) -> Result<Features<'a>, Error> {
-        let folder = Folder::open(weights)?;
-        let artifact = adopt_sizes(session, &folder)?;
-        let task = artifact.task(task).ok_or_else(|| Error::no_task(&artifact, task))?;
-        let prediction = task.prediction().ok_or_else(|| Error::no_task(&artifact, &task.name))?;
-        let Gives::States { states, keep } = &prediction.gives else {
-            return Err(Error::no_task(&artifact, &task.name));
-        };
-        let name = &prediction.program;
-        let without = || Error::program(name, "this model was compiled without it");
-        let program = artifact.program(name).cloned().ok_or_else(without)?;
-        let port = program.inputs.iter().find(|p| p.name == *keep);
-        let layers = port.and_then(|p| p.shape.first()?.as_const());
-        let layers =
-            layers.ok_or_else(|| Error::program(name, format!("it has no input `{keep}` of a fixed size")))? as usize;
-        if let Some(beyond) = wanted.iter().find(|l| **l > layers) {
-            return Err(Error::Usage(format!(
-                "--layer {beyond}: this model has the layers 1 to {layers}; 0 is the input of the first"
-            )));
-        }
-        let mut settings = Settings::new(&artifact, &task.name)?;
-        if let Some(own) = folder.normalize()? {
-            settings.force("normalize", own as u8 as f64);
-        }
-        set.iter().try_for_each(|s| settings.set(s))?;
-        folder.load(&artifact, task, session.params()?, None)?;
+        let opened = open(session, (task, weights, set), |program, gives| match gives {
+            Gives::States { states, keep } => {
+                let layers = layers_of(program, keep)?;
+                beyond(wanted, layers)?;
+                Ok(Some((states.clone(), keep.clone(), layers)))
+            }
+            _ => Ok(None),
+        })?;
+        let (states, keep, layers) = opened.own;
         Ok(Features {
-            feeds: Feeds::bind(&artifact, task, &settings, Target::default())?,
-            states: states.clone(),
-            keep: keep.clone(),
-            normalize: settings.flag("normalize")?,
-            program,
+            feeds: opened.feeds,
+            states,
+            keep,
+            normalize: opened.normalize,
+            program: opened.program,
             session,
             guard: Guard::default(),
             reader: Reader::default(),

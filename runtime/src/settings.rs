@@ -173,7 +173,7 @@ impl Settings {
         let value = self.amount(amount)?;
         if value.fract() != 0.0 || !(0.0..MOST).contains(&value) {
             return Err(Error::Setting(format!(
-                "{} must be a whole number, not {value}",
+                "`{}` must be a whole number, not {value}",
                 name_of(amount)
             )));
         }
@@ -323,11 +323,11 @@ impl Settings {
     }
 }
 
-/// An amount as a message names it.
+/// An amount as a message names it: its setting, or the number that it is.
 pub fn name_of(amount: &Amount) -> String {
     match amount {
         Amount::Fixed(value) => value.to_string(),
-        Amount::Setting(name) => format!("`{name}`"),
+        Amount::Setting(name) => name.clone(),
     }
 }
 

@@ -5,11 +5,10 @@ use crate::expr::Kind;
 use crate::globals::Globals;
 use crate::model::{ParamDecl, Program};
 use crate::parse::Atom;
-use crate::program::matches;
 use crate::value::evaluate;
 use ir::dim::Dim;
 use ir::ops::Op;
-use ir::task::{Amount, Declared, Host, Range};
+use ir::task::{Amount, Declared, Host, Range, matches};
 use ir::types::Type;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -155,7 +154,7 @@ impl<'a> Scope<'a, '_> {
 fn is_named(pattern: &str, p: &ParamDecl) -> bool {
     let layer = |part: &str| part.parse().is_ok_and(|i: i64| p.count.is_some_and(|n| i < n));
     let part = |part| if layer(part) { "{i}" } else { part };
-    matches(pattern, &p.name) || matches(&pattern.split('.').map(part).collect::<Vec<_>>().join("."), &p.name)
+    matches(&[pattern], &p.name) || matches(&[pattern.split('.').map(part).collect::<Vec<_>>().join(".")], &p.name)
 }
 
 pub fn spanned(name: &str, span: Span) -> Spanned<String> {

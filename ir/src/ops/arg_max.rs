@@ -1,16 +1,16 @@
 //! The first position of the maximum over the last axis, i32, the axis staying with size 1.
 
+use super::sum::reduced;
 use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
+use crate::kernel::Reduction;
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::DType;
 use crate::tensor::Tensor;
+use crate::types::float_rows;
 use crate::types::{Type, TypeError};
 use serde::{Deserialize, Serialize};
-use super::sum::reduced;
-use crate::kernel::Reduction;
-use crate::scalar::DType;
-use crate::types::float_rows;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ArgMax {}
@@ -30,7 +30,11 @@ impl OpDef for ArgMax {
         vec![None]
     }
     fn lower(&self) -> Lower<'_> {
-        Lower::Reduce { reduction: Reduction::ArgMax, axes: vec![], keep: true }
+        Lower::Reduce {
+            reduction: Reduction::ArgMax,
+            axes: vec![],
+            keep: true,
+        }
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         Sample::new(ArgMax {}, vec![SampleArg::float(r.shape(2))])

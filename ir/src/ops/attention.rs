@@ -3,17 +3,17 @@
 //! Operands: q, k, v [B, T, H, d] each (or one [B, T, 3, H, d] if `packed`), lengths i32 [B], then with dropout its rate
 //! f32 [1] and seed i32 [2]. Results: out [B, T, H, d] and the log-sum-exp of every row [B, H, T].
 
+use super::{AttentionGrad, Uniform};
 use super::{EvalCx, OpDef, Vjp};
+use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::{DType, Float};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use super::{AttentionGrad, Uniform};
-use crate::dim::Dim;
-use crate::scalar::{DType, Float};
 use crate::types::{rank, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Attention {
@@ -67,24 +67,40 @@ impl Attention {
         }
         let mut shape = args[0].shape.clone();
         shape.remove(2);
-        Tensor::build(args[0].dtype, shape, |at| args[0].at(&[at[0], at[1], which, at[2], at[3]]))
+        Tensor::build(args[0].dtype, shape, |at| {
+            args[0].at(&[at[0], at[1], which, at[2], at[3]])
+        })
     }
     /// What dropout multiplies each probability with, [B, H, T, T].
     pub fn dropout_mask(&self, cx: &EvalCx, args: &[&Tensor], heads: &[usize]) -> Tensor {
-        let [b, t, h, _] = heads[..] else { unreachable!("rank is checked") };
+        let [b, t, h, _] = heads[..] else {
+            unreachable!("rank is checked")
+        };
         let shape = vec![b, h, t, t];
-        let Some(site) = self.dropout else { return Tensor::build(DType::F32, shape, |_| 1.0) };
+        let Some(site) = self.dropout else {
+            return Tensor::build(DType::F32, shape, |_| 1.0);
+        };
         let n = self.heads_operands();
         let rate = args[n + 1].data[0];
         let dims = shape.iter().map(|d| Dim::from(*d as i64)).collect();
         let ty = [Type::f32(Vec::clone(&dims))];
-        let u = Uniform { site, shape: dims }.eval(&EvalCx { types: &ty, env: cx.env }, &[args[n + 2]]);
-        Tensor::build(DType::F32, shape, |at| if u[0].at(at) < rate { 0.0 } else { 1.0 / (1.0 - rate) })
+        let u = Uniform { site, shape: dims }.eval(
+            &EvalCx {
+                types: &ty,
+                env: cx.env,
+            },
+            &[args[n + 2]],
+        );
+        Tensor::build(DType::F32, shape, |at| {
+            if u[0].at(at) < rate { 0.0 } else { 1.0 / (1.0 - rate) }
+        })
     }
     /// Probabilities [B, H, T, T] before dropout and the log-sum-exp [B, H, T].
     pub fn probabilities(&self, args: &[&Tensor]) -> (Tensor, Tensor) {
         let (q, k) = (self.part(args, 0), self.part(args, 1));
-        let [b, t, h, d] = q.shape[..] else { unreachable!("rank is checked") };
+        let [b, t, h, d] = q.shape[..] else {
+            unreachable!("rank is checked")
+        };
         let lengths = args[self.heads_operands()];
         let mut p = Tensor::zeros(DType::F32, vec![b, h, t, t]);
         let mut lse = Tensor::zeros(DType::F32, vec![b, h, t]);
@@ -92,7 +108,10 @@ impl Attention {
             let (bi, hi, ti) = (i / (h * t), i / t % h, i % t);
             let n = lengths.data[bi] as usize;
             let score = |s: usize| {
-                (0..d).map(|c| q.at(&[bi, ti, hi, c]) * k.at(&[bi, s, hi, c])).sum::<f64>() * self.scale.get()
+                (0..d)
+                    .map(|c| q.at(&[bi, ti, hi, c]) * k.at(&[bi, s, hi, c]))
+                    .sum::<f64>()
+                    * self.scale.get()
             };
             let scores: Vec<f64> = (0..n).map(score).collect();
             let max = scores.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
@@ -120,14 +139,20 @@ impl Attention {
         args
     }
     pub fn sample_op(r: &mut Rand) -> Attention {
-        Attention { scale: 0.4.into(), packed: r.flag(), dropout: r.flag().then_some(3) }
+        Attention {
+            scale: 0.4.into(),
+            packed: r.flag(),
+            dropout: r.flag().then_some(3),
+        }
     }
 }
 
 impl OpDef for Attention {
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let heads = self.check(args)?;
-        let [b, t, h, _] = &heads.shape[..] else { unreachable!("rank is checked") };
+        let [b, t, h, _] = &heads.shape[..] else {
+            unreachable!("rank is checked")
+        };
         let lse = Type::f32([b.clone(), h.clone(), t.clone()]);
         Ok(vec![heads, lse])
     }
@@ -137,8 +162,12 @@ impl OpDef for Attention {
         let mask = self.dropout_mask(cx, args, &v.shape);
         let t = v.shape[1];
         let out = Tensor::build(DType::F32, v.shape.clone(), |at| {
-            let [b, i, h, c] = at[..] else { unreachable!("rank is checked") };
-            (0..t).map(|j| p.at(&[b, h, i, j]) * mask.at(&[b, h, i, j]) * v.at(&[b, j, h, c])).sum()
+            let [b, i, h, c] = at[..] else {
+                unreachable!("rank is checked")
+            };
+            (0..t)
+                .map(|j| p.at(&[b, h, i, j]) * mask.at(&[b, h, i, j]) * v.at(&[b, j, h, c]))
+                .sum()
         });
         vec![out, lse]
     }

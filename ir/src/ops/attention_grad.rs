@@ -2,15 +2,15 @@
 //!
 //! Operands: those of the forward op, its two results, and the gradient of `out`.
 
+use super::Attention;
 use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample};
 use crate::tensor::Tensor;
+use crate::types::type_error;
 use crate::types::{Type, TypeError};
 use serde::{Deserialize, Serialize};
-use super::Attention;
-use crate::types::type_error;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttentionGrad {
@@ -25,7 +25,11 @@ impl OpDef for AttentionGrad {
         }
         let heads = self.forward.check(&args[..n])?;
         if args[n] != heads || args[n + 2] != heads {
-            return type_error(format!("out and its gradient must be {heads}, got {} and {}", args[n], args[n + 2]));
+            return type_error(format!(
+                "out and its gradient must be {heads}, got {} and {}",
+                args[n],
+                args[n + 2]
+            ));
         }
         Ok(args[..self.forward.heads_operands()].to_vec())
     }
@@ -36,11 +40,18 @@ impl OpDef for AttentionGrad {
         let (p, _) = f.probabilities(&args[..n]);
         let mask = f.dropout_mask(cx, args, &q.shape);
         let d_out = args[n + 2];
-        let [b, t, h, w] = q.shape[..] else { unreachable!("rank is checked") };
+        let [b, t, h, w] = q.shape[..] else {
+            unreachable!("rank is checked")
+        };
         let mut grads = [q.clone(), k.clone(), v.clone()].map(|x| Tensor::zeros(x.dtype, x.shape));
         for (bi, hi, i) in (0..b * h * t).map(|n| (n / (h * t), n / t % h, n % t)) {
             let drop = |j: usize| mask.at(&[bi, hi, i, j]);
-            let dp = |j: usize| (0..w).map(|c| d_out.at(&[bi, i, hi, c]) * v.at(&[bi, j, hi, c])).sum::<f64>() * drop(j);
+            let dp = |j: usize| {
+                (0..w)
+                    .map(|c| d_out.at(&[bi, i, hi, c]) * v.at(&[bi, j, hi, c]))
+                    .sum::<f64>()
+                    * drop(j)
+            };
             let dps: Vec<f64> = (0..t).map(dp).collect();
             let mean: f64 = (0..t).map(|j| dps[j] * p.at(&[bi, hi, i, j])).sum();
             for (j, dpj) in dps.iter().enumerate() {

@@ -2,14 +2,14 @@
 
 use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
+use crate::kernel::Value;
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::{Binary, DType};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use crate::kernel::Value;
-use crate::scalar::{Binary, DType};
 use crate::types::{arity, broadcast, float, int, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BinaryOp {
@@ -27,7 +27,11 @@ impl OpDef for BinaryOp {
             Binary::FloorDiv | Binary::And | Binary::Or => int("the operands", a)?,
             _ => {}
         }
-        let dtype = if self.function.is_comparison() { DType::I32 } else { a.dtype };
+        let dtype = if self.function.is_comparison() {
+            DType::I32
+        } else {
+            a.dtype
+        };
         Ok(vec![Type::new(dtype, broadcast(&[&a.shape, &b.shape])?)])
     }
     fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {

@@ -2,14 +2,14 @@
 
 use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
+use crate::kernel::Value;
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::DType;
 use crate::tensor::Tensor;
+use crate::types::arity;
 use crate::types::{Type, TypeError};
 use serde::{Deserialize, Serialize};
-use crate::kernel::Value;
-use crate::scalar::DType;
-use crate::types::arity;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cast {
@@ -22,7 +22,13 @@ impl OpDef for Cast {
         Ok(vec![Type::new(self.dtype, x.shape.clone())])
     }
     fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
-        cx.build(|at| if self.dtype == DType::I32 { args[0].at(at).trunc() } else { args[0].at(at) })
+        cx.build(|at| {
+            if self.dtype == DType::I32 {
+                args[0].at(at).trunc()
+            } else {
+                args[0].at(at)
+            }
+        })
     }
     fn vjp(&self, g: &mut Graph, at: &Vjp) -> Vec<Option<ValueId>> {
         let from = g.ty(at.args[0]).dtype;

@@ -1,17 +1,17 @@
 //! Operands one after the other along an axis.
 
+use super::pad::within;
 use super::{EvalCx, OpDef, Vjp};
+use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
+use crate::kernel::{Index, ValId, Value};
 use crate::lower::Lower;
+use crate::lower::Pull;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
+use crate::types::type_error;
 use crate::types::{Type, TypeError};
 use serde::{Deserialize, Serialize};
-use super::pad::within;
-use crate::dim::Dim;
-use crate::kernel::{Index, ValId, Value};
-use crate::lower::Pull;
-use crate::types::{type_error};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Concat {
@@ -20,7 +20,9 @@ pub struct Concat {
 
 impl OpDef for Concat {
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
-        let Some(first) = args.first() else { return type_error("takes at least one operand") };
+        let Some(first) = args.first() else {
+            return type_error("takes at least one operand");
+        };
         if self.axis >= first.rank() {
             return type_error(format!("axis {} of {first} does not exist", self.axis));
         }
@@ -29,7 +31,10 @@ impl OpDef for Concat {
             let fits = a.dtype == first.dtype && a.rank() == first.rank();
             let same = |(j, (x, y)): (usize, (&Dim, &Dim))| j == self.axis || x == y;
             if !fits || !a.shape.iter().zip(&shape).enumerate().all(same) {
-                return type_error(format!("operand {i} is {a}, which does not continue {first} along axis {}", self.axis));
+                return type_error(format!(
+                    "operand {i} is {a}, which does not continue {first} along axis {}",
+                    self.axis
+                ));
             }
             shape[self.axis] = shape[self.axis].clone() + a.shape[self.axis].clone();
         }
@@ -88,5 +93,9 @@ fn concat_element(p: &mut dyn Pull, at: &[Index], axis: usize, i: usize, start: 
         return value;
     }
     let other = concat_element(p, at, axis, i + 1, end);
-    p.value(Value::Select { cond: inside, then: value, other })
+    p.value(Value::Select {
+        cond: inside,
+        then: value,
+        other,
+    })
 }

@@ -2,14 +2,14 @@
 
 use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
+use crate::kernel::Value;
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::{DType, Float};
 use crate::tensor::Tensor;
+use crate::types::arity;
 use crate::types::{Type, TypeError};
 use serde::{Deserialize, Serialize};
-use crate::kernel::Value;
-use crate::scalar::{DType, Float};
-use crate::types::arity;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Constant {
@@ -19,7 +19,10 @@ pub struct Constant {
 
 impl Constant {
     pub fn new(dtype: DType, value: f64) -> Constant {
-        Constant { dtype, value: value.into() }
+        Constant {
+            dtype,
+            value: value.into(),
+        }
     }
 }
 
@@ -35,7 +38,12 @@ impl OpDef for Constant {
         vec![]
     }
     fn lower(&self) -> Lower<'_> {
-        Lower::Element(Box::new(|p, _| p.value(Value::Const { dtype: self.dtype, bits: self.value.bits() })))
+        Lower::Element(Box::new(|p, _| {
+            p.value(Value::Const {
+                dtype: self.dtype,
+                bits: self.value.bits(),
+            })
+        }))
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         Sample::new(Constant::new(DType::F32, r.int(-3, 3) as f64), Vec::<SampleArg>::new())

@@ -4,16 +4,16 @@
 //! T = floor((N + 2 padding - K) / stride) + 1. It becomes a matrix product whose rows overlap: row t starts at
 //! t * stride * C and is K * C wide.
 
+use super::{Conv1dInputGrad, Unfold};
 use super::{EvalCx, OpDef, Vjp};
+use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use super::{Conv1dInputGrad, Unfold};
-use crate::dim::Dim;
 use crate::types::{arity, float, rank, same_dim, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Conv1d {
@@ -39,22 +39,32 @@ impl OpDef for Conv1d {
         if self.stride < 1 || self.groups < 1 || self.padding < 0 {
             return type_error("stride and groups must be positive, padding not negative");
         }
-        let [o, c, k] = &w.shape[w.rank() - 3..] else { unreachable!("the rank is 3 or 4") };
+        let [o, c, k] = &w.shape[w.rank() - 3..] else {
+            unreachable!("the rank is 3 or 4")
+        };
         if w.rank() == 4 {
             same_dim("batch of input and weight", &x.shape[0], &w.shape[0])?;
         }
-        same_dim("channels of input and weight", &x.shape[2], &(c.clone() * Dim::from(self.groups)))?;
+        same_dim(
+            "channels of input and weight",
+            &x.shape[2],
+            &(c.clone() * Dim::from(self.groups)),
+        )?;
         if o.exact_div(&self.groups.into()).is_none() {
             return type_error(format!("{o} output channels do not split into {} groups", self.groups));
         }
-        let Some(k) = k.as_const() else { return type_error("the kernel width must be a constant") };
+        let Some(k) = k.as_const() else {
+            return type_error("the kernel width must be a constant");
+        };
         let t = (x.shape[1].clone() + Dim::from(2 * self.padding - k)).floor_div(self.stride) + Dim::from(1);
         Ok(vec![x.with_shape([x.shape[0].clone(), t, o.clone()])])
     }
     fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
         let (x, w) = (args[0], args[1]);
         let per_batch = w.shape.len() == 4;
-        let [o_all, c_in, k_size] = w.shape[w.shape.len() - 3..] else { unreachable!("infer checked the rank") };
+        let [o_all, c_in, k_size] = w.shape[w.shape.len() - 3..] else {
+            unreachable!("infer checked the rank")
+        };
         let per_group = o_all / self.groups as usize;
         cx.build(|at| {
             let (b, t, o) = (at[0], at[1], at[2]);
@@ -66,7 +76,11 @@ impl OpDef for Conv1d {
                     continue;
                 }
                 for c in 0..c_in {
-                    let weight = if per_batch { w.at(&[b, o, c, k]) } else { w.at(&[o, c, k]) };
+                    let weight = if per_batch {
+                        w.at(&[b, o, c, k])
+                    } else {
+                        w.at(&[o, c, k])
+                    };
                     sum += x.at(&[b, n as usize, group * c_in + c]) * weight;
                 }
             }
@@ -76,7 +90,12 @@ impl OpDef for Conv1d {
     fn vjp(&self, g: &mut Graph, at: &Vjp) -> Vec<Option<ValueId>> {
         let (x, w) = (at.args[0], at.args[1]);
         let length = g.shape(x)[1].clone();
-        let op = Conv1dInputGrad { stride: self.stride, padding: self.padding, groups: self.groups, length };
+        let op = Conv1dInputGrad {
+            stride: self.stride,
+            padding: self.padding,
+            groups: self.groups,
+            length,
+        };
         let dx = g.add_op(op, &[at.grad(), w]);
         vec![Some(dx), Some(self.weight_grad(g, x, w, at.grad()))]
     }
@@ -85,7 +104,11 @@ impl OpDef for Conv1d {
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let (groups, c, o, k) = (r.int(1, 3), r.int(1, 4), r.int(1, 4), r.int(1, 5));
-        let op = Conv1d { stride: r.int(1, 3), padding: r.int(0, 2), groups };
+        let op = Conv1d {
+            stride: r.int(1, 3),
+            padding: r.int(0, 2),
+            groups,
+        };
         let (batch, n) = (r.int(1, 3), k + r.int(0, 12));
         let x = vec![batch.into(), n.into(), (c * groups).into()];
         let mut w: Vec<Dim> = vec![(o * groups).into(), c.into(), k.into()];
@@ -110,7 +133,13 @@ impl Conv1d {
             let grouped = g.transpose(split, &[0, 2, 1, 3]);
             g.reshape(grouped, vec![b, self.groups.into(), n * Dim::from(width)])
         };
-        g.add_op(Unfold { size: k * width, step: self.stride * width }, &[rows])
+        g.add_op(
+            Unfold {
+                size: k * width,
+                step: self.stride * width,
+            },
+            &[rows],
+        )
     }
 
     fn as_product(&self, g: &mut Graph, x: ValueId, w: ValueId) -> ValueId {
@@ -141,7 +170,10 @@ impl Conv1d {
         let windows = self.windows(g, x, k.as_const().expect("infer checked the kernel"));
         let per_group = o.exact_div(&self.groups.into()).expect("infer checked the groups");
         let ds = g.shape(d).to_vec();
-        let d = g.reshape(d, vec![ds[0].clone(), ds[1].clone(), self.groups.into(), per_group.clone()]);
+        let d = g.reshape(
+            d,
+            vec![ds[0].clone(), ds[1].clone(), self.groups.into(), per_group.clone()],
+        );
         let spec = if lead == 1 { "bgtj,btgo->bgjo" } else { "bgtj,btgo->gjo" };
         let taps = g.einsum(spec, windows, d);
         let mut split = ws[..lead].to_vec();

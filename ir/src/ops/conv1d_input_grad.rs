@@ -4,16 +4,16 @@
 //! So each phase is one product of overlapping rows of d, padded once for all, with those taps (design idea 1), and nothing
 //! is scattered.
 
+use super::{Concat, Conv1d, Unfold};
 use super::{EvalCx, OpDef, Vjp};
+use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use super::{Concat, Conv1d, Unfold};
-use crate::dim::Dim;
 use crate::types::{arity, rank, same_dim};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Conv1dInputGrad {
@@ -35,7 +35,9 @@ impl OpDef for Conv1dInputGrad {
     fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
         let (d, w) = (args[0], args[1]);
         let per_batch = w.shape.len() == 4;
-        let [o_all, c_in, k_size] = w.shape[w.shape.len() - 3..] else { unreachable!("infer checked the rank") };
+        let [o_all, c_in, k_size] = w.shape[w.shape.len() - 3..] else {
+            unreachable!("infer checked the rank")
+        };
         let per_group = o_all / self.groups as usize;
         let mut out = Tensor::zeros(d.dtype, cx.shape(0));
         for b in 0..d.shape[0] {
@@ -47,7 +49,11 @@ impl OpDef for Conv1dInputGrad {
                     }
                     for o in 0..o_all {
                         for c in 0..c_in {
-                            let weight = if per_batch { w.at(&[b, o, c, k]) } else { w.at(&[o, c, k]) };
+                            let weight = if per_batch {
+                                w.at(&[b, o, c, k])
+                            } else {
+                                w.at(&[o, c, k])
+                            };
                             let to = out.offset(&[b, n as usize, o / per_group * c_in + c]);
                             out.data[to] += d.at(&[b, t, o]) * weight;
                         }
@@ -59,17 +65,35 @@ impl OpDef for Conv1dInputGrad {
     }
     /// Linear in both operands: the gradient for d is the convolution itself, the one for the weight its weight gradient.
     fn vjp(&self, g: &mut Graph, at: &Vjp) -> Vec<Option<ValueId>> {
-        let conv = Conv1d { stride: self.stride, padding: self.padding, groups: self.groups };
+        let conv = Conv1d {
+            stride: self.stride,
+            padding: self.padding,
+            groups: self.groups,
+        };
         let w = at.args[1];
         let dd = g.add_op(conv.clone(), &[at.grad(), w]);
-        let grads = conv.vjp(g, &Vjp { args: &[at.grad(), w], results: &[dd], grads: &[Some(at.args[0])] });
+        let grads = conv.vjp(
+            g,
+            &Vjp {
+                args: &[at.grad(), w],
+                results: &[dd],
+                grads: &[Some(at.args[0])],
+            },
+        );
         vec![Some(dd), grads[1]]
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Decompose(Box::new(|g, args| vec![self.as_products(g, args[0], args[1])]))
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
-        let (groups, c, o, k, stride, padding) = (r.int(1, 2), r.int(1, 3), r.int(1, 3), r.int(1, 5), r.int(1, 3), r.int(0, 2));
+        let (groups, c, o, k, stride, padding) = (
+            r.int(1, 2),
+            r.int(1, 3),
+            r.int(1, 3),
+            r.int(1, 5),
+            r.int(1, 3),
+            r.int(0, 2),
+        );
         let n = k + r.int(0, 12);
         let t = (n + 2 * padding - k).div_euclid(stride) + 1;
         let batch = r.int(1, 2);
@@ -78,7 +102,12 @@ impl OpDef for Conv1dInputGrad {
             w.insert(0, batch.into());
         }
         let d = vec![batch.into(), t.into(), (o * groups).into()];
-        let op = Conv1dInputGrad { stride, padding, groups, length: n.into() };
+        let op = Conv1dInputGrad {
+            stride,
+            padding,
+            groups,
+            length: n.into(),
+        };
         Sample::new(op, vec![SampleArg::float(d), SampleArg::float(w)])
     }
 }
@@ -90,7 +119,11 @@ impl Conv1dInputGrad {
         let (o, c) = (ws[lead].clone(), ws[lead + 1].clone());
         let k = ws[lead + 2].as_const().expect("infer checked the kernel");
         let (s, groups) = (self.stride, Dim::from(self.groups));
-        let per_group = o.exact_div(&groups).expect("infer checked the groups").as_const().expect("channel counts are constants");
+        let per_group = o
+            .exact_div(&groups)
+            .expect("infer checked the groups")
+            .as_const()
+            .expect("channel counts are constants");
         let ds = g.shape(d).to_vec();
         let (b, t) = (ds[0].clone(), ds[1].clone());
         let mut split = ws[..lead].to_vec();
@@ -124,7 +157,10 @@ impl Conv1dInputGrad {
     fn phase(&self, g: &mut Graph, rows: ValueId, taps: ValueId, p: i64, k: i64, steps: &Dim) -> ValueId {
         let (s, lead) = (self.stride, g.shape(taps).len() - 4);
         let (b, groups) = (g.shape(rows)[0].clone(), g.shape(rows)[1].clone());
-        let (o, c) = (g.shape(taps)[lead + 1].as_const().expect("channels are constant"), g.shape(taps)[lead + 2].clone());
+        let (o, c) = (
+            g.shape(taps)[lead + 1].as_const().expect("channels are constant"),
+            g.shape(taps)[lead + 2].clone(),
+        );
         let out = vec![b, steps.clone(), 1.into(), groups, c.clone()];
         let count = self.taps_of(p, k);
         if count == 0 {
@@ -134,13 +170,25 @@ impl Conv1dInputGrad {
         // Rows u - (count-1) ..= u, taps in falling order.
         let skipped = (self.taps_of(0, k) - count) * o;
         let own = (steps.clone() + Dim::from(count - 1)) * Dim::from(o);
-        let own = if skipped == 0 { rows } else { g.slice(rows, 2, skipped.into(), own) };
-        let windows = g.add_op(Unfold { size: count * o, step: o }, &[own]);
+        let own = if skipped == 0 {
+            rows
+        } else {
+            g.slice(rows, 2, skipped.into(), own)
+        };
+        let windows = g.add_op(
+            Unfold {
+                size: count * o,
+                step: o,
+            },
+            &[own],
+        );
         let chosen = if s == 1 {
             g.flip(taps, lead + 3)
         } else {
-            let parts: Vec<ValueId> =
-                (0..count).rev().map(|j| g.slice(taps, lead + 3, (p + s * j).into(), 1.into())).collect();
+            let parts: Vec<ValueId> = (0..count)
+                .rev()
+                .map(|j| g.slice(taps, lead + 3, (p + s * j).into(), 1.into()))
+                .collect();
             match parts.as_slice() {
                 [one] => *one,
                 many => g.add_op(Concat { axis: lead + 3 }, many),

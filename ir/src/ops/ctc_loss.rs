@@ -9,11 +9,11 @@ use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::DType;
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use crate::scalar::DType;
 use crate::types::{arity, int, rank, same_dim, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CtcLoss {}
@@ -21,7 +21,11 @@ pub struct CtcLoss {}
 /// log(exp a + exp b)
 fn log_add(a: f64, b: f64) -> f64 {
     let (hi, lo) = if a > b { (a, b) } else { (b, a) };
-    if lo == f64::NEG_INFINITY { hi } else { hi + (lo - hi).exp().ln_1p() }
+    if lo == f64::NEG_INFINITY {
+        hi
+    } else {
+        hi + (lo - hi).exp().ln_1p()
+    }
 }
 
 /// Forward (or, on reversed inputs, backward) log-probabilities [T][S] of the labels with blanks between.
@@ -52,7 +56,9 @@ impl OpDef for CtcLoss {
         rank("log-probabilities", log_p, 3)?;
         rank("labels", labels, 2)?;
         if log_p.dtype != DType::F32 || log_p.shape[2].is_zero() {
-            return type_error(format!("log-probabilities must be f32 [B, T, V] of at least one symbol, got {log_p}"));
+            return type_error(format!(
+                "log-probabilities must be f32 [B, T, V] of at least one symbol, got {log_p}"
+            ));
         }
         int("labels", labels)?;
         let batch = &log_p.shape[0];
@@ -79,7 +85,11 @@ impl OpDef for CtcLoss {
             let backward = alpha(&|i, v| log_probs.at(&[b, t - 1 - i, v]), t, &reversed);
             let n = states.len();
             let Some(last) = forward.last() else { continue };
-            let total = if n > 1 { log_add(last[n - 1], last[n - 2]) } else { last[0] };
+            let total = if n > 1 {
+                log_add(last[n - 1], last[n - 2])
+            } else {
+                last[0]
+            };
             if total == f64::NEG_INFINITY {
                 continue;
             }

@@ -2,17 +2,17 @@
 //!
 //! The random numbers are those of `uniform` at the same seed (operand 2) and site, so the backward pass draws them again.
 
+use super::Uniform;
 use super::{EvalCx, OpDef, Vjp};
+use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::Binary;
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use super::Uniform;
-use crate::dim::Dim;
-use crate::scalar::Binary;
 use crate::types::{arity, float, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Dropout {
@@ -29,13 +29,26 @@ impl OpDef for Dropout {
         Ok(vec![x.clone()])
     }
     fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
-        let uniform = Uniform { site: self.site, shape: cx.types[0].shape.clone() };
+        let uniform = Uniform {
+            site: self.site,
+            shape: cx.types[0].shape.clone(),
+        };
         let u = uniform.eval(cx, &[args[2]]);
         let rate = args[1].data[0];
-        cx.build(|at| if u[0].at(at) < rate { 0.0 } else { args[0].at(at) / (1.0 - rate) })
+        cx.build(|at| {
+            if u[0].at(at) < rate {
+                0.0
+            } else {
+                args[0].at(at) / (1.0 - rate)
+            }
+        })
     }
     fn vjp(&self, g: &mut Graph, at: &Vjp) -> Vec<Option<ValueId>> {
-        vec![Some(g.add_op(self.clone(), &[at.grad(), at.args[1], at.args[2]])), None, None]
+        vec![
+            Some(g.add_op(self.clone(), &[at.grad(), at.args[1], at.args[2]])),
+            None,
+            None,
+        ]
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Decompose(Box::new(|g, args| {
@@ -57,6 +70,11 @@ impl OpDef for Dropout {
             SampleArg::between(vec![Dim::from(1)], 0.2, 0.6),
             SampleArg::int(vec![Dim::from(2)], -99, 99),
         ];
-        Sample::new(Dropout { site: r.int(0, 9) as u32 }, args)
+        Sample::new(
+            Dropout {
+                site: r.int(0, 9) as u32,
+            },
+            args,
+        )
     }
 }

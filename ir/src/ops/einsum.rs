@@ -6,10 +6,10 @@ use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
-use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
 use crate::tensor::unravel;
+use crate::types::{Type, TypeError};
 use crate::types::{arity, float, rank, same_dim, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Einsum {
@@ -30,7 +30,8 @@ impl Einsum {
     }
 
     fn letters(&self) -> Result<[Vec<char>; 3], TypeError> {
-        let all = letters(&self.spec).ok_or_else(|| TypeError(format!("`{}` is not of the form `ik,jk->ij`", self.spec)))?;
+        let all =
+            letters(&self.spec).ok_or_else(|| TypeError(format!("`{}` is not of the form `ik,jk->ij`", self.spec)))?;
         let [a, b, out] = &all;
         for s in &all {
             if let Some(c) = s.iter().find(|c| s.iter().filter(|d| d == c).count() > 1) {
@@ -39,11 +40,17 @@ impl Einsum {
         }
         for c in a.iter().chain(b) {
             if a.contains(c) != b.contains(c) && !out.contains(c) {
-                return type_error(format!("letter `{c}` of `{}` is in one operand only: sum it first", self.spec));
+                return type_error(format!(
+                    "letter `{c}` of `{}` is in one operand only: sum it first",
+                    self.spec
+                ));
             }
         }
         match out.iter().find(|c| !a.contains(c) && !b.contains(c)) {
-            Some(c) => type_error(format!("letter `{c}` of the result is in no operand of `{}`", self.spec)),
+            Some(c) => type_error(format!(
+                "letter `{c}` of the result is in no operand of `{}`",
+                self.spec
+            )),
             None => Ok(all),
         }
     }
@@ -70,7 +77,9 @@ impl OpDef for Einsum {
         for c in &a {
             size(c)?;
         }
-        Ok(vec![ta.with_shape(out.iter().map(size).collect::<Result<Vec<_>, TypeError>>()?)])
+        Ok(vec![ta.with_shape(
+            out.iter().map(size).collect::<Result<Vec<_>, TypeError>>()?,
+        )])
     }
     fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
         let [a, b, out] = self.letters().expect("infer accepted the letters");
@@ -85,7 +94,12 @@ impl OpDef for Einsum {
                 unravel(i, &k_shape, &mut k);
                 let position = |c: &char| match out.iter().position(|d| d == c) {
                     Some(o) => at[o],
-                    None => k[summed.iter().position(|d| d == c).expect("a letter is in the result or summed")],
+                    None => {
+                        k[summed
+                            .iter()
+                            .position(|d| d == c)
+                            .expect("a letter is in the result or summed")]
+                    }
                 };
                 let ia: Vec<usize> = a.iter().map(position).collect();
                 let ib: Vec<usize> = b.iter().map(position).collect();
@@ -95,7 +109,10 @@ impl OpDef for Einsum {
         })
     }
     fn vjp(&self, g: &mut Graph, at: &Vjp) -> Vec<Option<ValueId>> {
-        let [a, b, out] = self.letters().expect("infer accepted the letters").map(|s| s.into_iter().collect::<String>());
+        let [a, b, out] = self
+            .letters()
+            .expect("infer accepted the letters")
+            .map(|s| s.into_iter().collect::<String>());
         let da = g.einsum(&format!("{out},{b}->{a}"), at.grad(), at.args[1]);
         let db = g.einsum(&format!("{a},{out}->{b}"), at.args[0], at.grad());
         vec![Some(da), Some(db)]
@@ -104,12 +121,25 @@ impl OpDef for Einsum {
         Lower::Contract { spec: &self.spec }
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
-        let specs = ["ik,jk->ij", "ik,kj->ij", "ki,kj->ij", "bik,jk->bij", "bki,bkj->ij", "bthd,bshd->bhts", "bhts,bshd->bthd", "bmgv,gvd->bmgd"];
+        let specs = [
+            "ik,jk->ij",
+            "ik,kj->ij",
+            "ki,kj->ij",
+            "bik,jk->bij",
+            "bki,bkj->ij",
+            "bthd,bshd->bhts",
+            "bhts,bshd->bthd",
+            "bmgv,gvd->bmgd",
+        ];
         let spec = r.pick(&specs).to_string();
         let [a, b, _] = letters(&spec).expect("the specs above are well formed");
         let mut sizes = std::collections::BTreeMap::new();
         let mut arg = |s: Vec<char>, r: &mut Rand| {
-            SampleArg::float(s.iter().map(|c| sizes.entry(*c).or_insert_with(|| r.size()).clone()).collect())
+            SampleArg::float(
+                s.iter()
+                    .map(|c| sizes.entry(*c).or_insert_with(|| r.size()).clone())
+                    .collect(),
+            )
         };
         let args = vec![arg(a, r), arg(b, r)];
         Sample::new(Einsum { spec }, args)

@@ -5,9 +5,9 @@ use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
+use crate::types::type_error;
 use crate::types::{Type, TypeError};
 use serde::{Deserialize, Serialize};
-use crate::types::type_error;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Get {
@@ -29,6 +29,11 @@ impl OpDef for Get {
     }
     /// Stands for every op with several results; itself it has no operands to draw.
     fn sample(r: &mut Rand) -> Sample<Self> {
-        Sample::new(Get { index: r.int(0, 1) as usize }, Vec::<SampleArg>::new())
+        Sample::new(
+            Get {
+                index: r.int(0, 1) as usize,
+            },
+            Vec::<SampleArg>::new(),
+        )
     }
 }

@@ -4,11 +4,11 @@ use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::Float;
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use crate::scalar::Float;
 use crate::types::{arity, float};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GradScale {

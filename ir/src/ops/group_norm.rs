@@ -3,16 +3,16 @@
 //! Mean and variance are those of the first `lengths` positions, so padding never changes a result (GroupNorm of Wu & He
 //! 2018 with as many groups as channels).
 
+use super::Iota;
 use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::{Binary, Float, Unary};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use super::Iota;
-use crate::scalar::{Binary, Float, Unary};
 use crate::types::{arity, float, rank, same_dim, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupNorm {
@@ -50,7 +50,12 @@ impl GroupNorm {
         let eps = g.constant_of(dtype, self.eps.get());
         let shifted = g.add(variance, eps);
         let r = g.unary(Unary::Rsqrt, shifted);
-        Parts { valid, inverse_count, centered, r }
+        Parts {
+            valid,
+            inverse_count,
+            centered,
+            r,
+        }
     }
 }
 
@@ -79,7 +84,9 @@ impl OpDef for GroupNorm {
             (mean, 1.0 / (variance + self.eps.get()).sqrt())
         };
         let channels = x.shape[2];
-        let table: Vec<(f64, f64)> = (0..x.shape[0] * channels).map(|i| stats(i / channels, i % channels)).collect();
+        let table: Vec<(f64, f64)> = (0..x.shape[0] * channels)
+            .map(|i| stats(i / channels, i % channels))
+            .collect();
         cx.build(|at| {
             let (mean, r) = table[at[0] * channels + at[2]];
             (x.at(at) - mean) * r * args[1].data[at[2]] + args[2].data[at[2]]
@@ -103,7 +110,12 @@ impl OpDef for GroupNorm {
         let dx = g.mul(rest, p.r);
         let weighted = g.mul(d, xhat);
         let shape = g.shape(gamma).to_vec();
-        vec![Some(dx), Some(g.sum_to(weighted, &shape)), Some(g.sum_to(d, &shape)), None]
+        vec![
+            Some(dx),
+            Some(g.sum_to(weighted, &shape)),
+            Some(g.sum_to(d, &shape)),
+            None,
+        ]
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Decompose(Box::new(|g, args| {

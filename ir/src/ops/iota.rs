@@ -1,14 +1,14 @@
 //! 0, 1, 2, ... as i32 [size].
 
 use super::{EvalCx, OpDef, Vjp};
+use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
+use crate::types::arity;
 use crate::types::{Type, TypeError};
 use serde::{Deserialize, Serialize};
-use crate::dim::Dim;
-use crate::types::arity;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Iota {

@@ -4,11 +4,11 @@ use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::{Float, Unary};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use crate::scalar::{Float, Unary};
 use crate::types::{arity, float, rank, same_dim, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LayerNorm {
@@ -55,7 +55,11 @@ impl OpDef for LayerNorm {
             let mean = row.iter().sum::<f64>() / n;
             let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
             let r = 1.0 / (variance + self.eps.get()).sqrt();
-            data.extend(row.iter().enumerate().map(|(i, x)| (x - mean) * r * args[1].data[i] + args[2].data[i]));
+            data.extend(
+                row.iter()
+                    .enumerate()
+                    .map(|(i, x)| (x - mean) * r * args[1].data[i] + args[2].data[i]),
+            );
         }
         vec![Tensor::new(args[0].dtype, cx.shape(0), data)]
     }
@@ -88,7 +92,11 @@ impl OpDef for LayerNorm {
     fn sample(r: &mut Rand) -> Sample<Self> {
         let (mut x, c) = (r.shape(2), r.size());
         x.push(c.clone());
-        let args = vec![SampleArg::float(x), SampleArg::float(vec![c.clone()]), SampleArg::float(vec![c])];
+        let args = vec![
+            SampleArg::float(x),
+            SampleArg::float(vec![c.clone()]),
+            SampleArg::float(vec![c]),
+        ];
         Sample::new(LayerNorm { eps: 1e-2.into() }, args)
     }
 }

@@ -6,8 +6,8 @@ use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
 use crate::types::{float, rank, same_dim, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Linear {}
@@ -19,7 +19,9 @@ fn spec_letters(rank: usize, last: char) -> String {
 
 impl OpDef for Linear {
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
-        let ([x, w] | [x, w, _]) = args else { return type_error(format!("takes 2 or 3 operands, got {}", args.len())) };
+        let ([x, w] | [x, w, _]) = args else {
+            return type_error(format!("takes 2 or 3 operands, got {}", args.len()));
+        };
         float("the input", x)?;
         rank("the weight", w, 2)?;
         if x.rank() == 0 {
@@ -43,7 +45,9 @@ impl OpDef for Linear {
         cx.build(|_| {
             let (row, o) = (i / outer, i % outer);
             i += 1;
-            let dot: f64 = (0..inner).map(|k| x.data[row * inner + k] * w.data[o * inner + k]).sum();
+            let dot: f64 = (0..inner)
+                .map(|k| x.data[row * inner + k] * w.data[o * inner + k])
+                .sum();
             dot + args.get(2).map_or(0.0, |b| b.data[o])
         })
     }

@@ -1,15 +1,15 @@
 //! The logarithm of the softmax along the last axis, shifted by the maximum.
 
+use super::MaxReduce;
 use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::Unary;
 use crate::tensor::Tensor;
+use crate::types::float_rows;
 use crate::types::{Type, TypeError};
 use serde::{Deserialize, Serialize};
-use super::MaxReduce;
-use crate::scalar::Unary;
-use crate::types::float_rows;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LogSoftmax {}

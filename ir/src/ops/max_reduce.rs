@@ -1,15 +1,15 @@
 //! The maximum over the last axis, which stays with size 1. Used for stable exponentials: no gradient flows.
 
+use super::sum::reduced;
 use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
+use crate::kernel::Reduction;
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
+use crate::types::float_rows;
 use crate::types::{Type, TypeError};
 use serde::{Deserialize, Serialize};
-use super::sum::reduced;
-use crate::kernel::Reduction;
-use crate::types::float_rows;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MaxReduce {}
@@ -21,7 +21,10 @@ impl OpDef for MaxReduce {
     }
     fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
         let (_, cols) = args[0].rows_cols();
-        let max = |row: &[f64]| row.iter().fold(f64::NEG_INFINITY, |a, b| if b.is_nan() || *b > a { *b } else { a });
+        let max = |row: &[f64]| {
+            row.iter()
+                .fold(f64::NEG_INFINITY, |a, b| if b.is_nan() || *b > a { *b } else { a })
+        };
         let data = args[0].data.chunks(cols).map(max).collect();
         vec![Tensor::new(args[0].dtype, cx.shape(0), data)]
     }
@@ -29,7 +32,11 @@ impl OpDef for MaxReduce {
         vec![None]
     }
     fn lower(&self) -> Lower<'_> {
-        Lower::Reduce { reduction: Reduction::Max, axes: vec![], keep: true }
+        Lower::Reduce {
+            reduction: Reduction::Max,
+            axes: vec![],
+            keep: true,
+        }
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         Sample::new(MaxReduce {}, vec![SampleArg::float(r.shape(2))]).without_gradient()

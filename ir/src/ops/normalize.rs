@@ -4,11 +4,11 @@ use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::{Binary, Float, Unary};
 use crate::tensor::Tensor;
+use crate::types::float_rows;
 use crate::types::{Type, TypeError};
 use serde::{Deserialize, Serialize};
-use crate::scalar::{Binary, Float, Unary};
-use crate::types::float_rows;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Normalize {
@@ -63,6 +63,9 @@ impl OpDef for Normalize {
         }))
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
-        Sample::new(Normalize { eps: 1e-8.into() }, vec![SampleArg::between(r.shape(3), 0.1, 2.0)])
+        Sample::new(
+            Normalize { eps: 1e-8.into() },
+            vec![SampleArg::between(r.shape(3), 0.1, 2.0)],
+        )
     }
 }

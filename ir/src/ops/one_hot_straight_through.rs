@@ -3,17 +3,17 @@
 //! Forward: 1 at the first maximum of logits + noise along the last axis, 0 elsewhere. Backward: as if the result had been
 //! softmax((logits + noise) / temperature).
 
+use super::{ArgMax, Iota, Softmax};
 use super::{EvalCx, OpDef, Vjp};
+use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::{Binary, DType};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use super::{ArgMax, Iota, Softmax};
-use crate::dim::Dim;
-use crate::scalar::{Binary, DType};
 use crate::types::{arity, float, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OneHotStraightThrough {}
@@ -45,7 +45,14 @@ impl OpDef for OneHotStraightThrough {
         let sum = g.add(at.args[0], at.args[1]);
         let scaled = g.div(sum, at.args[2]);
         let p = g.add_op(Softmax {}, &[scaled]);
-        let d = Softmax {}.vjp(g, &Vjp { args: &[scaled], results: &[p], grads: at.grads })[0];
+        let d = Softmax {}.vjp(
+            g,
+            &Vjp {
+                args: &[scaled],
+                results: &[p],
+                grads: at.grads,
+            },
+        )[0];
         vec![d.map(|d| g.div(d, at.args[2])), None, None]
     }
     fn lower(&self) -> Lower<'_> {

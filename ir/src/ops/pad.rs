@@ -1,17 +1,17 @@
 //! Zeros before and after the positions of an axis.
 
 use super::{EvalCx, OpDef, Vjp};
+use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
+use crate::kernel::{Index, ValId};
 use crate::lower::Lower;
+use crate::lower::Pull;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::{Binary, DType};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use crate::dim::Dim;
-use crate::kernel::{Index, ValId};
-use crate::lower::Pull;
-use crate::scalar::{Binary, DType};
 use crate::types::{arity, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Pad {
@@ -26,8 +26,14 @@ impl OpDef for Pad {
         if self.axis >= x.rank() {
             return type_error(format!("axis {} of {x} does not exist", self.axis));
         }
-        if [&self.before, &self.after].iter().any(|d| d.as_const().is_some_and(|c| c < 0)) {
-            return type_error(format!("padding of {} before and {} after must be 0 or more", self.before, self.after));
+        if [&self.before, &self.after]
+            .iter()
+            .any(|d| d.as_const().is_some_and(|c| c < 0))
+        {
+            return type_error(format!(
+                "padding of {} before and {} after must be 0 or more",
+                self.before, self.after
+            ));
         }
         let mut shape = x.shape.clone();
         shape[self.axis] = shape[self.axis].clone() + self.before.clone() + self.after.clone();
@@ -60,7 +66,14 @@ impl OpDef for Pad {
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let (axis, before, after) = (r.int(0, 2) as usize, r.int(0, 5), r.int(0, 5));
-        Sample::new(Pad { axis, before: before.into(), after: after.into() }, vec![SampleArg::float(r.shape(3))])
+        Sample::new(
+            Pad {
+                axis,
+                before: before.into(),
+                after: after.into(),
+            },
+            vec![SampleArg::float(r.shape(3))],
+        )
     }
 }
 

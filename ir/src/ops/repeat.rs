@@ -33,10 +33,18 @@ pub struct Repeat {
 impl Repeat {
     pub fn order(&self) -> Vec<usize> {
         let n = self.count as usize;
-        if self.reverse { (0..n).rev().collect() } else { (0..n).collect() }
+        if self.reverse {
+            (0..n).rev().collect()
+        } else {
+            (0..n).collect()
+        }
     }
     fn stack(&self, ty: &Type) -> Type {
-        ty.with_shape(std::iter::once(Dim::from(self.count)).chain(ty.shape.iter().cloned()).collect::<Vec<_>>())
+        ty.with_shape(
+            std::iter::once(Dim::from(self.count))
+                .chain(ty.shape.iter().cloned())
+                .collect::<Vec<_>>(),
+        )
     }
 }
 
@@ -58,7 +66,11 @@ impl OpDef for Repeat {
             }
         }
         if self.keep && args[args.len() - 1] != Type::f32([Dim::from(self.count)]) {
-            return type_error(format!("keep must be f32 [{}], got {}", self.count, args[args.len() - 1]));
+            return type_error(format!(
+                "keep must be f32 [{}], got {}",
+                self.count,
+                args[args.len() - 1]
+            ));
         }
         let outputs = &self.body.outputs;
         if outputs.len() < self.carries {
@@ -67,13 +79,21 @@ impl OpDef for Repeat {
         let types = outputs.iter().map(|(_, v)| self.body.ty(*v));
         for (i, ty) in types.clone().take(self.carries).enumerate() {
             if ty != inputs[i] {
-                return type_error(format!("carry {i} enters a layer as {} and leaves it as {ty}", inputs[i]));
+                return type_error(format!(
+                    "carry {i} enters a layer as {} and leaves it as {ty}",
+                    inputs[i]
+                ));
             }
         }
-        Ok(types.enumerate().map(|(i, ty)| if i < self.carries { ty.clone() } else { self.stack(ty) }).collect())
+        Ok(types
+            .enumerate()
+            .map(|(i, ty)| if i < self.carries { ty.clone() } else { self.stack(ty) })
+            .collect())
     }
     fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
-        let mut results: Vec<Tensor> = (0..cx.types.len()).map(|i| Tensor::zeros(cx.types[i].dtype, cx.shape(i))).collect();
+        let mut results: Vec<Tensor> = (0..cx.types.len())
+            .map(|i| Tensor::zeros(cx.types[i].dtype, cx.shape(i)))
+            .collect();
         let mut carries: Vec<Tensor> = args[..self.carries].iter().map(|t| (*t).clone()).collect();
         for layer in self.order() {
             if self.keep && args[args.len() - 1].data[layer] == 0.0 {
@@ -122,13 +142,25 @@ impl OpDef for Repeat {
         let y = body.unary(crate::scalar::Unary::Tanh, sum);
         body.outputs = vec![("x".into(), y)];
         let count = r.int(1, 4);
-        let op = Repeat { count, carries: 1, stacked: 1, keep: true, reverse: r.flag(), body: Arc::new(body) };
+        let op = Repeat {
+            count,
+            carries: 1,
+            stacked: 1,
+            keep: true,
+            reverse: r.flag(),
+            body: Arc::new(body),
+        };
         let mut stacked = shape[1..].to_vec();
         stacked.insert(0, count.into());
         let mut keep = SampleArg::int(vec![count.into()], 0, 1);
         keep.ty = Type::f32([Dim::from(count)]);
         (keep.low, keep.high) = (0.5, 1.0);
-        let args = vec![SampleArg::float(shape.clone()), SampleArg::float(stacked), SampleArg::float(shape), keep];
+        let args = vec![
+            SampleArg::float(shape.clone()),
+            SampleArg::float(stacked),
+            SampleArg::float(shape),
+            keep,
+        ];
         Sample::new(op, args)
     }
 }

@@ -1,14 +1,14 @@
 //! The same elements in the same row-major order under another shape.
 
 use super::{EvalCx, OpDef, Vjp};
+use crate::dim::{Dim, numel};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use crate::dim::{Dim, numel};
 use crate::types::{arity, shape_text, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Reshape {

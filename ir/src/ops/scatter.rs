@@ -1,16 +1,16 @@
 //! Adds rows into a zero tensor, the transpose of `take`: from [batch.., I.., rest..] and i32 index [batch.., I..]
 //! give [batch.., size, rest..]. Indices outside 0..size are skipped; colliding rows are added in order.
 
+use super::Take;
 use super::{EvalCx, OpDef, Vjp};
+use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use super::Take;
-use crate::dim::Dim;
 use crate::types::{arity, float, int, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Scatter {
@@ -28,7 +28,9 @@ impl OpDef for Scatter {
         }
         let batch = from.shape[..self.batch].iter().cloned();
         let rest = from.shape[index.rank()..].iter().cloned();
-        Ok(vec![from.with_shape(batch.chain([self.size.clone()]).chain(rest).collect::<Vec<_>>())])
+        Ok(vec![from.with_shape(
+            batch.chain([self.size.clone()]).chain(rest).collect::<Vec<_>>(),
+        )])
     }
     fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
         let mut out = Tensor::zeros(args[0].dtype, cx.shape(0));
@@ -45,7 +47,10 @@ impl OpDef for Scatter {
         vec![out]
     }
     fn vjp(&self, g: &mut Graph, at: &Vjp) -> Vec<Option<ValueId>> {
-        vec![Some(g.add_op(Take { batch: self.batch }, &[at.grad(), at.args[1]])), None]
+        vec![
+            Some(g.add_op(Take { batch: self.batch }, &[at.grad(), at.args[1]])),
+            None,
+        ]
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Opaque
@@ -53,6 +58,12 @@ impl OpDef for Scatter {
     fn sample(r: &mut Rand) -> Sample<Self> {
         let (batch, count, size) = (r.size(), r.size(), r.int(1, 9));
         let from = SampleArg::float(vec![batch.clone(), count.clone(), r.size()]);
-        Sample::new(Scatter { batch: 1, size: size.into() }, vec![from, SampleArg::int(vec![batch, count], -2, size + 1)])
+        Sample::new(
+            Scatter {
+                batch: 1,
+                size: size.into(),
+            },
+            vec![from, SampleArg::int(vec![batch, count], -2, size + 1)],
+        )
     }
 }

@@ -2,13 +2,13 @@
 
 use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
+use crate::kernel::Value;
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use crate::kernel::Value;
 use crate::types::{arity, broadcast, int, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Select {}
@@ -24,12 +24,18 @@ impl OpDef for Select {
     }
     fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
         cx.build(|at| {
-            let from = if args[0].at_broadcast(at) != 0.0 { args[1] } else { args[2] };
+            let from = if args[0].at_broadcast(at) != 0.0 {
+                args[1]
+            } else {
+                args[2]
+            };
             from.at_broadcast(at)
         })
     }
     fn vjp(&self, g: &mut Graph, at: &Vjp) -> Vec<Option<ValueId>> {
-        let [c, a, b] = at.args[..] else { unreachable!("infer checked the arity") };
+        let [c, a, b] = at.args[..] else {
+            unreachable!("infer checked the arity")
+        };
         if !g.ty(a).dtype.is_float() {
             return vec![None; 3];
         }

@@ -1,14 +1,14 @@
 //! `len` positions of an axis from `start` on.
 
 use super::{EvalCx, OpDef, Vjp};
+use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use crate::dim::Dim;
 use crate::types::{arity, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Slice {
@@ -23,12 +23,21 @@ impl OpDef for Slice {
         if self.axis >= x.rank() {
             return type_error(format!("axis {} of {x} does not exist", self.axis));
         }
-        if [&self.start, &self.len].iter().any(|d| d.as_const().is_some_and(|c| c < 0)) {
-            return type_error(format!("start {} and length {} must be 0 or more", self.start, self.len));
+        if [&self.start, &self.len]
+            .iter()
+            .any(|d| d.as_const().is_some_and(|c| c < 0))
+        {
+            return type_error(format!(
+                "start {} and length {} must be 0 or more",
+                self.start, self.len
+            ));
         }
         let rest = x.shape[self.axis].clone() - self.start.clone() - self.len.clone();
         if rest.as_const().is_some_and(|c| c < 0) {
-            return type_error(format!("positions {} + {} lie outside axis {} of {x}", self.start, self.len, self.axis));
+            return type_error(format!(
+                "positions {} + {} lie outside axis {} of {x}",
+                self.start, self.len, self.axis
+            ));
         }
         let mut shape = x.shape.clone();
         shape[self.axis] = self.len.clone();
@@ -58,6 +67,13 @@ impl OpDef for Slice {
         let (axis, start, len, after) = (r.int(0, 2) as usize, r.int(0, 3), r.int(1, 9), r.int(0, 3));
         let mut shape = r.shape(3);
         shape[axis] = (start + len + after).into();
-        Sample::new(Slice { axis, start: start.into(), len: len.into() }, vec![SampleArg::float(shape)])
+        Sample::new(
+            Slice {
+                axis,
+                start: start.into(),
+                len: len.into(),
+            },
+            vec![SampleArg::float(shape)],
+        )
     }
 }

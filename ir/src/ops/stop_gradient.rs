@@ -5,9 +5,9 @@ use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
+use crate::types::arity;
 use crate::types::{Type, TypeError};
 use serde::{Deserialize, Serialize};
-use crate::types::arity;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StopGradient {}

@@ -1,16 +1,16 @@
 //! Sums over axes, which stay with size 1 if `keep`.
 
 use super::{EvalCx, OpDef, Vjp};
+use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
+use crate::kernel::Reduction;
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
-use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use crate::dim::Dim;
-use crate::kernel::Reduction;
 use crate::tensor::unravel;
+use crate::types::{Type, TypeError};
 use crate::types::{arity, float, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Sum {
@@ -33,7 +33,13 @@ impl OpDef for Sum {
             let to: Vec<usize> = at
                 .iter()
                 .enumerate()
-                .filter_map(|(a, p)| if !self.axes.contains(&a) { Some(*p) } else { self.keep.then_some(0) })
+                .filter_map(|(a, p)| {
+                    if !self.axes.contains(&a) {
+                        Some(*p)
+                    } else {
+                        self.keep.then_some(0)
+                    }
+                })
                 .collect();
             let to = out.offset(&to);
             out.data[to] += v;
@@ -47,10 +53,24 @@ impl OpDef for Sum {
         vec![Some(g.broadcast_to(d, x.shape))]
     }
     fn lower(&self) -> Lower<'_> {
-        Lower::Reduce { reduction: Reduction::Sum, axes: self.axes.clone(), keep: self.keep }
+        Lower::Reduce {
+            reduction: Reduction::Sum,
+            axes: self.axes.clone(),
+            keep: self.keep,
+        }
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
-        let axes = r.pick(&[vec![2], vec![1], vec![0], vec![0, 1], vec![1, 2], vec![0, 1, 2], vec![0, 2]]).clone();
+        let axes = r
+            .pick(&[
+                vec![2],
+                vec![1],
+                vec![0],
+                vec![0, 1],
+                vec![1, 2],
+                vec![0, 1, 2],
+                vec![0, 2],
+            ])
+            .clone();
         Sample::new(Sum { axes, keep: r.flag() }, vec![SampleArg::float(r.shape(3))])
     }
 }

@@ -2,17 +2,17 @@
 //!
 //! An index outside 0..R gives zeros, and nothing is read for it. The first `batch` axes are shared.
 
+use super::Scatter;
 use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
+use crate::kernel::Index;
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::{Binary, DType};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use super::Scatter;
-use crate::kernel::Index;
-use crate::scalar::{Binary, DType};
 use crate::types::{arity, int, same_dim, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Take {
@@ -30,7 +30,9 @@ impl OpDef for Take {
             same_dim("shared axes", a, b)?;
         }
         let rest = x.shape[self.batch + 1..].iter().cloned();
-        Ok(vec![x.with_shape(index.shape.iter().cloned().chain(rest).collect::<Vec<_>>())])
+        Ok(vec![x.with_shape(
+            index.shape.iter().cloned().chain(rest).collect::<Vec<_>>(),
+        )])
     }
     fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
         let n = args[1].shape.len();
@@ -39,7 +41,12 @@ impl OpDef for Take {
             if row < 0.0 || row >= args[0].shape[self.batch] as f64 {
                 return 0.0;
             }
-            let i: Vec<usize> = at[..self.batch].iter().copied().chain([row as usize]).chain(at[n..].iter().copied()).collect();
+            let i: Vec<usize> = at[..self.batch]
+                .iter()
+                .copied()
+                .chain([row as usize])
+                .chain(at[n..].iter().copied())
+                .collect();
             args[0].at(&i)
         })
     }
@@ -48,7 +55,10 @@ impl OpDef for Take {
         if !x.dtype.is_float() {
             return vec![None, None];
         }
-        let op = Scatter { batch: self.batch, size: x.shape[self.batch].clone() };
+        let op = Scatter {
+            batch: self.batch,
+            size: x.shape[self.batch].clone(),
+        };
         vec![Some(g.add_op(op, &[at.grad(), at.args[1]])), None]
     }
     fn lower(&self) -> Lower<'_> {
@@ -76,6 +86,9 @@ impl OpDef for Take {
             x.push(r.size());
         }
         index.push(r.size());
-        Sample::new(Take { batch }, vec![SampleArg::float(x), SampleArg::int(index, -2, rows + 1)])
+        Sample::new(
+            Take { batch },
+            vec![SampleArg::float(x), SampleArg::int(index, -2, rows + 1)],
+        )
     }
 }

@@ -6,8 +6,8 @@ use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
 use crate::types::{arity, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Transpose {
@@ -32,7 +32,9 @@ impl OpDef for Transpose {
         if sorted != (0..x.rank()).collect::<Vec<_>>() {
             return type_error(format!("{:?} is no permutation of the axes of {x}", self.perm));
         }
-        Ok(vec![x.with_shape(self.perm.iter().map(|p| x.shape[*p].clone()).collect::<Vec<_>>())])
+        Ok(vec![x.with_shape(
+            self.perm.iter().map(|p| x.shape[*p].clone()).collect::<Vec<_>>(),
+        )])
     }
     fn eval(&self, cx: &EvalCx, args: &[&Tensor]) -> Vec<Tensor> {
         let inverse = self.inverse();

@@ -2,14 +2,14 @@
 
 use super::{EvalCx, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
+use crate::kernel::Value;
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::{Binary, Unary};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use crate::kernel::Value;
-use crate::scalar::{Binary, Unary};
 use crate::types::{arity, float, int};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UnaryOp {

@@ -1,16 +1,16 @@
 //! Overlapping windows of a sequence: [B, N] to [B, T, size], window t starting at t * step.
 
+use super::{Conv1dInputGrad, Iota};
 use super::{EvalCx, OpDef, Vjp};
+use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
+use crate::scalar::Binary;
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use super::{Conv1dInputGrad, Iota};
-use crate::dim::Dim;
-use crate::scalar::Binary;
 use crate::types::{arity, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Unfold {
@@ -49,11 +49,19 @@ impl OpDef for Unfold {
         let t = g.shape(at.result())[x.rank() - 1].clone();
         let flat = g.reshape(at.grad(), vec![lead, t, self.size.into()]);
         let taps = g.add_op(Iota { size: self.size.into() }, &[]);
-        let (rows, cols) = (vec![self.size.into(), 1.into(), 1.into()], vec![1.into(), 1.into(), self.size.into()]);
+        let (rows, cols) = (
+            vec![self.size.into(), 1.into(), 1.into()],
+            vec![1.into(), 1.into(), self.size.into()],
+        );
         let (rows, cols) = (g.reshape(taps, rows), g.reshape(taps, cols));
         let same = g.binary(Binary::Equal, rows, cols);
         let eye = g.cast(same, x.dtype);
-        let op = Conv1dInputGrad { stride: self.step, padding: 0, groups: 1, length: n };
+        let op = Conv1dInputGrad {
+            stride: self.step,
+            padding: 0,
+            groups: 1,
+            length: n,
+        };
         let dx = g.add_op(op, &[flat, eye]);
         vec![Some(g.reshape(dx, x.shape))]
     }

@@ -1,16 +1,16 @@
 //! Uniform random numbers in [0, 1) from a seed (i32 [2]), a site and the layer of an enclosing repeat.
 
 use super::{EvalCx, OpDef, Vjp};
+use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
+use crate::kernel::Index;
 use crate::lower::Lower;
+use crate::rng;
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
-use serde::{Deserialize, Serialize};
-use crate::dim::Dim;
-use crate::kernel::Index;
-use crate::rng;
 use crate::types::{arity, type_error};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Uniform {
@@ -49,6 +49,12 @@ impl OpDef for Uniform {
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let seed = SampleArg::int(vec![Dim::from(2)], -1000, 1000);
-        Sample::new(Uniform { site: r.int(0, 50) as u32, shape: r.shape(2) }, vec![seed])
+        Sample::new(
+            Uniform {
+                site: r.int(0, 50) as u32,
+                shape: r.shape(2),
+            },
+            vec![seed],
+        )
     }
 }

@@ -11,7 +11,7 @@ use crate::random::Purpose;
 use crate::session::Tensor;
 use ir::artifact::Port;
 use ir::scalar::DType;
-use ir::task::{FeedParam, ParamKind, Signature};
+use ir::task::{FeedParam, Signature};
 
 /// 1 where a channel is hidden, i32 [clips, channels].
 pub struct ChannelSpans {
@@ -25,16 +25,7 @@ impl Feed for ChannelSpans {
         about: "1 where a channel is hidden: spans of `length` channels, which would cover the share `prob` if none overlapped",
         dtype: DType::I32,
         rank: 2,
-        params: &[
-            FeedParam {
-                name: "prob",
-                kind: ParamKind::Amount,
-            },
-            FeedParam {
-                name: "length",
-                kind: ParamKind::Amount,
-            },
-        ],
+        params: &[FeedParam::amount("prob"), FeedParam::amount("length")],
     };
 
     fn bind(args: &Args) -> Result<ChannelSpans, Error> {

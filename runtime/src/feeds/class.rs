@@ -8,7 +8,7 @@ use crate::random::Stream;
 use crate::session::Tensor;
 use ir::artifact::Port;
 use ir::scalar::DType;
-use ir::task::{FeedParam, ParamKind, Signature};
+use ir::task::{FeedParam, Signature};
 
 /// The class of each clip's label, i32 [clips].
 pub struct Class {
@@ -22,10 +22,7 @@ impl Feed for Class {
         about: "the class of the clip's label, one of `classes`; the label is the clip's text as a whole",
         dtype: DType::I32,
         rank: 1,
-        params: &[FeedParam {
-            name: "classes",
-            kind: ParamKind::Size,
-        }],
+        params: &[FeedParam::size("classes")],
     };
 
     fn bind(args: &Args) -> Result<Class, Error> {

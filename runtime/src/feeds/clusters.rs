@@ -12,7 +12,7 @@ use crate::random::Stream;
 use crate::session::Tensor;
 use ir::artifact::Port;
 use ir::scalar::DType;
-use ir::task::{FeedParam, ParamKind, Signature};
+use ir::task::{FeedParam, Signature};
 
 const NONE: &str = "it has no clusters (a .km file beside the manifest)";
 
@@ -34,16 +34,7 @@ impl Feed for Clusters {
         about: "the cluster of each frame, one of `classes`, padded with -1: from a .km file, which has `rate` of them for a second",
         dtype: DType::I32,
         rank: 2,
-        params: &[
-            FeedParam {
-                name: "classes",
-                kind: ParamKind::Size,
-            },
-            FeedParam {
-                name: "rate",
-                kind: ParamKind::Amount,
-            },
-        ],
+        params: &[FeedParam::size("classes"), FeedParam::amount("rate")],
     };
 
     fn bind(args: &Args) -> Result<Clusters, Error> {

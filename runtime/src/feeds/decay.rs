@@ -6,7 +6,7 @@ use crate::schedule::decay;
 use crate::session::Tensor;
 use ir::artifact::Port;
 use ir::scalar::DType;
-use ir::task::{FeedParam, ParamKind, Signature};
+use ir::task::{FeedParam, Signature};
 
 /// max(start x factor^updates, floor), f32 [1].
 pub struct Decay {
@@ -22,18 +22,9 @@ impl Feed for Decay {
         dtype: DType::F32,
         rank: 1,
         params: &[
-            FeedParam {
-                name: "start",
-                kind: ParamKind::Amount,
-            },
-            FeedParam {
-                name: "factor",
-                kind: ParamKind::Amount,
-            },
-            FeedParam {
-                name: "floor",
-                kind: ParamKind::Amount,
-            },
+            FeedParam::amount("start"),
+            FeedParam::amount("factor"),
+            FeedParam::amount("floor"),
         ],
     };
 

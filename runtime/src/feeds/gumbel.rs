@@ -9,7 +9,7 @@ use crate::random::Purpose;
 use crate::session::Tensor;
 use ir::artifact::Port;
 use ir::scalar::DType;
-use ir::task::{FeedParam, ParamKind, Signature};
+use ir::task::{FeedParam, Signature};
 use rayon::prelude::*;
 
 /// Numbers of noise that are drawn one after the other.
@@ -26,10 +26,7 @@ impl Feed for Gumbel {
         about: "standard Gumbel noise for each frame that `of` hides; 0 outside training",
         dtype: DType::F32,
         rank: 4,
-        params: &[FeedParam {
-            name: "of",
-            kind: ParamKind::Input("Spans"),
-        }],
+        params: &[FeedParam::input("of", "Spans")],
     };
 
     fn bind(args: &Args) -> Result<Gumbel, Error> {

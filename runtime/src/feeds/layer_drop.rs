@@ -10,7 +10,7 @@ use crate::random::Purpose;
 use crate::session::Tensor;
 use ir::artifact::Port;
 use ir::scalar::DType;
-use ir::task::{FeedParam, ParamKind, Signature};
+use ir::task::{FeedParam, Signature};
 
 /// 0 where a layer is skipped, f32 [layers].
 pub struct LayerDrop {
@@ -23,10 +23,7 @@ impl Feed for LayerDrop {
         about: "0 where a layer is skipped, with the probability `rate` in training; 1 elsewhere",
         dtype: DType::F32,
         rank: 1,
-        params: &[FeedParam {
-            name: "rate",
-            kind: ParamKind::Amount,
-        }],
+        params: &[FeedParam::amount("rate")],
     };
 
     fn bind(args: &Args) -> Result<LayerDrop, Error> {

@@ -9,7 +9,7 @@ use crate::random::Purpose;
 use crate::session::Tensor;
 use ir::artifact::Port;
 use ir::scalar::DType;
-use ir::task::{FeedParam, ParamKind, Signature};
+use ir::task::{FeedParam, Signature};
 use rayon::prelude::*;
 
 /// For each hidden frame so many others, as positions among the clip's hidden frames, i32 [clips, hidden frames, count].
@@ -25,16 +25,7 @@ impl Feed for Others {
                 with -1",
         dtype: DType::I32,
         rank: 3,
-        params: &[
-            FeedParam {
-                name: "of",
-                kind: ParamKind::Input("Spans"),
-            },
-            FeedParam {
-                name: "count",
-                kind: ParamKind::Amount,
-            },
-        ],
+        params: &[FeedParam::input("of", "Spans"), FeedParam::amount("count")],
     };
 
     fn bind(args: &Args) -> Result<Others, Error> {

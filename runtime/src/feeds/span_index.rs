@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::session::Tensor;
 use ir::artifact::Port;
 use ir::scalar::DType;
-use ir::task::{FeedParam, ParamKind, Signature};
+use ir::task::{FeedParam, Signature};
 
 /// The hidden frames of each clip in order of time, i32 [clips, hidden frames of the clip that has the most].
 pub struct SpanIndex {
@@ -18,10 +18,7 @@ impl Feed for SpanIndex {
         about: "the hidden frames of each clip in order of time, padded with -1",
         dtype: DType::I32,
         rank: 2,
-        params: &[FeedParam {
-            name: "of",
-            kind: ParamKind::Input("Spans"),
-        }],
+        params: &[FeedParam::input("of", "Spans")],
     };
 
     fn bind(args: &Args) -> Result<SpanIndex, Error> {

@@ -9,7 +9,7 @@ use crate::random::Purpose;
 use crate::session::Tensor;
 use ir::artifact::Port;
 use ir::scalar::DType;
-use ir::task::{FeedParam, ParamKind, Signature};
+use ir::task::{FeedParam, Signature};
 
 /// 1 where a frame is hidden, i32 [clips, frames].
 pub struct Spans {
@@ -24,18 +24,9 @@ impl Feed for Spans {
         dtype: DType::I32,
         rank: 2,
         params: &[
-            FeedParam {
-                name: "prob",
-                kind: ParamKind::Amount,
-            },
-            FeedParam {
-                name: "length",
-                kind: ParamKind::Amount,
-            },
-            FeedParam {
-                name: "least",
-                kind: ParamKind::Amount,
-            },
+            FeedParam::amount("prob"),
+            FeedParam::amount("length"),
+            FeedParam::amount("least"),
         ],
     };
 

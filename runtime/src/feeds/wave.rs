@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::session::Tensor;
 use ir::artifact::Port;
 use ir::scalar::DType;
-use ir::task::{FeedParam, ParamKind, Signature};
+use ir::task::{FeedParam, Signature};
 
 /// Samples of the clips, f32 [clips, samples]. `frames` is the number of frames that so many samples become.
 pub struct Wave;
@@ -16,10 +16,7 @@ impl Feed for Wave {
         about: "samples at 16 kHz, zero beyond a clip's end; `frames` says how many frames they become",
         dtype: DType::F32,
         rank: 2,
-        params: &[FeedParam {
-            name: "frames",
-            kind: ParamKind::Size,
-        }],
+        params: &[FeedParam::size("frames")],
     };
 
     fn bind(_: &Args) -> Result<Wave, Error> {

@@ -65,17 +65,8 @@ impl Aligner {
     /// # Errors
     /// Where there is nothing to find, or it does not fit.
     pub fn align(&self, frames: &Frames, segments: &[&str], star: Star) -> Result<Aligned, Error> {
-        if frames.classes != self.alphabet.len() && !frames.logits.is_empty() {
-            let what = format!(
-                "it has {} classes and the vocabulary {}",
-                frames.classes,
-                self.alphabet.len()
-            );
-            return Err(Error::data(
-                frames.name,
-                what,
-                "give the vocabulary of the model that made it",
-            ));
+        if !frames.logits.is_empty() {
+            frames.fit(self.alphabet.len())?;
         }
         let chain = self.chain(segments, star);
         if chain.words.is_empty() {

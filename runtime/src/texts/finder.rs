@@ -23,6 +23,20 @@ pub struct Frames<'a> {
     pub duration: f64,
 }
 
+impl Frames<'_> {
+    /// Fails where there are other classes than the vocabulary has.
+    pub(super) fn fit(&self, classes: usize) -> Result<(), Error> {
+        if self.classes == classes {
+            return Ok(());
+        }
+        Err(Error::data(
+            self.name,
+            format!("it has {} classes and the vocabulary {classes}", self.classes),
+            "give the vocabulary of the model that made it",
+        ))
+    }
+}
+
 /// Finds texts in logits.
 pub struct Finder {
     vocab: Vocab,
@@ -134,18 +148,7 @@ impl Finder {
         if frames.logits.is_empty() {
             return Ok(self.empty(frames));
         }
-        if frames.classes != self.alphabet.len() {
-            let what = format!(
-                "it has {} classes and the vocabulary {}",
-                frames.classes,
-                self.alphabet.len()
-            );
-            return Err(Error::data(
-                frames.name,
-                what,
-                "give the vocabulary of the model that made it",
-            ));
-        }
+        frames.fit(self.alphabet.len())?;
         let mut alternatives = vec![];
         let (text, words) = match &self.options {
             None => {

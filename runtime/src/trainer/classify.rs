@@ -1,15 +1,14 @@
 //! Recordings to labels.
 
 use super::judge::likeliest;
+use super::predict::open;
 use super::target::labels_of;
 use crate::audio::{Reader, normalize};
 use crate::data::Utterance;
 use crate::error::Error;
-use crate::feeds::{Clips, Feeds, Occasion, Target};
+use crate::feeds::{Clips, Feeds, Occasion};
 use crate::memory::Guard;
 use crate::session::Session;
-use crate::settings::Settings;
-use crate::weights::{Folder, adopt_sizes};
 use ir::artifact::Program;
 use ir::task::Gives;
 use std::path::Path;
@@ -38,28 +37,17 @@ impl<'a> Classifier<'a> {
         weights: &Path,
         set: &[String],
     ) -> Result<Classifier<'a>, Error> {
-        let folder = Folder::open(weights)?;
-        let artifact = adopt_sizes(session, &folder)?;
-        let task = artifact.task(task).ok_or_else(|| Error::no_task(&artifact, task))?;
-        let prediction = task.prediction().ok_or_else(|| Error::no_task(&artifact, &task.name))?;
-        let Gives::Label { logits } = &prediction.gives else {
-            return Err(Error::no_task(&artifact, &task.name));
-        };
-        let mut settings = Settings::new(&artifact, &task.name)?;
-        if let Some(own) = folder.normalize()? {
-            settings.force("normalize", own as u8 as f64);
-        }
-        set.iter().try_for_each(|s| settings.set(s))?;
-        folder.load(&artifact, task, session.params()?, None)?;
-        let lacking = || Error::program(&prediction.program, "this model was compiled without it");
-        let program = artifact.program(&prediction.program).cloned().ok_or_else(lacking)?;
-        session.freeze(&program.name)?;
+        let opened = open(session, (task, weights, set), |_, gives| match gives {
+            Gives::Label { logits } => Ok(Some(logits.clone())),
+            _ => Ok(None),
+        })?;
+        session.freeze(&opened.program.name)?;
         Ok(Classifier {
-            feeds: Feeds::bind(&artifact, task, &settings, Target::default())?,
-            scores: logits.clone(),
+            feeds: opened.feeds,
+            scores: opened.own,
             names: labels_of(weights)?.unwrap_or_default(),
-            normalize: settings.flag("normalize")?,
-            program,
+            normalize: opened.normalize,
+            program: opened.program,
             session,
             guard: Guard::default(),
             reader: Reader::default(),

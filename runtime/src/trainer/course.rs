@@ -70,7 +70,7 @@ impl Course {
             let program = find(&phase.program).ok_or_else(|| match &phase.until {
                 None => lacking(&phase.program),
                 Some(amount) => Error::Setting(format!(
-                    "{} is {until} and `{}` was compiled without the program `{}`; use 0",
+                    "`{}` is {until} and `{}` was compiled without the program `{}`; use 0",
                     crate::settings::name_of(amount),
                     artifact.name,
                     phase.program
@@ -157,8 +157,7 @@ impl Course {
         let [.., before, last] = self.phases.as_slice() else {
             return None;
         };
-        let named = before.named.trim_matches('`').to_string();
-        Some((named, before.until, last.program.name.clone()))
+        Some((before.named.clone(), before.until, last.program.name.clone()))
     }
 
     pub fn lr(&self, update: u64) -> f64 {

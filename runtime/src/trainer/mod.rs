@@ -11,6 +11,7 @@ mod keep;
 pub(crate) mod letters;
 mod listen;
 mod opening;
+pub(crate) mod predict;
 mod prepare;
 mod rules;
 mod skipped;

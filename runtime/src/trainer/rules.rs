@@ -33,7 +33,7 @@ impl Rules {
         // Longer clips are cropped, so that the least may be above the most.
         if !crops && most > 0 && least > most {
             let [min, max] = &names;
-            let what = format!("{min} is {least} and {max} is {most}: no clip could be used");
+            let what = format!("`{min}` is {least} and `{max}` is {most}: no clip could be used");
             return Err(Error::Setting(what));
         }
         let max_tokens = settings.count("max_tokens", 1)? as usize;
@@ -73,9 +73,8 @@ impl Rules {
     /// Why a clip of so many samples is left out, before it is decoded. `labels`: also where its labels cannot be learnt.
     pub fn judge(&self, feeds: &Feeds, utterance: &Utterance, samples: usize, labels: bool) -> Result<(), String> {
         let [min, max] = &self.names;
-        let bare = |name: &str| name.trim_matches('`').to_string();
         if samples < self.least {
-            return Err(format!("it has {samples} samples and {} is {}", bare(min), self.least));
+            return Err(format!("it has {samples} samples and {} is {}", min, self.least));
         }
         let possible = feeds.geometry().least_samples(LEAST_FRAMES);
         if samples < possible {
@@ -84,8 +83,7 @@ impl Rules {
         if !self.crops && samples > self.most {
             return Err(format!(
                 "it has {samples} samples and {} or max_tokens is {}; cut it into sentences",
-                bare(max),
-                self.most
+                max, self.most
             ));
         }
         let frames = match self.crops {

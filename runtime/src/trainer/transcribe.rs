@@ -1,16 +1,16 @@
 //! Recordings to text.
 
 use super::letters::fit_head;
+use super::predict::{Opened, open};
 use crate::audio::{RATE, Reader};
 use crate::error::Error;
-use crate::feeds::{self, Feeds};
+use crate::feeds::Feeds;
 use crate::geometry::Geometry;
 use crate::memory::Guard;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::texts::{Aligner, Finder, OutputFlags, SearchFlags};
 use crate::vocab::Vocab;
-use crate::weights::{Folder, adopt_sizes};
 use ir::artifact::{Artifact, Program};
 use ir::task::{Gives, Task};
 use std::path::Path;
@@ -71,31 +71,29 @@ impl<'a> Transcriber<'a> {
         weights: &Path,
         set: &[String],
     ) -> Result<Transcriber<'a>, Error> {
-        let folder = Folder::open(weights)?;
-        let artifact = adopt_sizes(session, &folder)?;
-        let task = artifact.task(task).ok_or_else(|| Error::no_task(&artifact, task))?;
-        let prediction = task.prediction().ok_or_else(|| Error::no_task(&artifact, &task.name))?;
-        let Gives::Text { logits } = &prediction.gives else {
-            return Err(Error::no_task(&artifact, &task.name));
-        };
-        let mut settings = Settings::new(&artifact, &task.name)?;
-        if let Some(own) = folder.normalize()? {
-            settings.force("normalize", own as u8 as f64);
-        }
-        set.iter().try_for_each(|s| settings.set(s))?;
-        folder.load(&artifact, task, session.params()?, None)?;
+        let opened = open(session, (task, weights, set), |_, gives| match gives {
+            Gives::Text { logits } => Ok(Some(logits.clone())),
+            _ => Ok(None),
+        })?;
+        let Opened {
+            artifact,
+            task,
+            folder,
+            program,
+            settings,
+            feeds,
+            normalize,
+            own: scores,
+        } = opened;
         // Classes beyond the tokens write nothing, as in transformers.
-        let vocab = fit_head(&artifact, task, folder.vocab()?.unwrap_or_default())?;
-        let lacking = || Error::program(&prediction.program, "this model was compiled without it");
-        let program = artifact.program(&prediction.program).cloned().ok_or_else(lacking)?;
-        let feeds = Feeds::bind(&artifact, task, &settings, feeds::Target::default())?;
+        let vocab = fit_head(&artifact, &task, folder.vocab()?.unwrap_or_default())?;
         session.freeze(&program.name)?;
         Ok(Transcriber {
-            classes: artifact.classes(task).unwrap_or(vocab.len()),
+            classes: artifact.classes(&task).unwrap_or(vocab.len()),
             program,
             feeds,
-            scores: logits.clone(),
-            normalize: settings.flag("normalize")?,
+            scores,
+            normalize,
             settings,
             vocab,
             session,
