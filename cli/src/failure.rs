@@ -1,10 +1,10 @@
 //! How the command ends where something is wrong: the text, and the exit code of its kind (docs/reference/exit-codes.md).
 
-use compiler::compile;
 use std::any::Any;
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use w2vc_compiler::compile;
 
 /// Another failure, wrong usage, a model file that cannot be compiled.
 const OTHER: u8 = 1;

@@ -3,10 +3,6 @@
 mod failure;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use compiler::compile::{Arithmetic, Output, compile, compile_cuda};
-use compiler::explain::explain;
-use compiler::generate::ARCHS;
-use compiler::like;
 use cpu::Target;
 use failure::Failure;
 use frontend::Model;
@@ -21,6 +17,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use w2vc_compiler::compile::{Arithmetic, Output, compile, compile_cuda};
+use w2vc_compiler::explain::explain;
+use w2vc_compiler::generate::ARCHS;
+use w2vc_compiler::like;
 
 /// Compiles wav2vec 2.0 models described in RON into executables that pretrain, fine-tune and transcribe.
 #[derive(Parser)]

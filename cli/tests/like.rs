@@ -1,7 +1,7 @@
 //! Model files for configurations of others, held against what they then say of themselves.
 
-use compiler::like::{BUILT_IN, MADE, describe};
 use serde_json::{Value, json};
+use w2vc_compiler::like::{BUILT_IN, MADE, describe};
 
 /// The model of a configuration, from files in a folder of their own.
 fn model(config: &Value) -> frontend::Model {

@@ -2,10 +2,10 @@
 
 mod host;
 
-use frontend::load;
 use host::HOST;
 use std::fs;
 use std::path::{Path, PathBuf};
+use w2vc_frontend::load;
 
 /// A whole model; each case spoils one line of it.
 const GOOD: &str = r#"(

@@ -1,12 +1,12 @@
 //! What statements mean, by what their graphs compute.
 
-use frontend::{Model, load_programs};
 use ir::dim::Env;
 use ir::eval::evaluate;
 use ir::scalar::DType;
 use ir::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::path::Path;
+use w2vc_frontend::{Model, load_programs};
 
 /// A model of one program that reads x f32[3] and n i32[2].
 fn model(body: &str, returns: &[&str]) -> Model {

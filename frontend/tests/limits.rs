@@ -1,9 +1,9 @@
 //! Model files that are made to break what reads them: each is refused with its place, in little time and memory.
 
-use frontend::load_programs;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use w2vc_frontend::load_programs;
 
 const HEAD: &str = r#"name: "x", symbols: ["B"]"#;
 

@@ -1,6 +1,5 @@
 //! The models' programs against transformers, by the reference evaluator on the committed fixtures.
 
-use frontend::{Program, load_programs};
 use ir::dim::Env;
 use ir::eval::evaluate;
 use ir::gradient::{backward, save_slots};
@@ -10,6 +9,7 @@ use ir::scalar::DType;
 use ir::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use w2vc_frontend::{Program, load_programs};
 
 type Tensors = BTreeMap<String, Tensor>;
 

@@ -2,11 +2,11 @@
 
 mod host;
 
-use frontend::{Model, load};
 use host::HOST;
 use ir::artifact::SettingValue::{self, Flag, Number, Text};
 use ir::task::{Amount, Arg, Criterion, Does, Gives, Judge, Task, Training};
 use std::path::Path;
+use w2vc_frontend::{Model, load};
 
 fn model(file: &str, sets: &[(&str, &str)]) -> Model {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
@@ -172,7 +172,7 @@ fn tasks_merge_field_by_field_and_their_maps_key_by_key() {
 #[test]
 fn programs_load_without_a_host() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/base.ron");
-    let m = frontend::load_programs(&path, &[]).unwrap_or_else(|e| panic!("{e}"));
+    let m = w2vc_frontend::load_programs(&path, &[]).unwrap_or_else(|e| panic!("{e}"));
     assert!(m.tasks.is_empty() && m.program("pretrain").is_some());
 }
 
@@ -186,7 +186,7 @@ fn a_classifier_is_trained_and_predicts() {
     let classes = Arg::Size(ir::dim::Dim::sym("classes"));
     assert_eq!(task(&m, "train").feeds[2].1.args, [classes]);
     assert_eq!(value(&m, "classify", "normalize"), &Flag(true));
-    assert!(frontend::check_report(&m).contains("task `classify`: Say which label a recording has.\n"));
+    assert!(w2vc_frontend::check_report(&m).contains("task `classify`: Say which label a recording has.\n"));
 }
 
 /// The tasks that the language's page shows are those of a model.

@@ -136,8 +136,12 @@ impl Executable {
                 workspace: Dim::from(0),
             }],
         };
-        let code = runtime::exec::pack_ptx(&[image]).unwrap();
-        std::fs::write(&path, runtime::exec::append(&runner, &artifact(gpu), &code).unwrap()).unwrap();
+        let code = w2vc_runtime::exec::pack_ptx(&[image]).unwrap();
+        std::fs::write(
+            &path,
+            w2vc_runtime::exec::append(&runner, &artifact(gpu), &code).unwrap(),
+        )
+        .unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         Executable { dir, path }
     }

@@ -20,7 +20,7 @@ use passes::rewrite::{rewrite_with, rules};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tests::interpret::{Lowered, lower};
+use w2vc_tests::interpret::{Lowered, lower};
 
 /// What stands between a graph and what comes out.
 const BREAK: &str = "---\n";

@@ -10,8 +10,8 @@ use ir::scalar::{DType, Unary};
 use ir::tensor::Tensor;
 use ir::types::Type;
 use std::collections::BTreeMap;
-use tests::close::distance;
-use tests::interpret::lower;
+use w2vc_tests::close::distance;
+use w2vc_tests::interpret::lower;
 
 /// How the two products are joined, and what else is done with them.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 fn model(name: &str, sets: &[(&str, &str)]) -> Model {
-    tests::native::model(&format!("models/{name}"), sets)
+    w2vc_tests::native::model(&format!("models/{name}"), sets)
 }
 
 /// Elements of the parameters that a program reads.

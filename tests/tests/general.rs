@@ -5,7 +5,7 @@ use runtime::session::{AdamStep, Session, Tensor};
 use runtime::weights::initialize;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tests::native::{compile, model};
+use w2vc_tests::native::{compile, model};
 
 fn files(dir: &Path, out: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {

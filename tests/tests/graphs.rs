@@ -10,8 +10,8 @@ use passes::differentiate::differentiate;
 use proptest::prelude::*;
 use runtime::session::Session;
 use std::collections::BTreeMap;
-use tests::generate::{SYMBOLS, bind, graph, sizes};
-use tests::programs::{compile, emulate, run};
+use w2vc_tests::generate::{SYMBOLS, bind, graph, sizes};
+use w2vc_tests::programs::{compile, emulate, run};
 
 /// Sizes that each graph runs with, one of them 0 in the last run.
 const RUNS: u32 = 4;

@@ -12,9 +12,9 @@ use passes::differentiate::differentiate;
 use proptest::prelude::*;
 use runtime::exec::plan::{Request, layout};
 use std::collections::BTreeMap;
-use tests::generate;
-use tests::interpret::{Lowered, lower};
-use tests::ops::{case, with_loss};
+use w2vc_tests::generate;
+use w2vc_tests::interpret::{Lowered, lower};
+use w2vc_tests::ops::{case, with_loss};
 
 /// Offsets as the runtime plans them.
 fn plan(program: &Program, sizes: &Env) -> Vec<usize> {

@@ -20,10 +20,10 @@ use passes::narrow::Weights;
 use passes::pipeline::{Source, to_primitive};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use tests::generate;
-use tests::interpret::{Lowered, lower, lower_at};
-use tests::native::model;
-use tests::programs::{compile_lowered, run};
+use w2vc_tests::generate;
+use w2vc_tests::interpret::{Lowered, lower, lower_at};
+use w2vc_tests::native::model;
+use w2vc_tests::programs::{compile_lowered, run};
 
 /// As the fixtures of `base_like`, but smaller still: the interpreter is slow.
 const SMALL: [(&str, &str); 12] = [

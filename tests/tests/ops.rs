@@ -7,9 +7,9 @@ use ir::sample::Rand;
 use ir::scalar::DType;
 use ir::tensor::Tensor;
 use passes::differentiate::differentiate;
-use tests::close::distance;
-use tests::interpret::lower;
-use tests::ops::{case, with_loss};
+use w2vc_tests::close::distance;
+use w2vc_tests::interpret::lower;
+use w2vc_tests::ops::{case, with_loss};
 
 const SEEDS: u32 = 12;
 /// Elements of an operand that central differences are taken at.

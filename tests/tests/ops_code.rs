@@ -10,9 +10,9 @@ use ir::tensor::Tensor;
 use passes::differentiate::differentiate;
 use runtime::session::Session;
 use std::collections::BTreeMap;
-use tests::close::distance;
-use tests::ops::{case, with_loss};
-use tests::programs::{compile, emulate, run};
+use w2vc_tests::close::distance;
+use w2vc_tests::ops::{case, with_loss};
+use w2vc_tests::programs::{compile, emulate, run};
 
 /// Samples of each op.
 const CPU_SEEDS: u32 = 5;

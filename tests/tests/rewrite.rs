@@ -11,9 +11,9 @@ use ir::types::Type;
 use passes::differentiate::differentiate;
 use passes::rewrite::{rewrite, rewrite_with};
 use std::collections::BTreeMap;
-use tests::close::distance;
-use tests::native::model;
-use tests::programs::{compile, run};
+use w2vc_tests::close::distance;
+use w2vc_tests::native::model;
+use w2vc_tests::programs::{compile, run};
 
 fn dims(sizes: &[i64]) -> Vec<Dim> {
     sizes.iter().map(|d| Dim::from(*d)).collect()

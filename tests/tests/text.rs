@@ -6,8 +6,8 @@ use ir::sample::Rand;
 use ir::text::parse;
 use passes::differentiate::differentiate;
 use passes::pipeline::{Source, to_primitive};
-use tests::native::model;
-use tests::ops::{case, with_loss};
+use w2vc_tests::native::model;
+use w2vc_tests::ops::{case, with_loss};
 
 fn reads_back(about: &str, g: &Graph) {
     let text = g.to_string();

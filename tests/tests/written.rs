@@ -19,11 +19,11 @@ use runtime::exec::Edge;
 use runtime::session::{self, Session};
 use runtime::weights::initialize;
 use std::collections::BTreeMap;
-use tests::interpret::lower;
-use tests::native::compile;
+use w2vc_tests::interpret::lower;
+use w2vc_tests::native::compile;
 #[cfg(feature = "gpu")]
-use tests::native::compile_cuda;
-use tests::written::model;
+use w2vc_tests::native::compile_cuda;
+use w2vc_tests::written::model;
 
 /// Programs of a file, compiled together.
 const PROGRAMS: usize = 4;

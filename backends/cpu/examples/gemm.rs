@@ -1,11 +1,10 @@
 //! Prints the speed of generated matrix products on one thread, next to the fused multiply-add peak of this processor.
 //!
 //! `cargo run --release -p w2vc-cpu --example gemm [-- --bytes | --bf16 | --bf16-converted] [--asm | SCHEDULE..]`, a schedule being
-//! `ROWS,VECTORS,DEPTH,BLOCK_ROWS,BLOCK_COLUMNS` as in `cpu::Schedule`: each is measured, by default that of the table.
+//! `ROWS,VECTORS,DEPTH,BLOCK_ROWS,BLOCK_COLUMNS` as in `w2vc_cpu::Schedule`: each is measured, by default that of the table.
 //! `--bf16` measures products of bf16, with the result in f32, and `--bf16-converted` the same without instructions for them.
 //! `--bytes` measures products of 8-bit levels, without the packing of the right operand, which is done once.
 
-use cpu::{Schedule, Shape, Target, compile};
 use ir::dim::{Dim, Env};
 use ir::kernel::{Access, Body, Contract, Coord, Index, Kernel, SlotDecl, Store, Strided, Value};
 use ir::rounding::{Levels, Rounding};
@@ -15,6 +14,7 @@ use std::arch::x86_64::{
 };
 use std::hint::black_box;
 use std::time::Instant;
+use w2vc_cpu::{Schedule, Shape, Target, compile};
 
 type Function = unsafe extern "C" fn(*const *mut u8, *const i64, i64, i64, *mut u8, *mut u8);
 
@@ -197,7 +197,7 @@ fn measure(target: &Target) -> Result<(), Box<dyn std::error::Error>> {
         target.cpu
     );
     if std::env::args().any(|arg| arg == "--asm") {
-        let asm = cpu::compile_with(&kernels, &symbols, target, true)?.asm;
+        let asm = w2vc_cpu::compile_with(&kernels, &symbols, target, true)?.asm;
         println!("{}", asm.unwrap_or_default());
         return Ok(());
     }

@@ -1,9 +1,9 @@
 //! Prints the PTX of a sampled kernel, or of a kernel's text: `cargo run -p w2vc-cuda --example ptx -- row 7 sm_80 [mlir]`,
 //! `... -- file kernel.txt sm_90a`.
 
-use cuda::Generator;
 use ir::kernel::Kernel;
 use ir::kernel_sample as sample;
+use w2vc_cuda::Generator;
 
 /// Bytes that operands of a kernel's text are aligned to; those of samples lie anywhere.
 const ALIGNED: u32 = 64;

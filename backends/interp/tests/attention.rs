@@ -1,11 +1,11 @@
 //! Attention against its formula, and its gradients against central differences of that formula.
 
-use interp::{Buffer, Place, run};
 use ir::dim::Env;
 use ir::kernel::*;
 use ir::rng;
 use ir::scalar::DType;
 use proptest::prelude::*;
+use w2vc_interp::{Buffer, Place, run};
 
 const BATCH: usize = 2;
 const TIME: usize = 3;

@@ -1,11 +1,11 @@
 //! Each kernel body against its definition, written down independently of the interpreter.
 
-use interp::{Buffer, Error, Place, run};
 use ir::dim::{Dim, Env};
 use ir::kernel::*;
 use ir::rng;
 use ir::scalar::{Binary, DType, Unary};
 use proptest::prelude::*;
+use w2vc_interp::{Buffer, Error, Place, run};
 
 const F32: DType = DType::F32;
 const I32: DType = DType::I32;

@@ -1,10 +1,10 @@
 //! Programs with loops, and memory plans under poison.
 
-use interp::{Buffer, Error, run_poisoned, run_program};
 use ir::artifact::{self, BufferKind, Launch, Operand, Program, Step};
 use ir::dim::{Dim, Env};
 use ir::kernel::*;
 use ir::scalar::{Binary, DType};
+use w2vc_interp::{Buffer, Error, run_poisoned, run_program};
 
 /// z = x + y over N elements of f32: slots x, y, z.
 fn add() -> Kernel {

@@ -1,13 +1,13 @@
 //! Sampled kernels stay inside their operands, and what they are declared not to write they leave alone.
 
 use half::bf16;
-use interp::{Buffer, Place, run};
 use ir::kernel::{Access, Body, Kernel, Value};
 use ir::kernel_sample::{Sample, any, any_large, contract, narrowed};
 use ir::kernel_values::values;
 use ir::rounding::Rounding;
 use ir::scalar::DType;
 use proptest::prelude::*;
+use w2vc_interp::{Buffer, Place, run};
 
 fn operands(s: &Sample) -> Vec<Buffer> {
     s.operands

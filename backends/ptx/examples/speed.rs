@@ -1,6 +1,6 @@
 //! How fast the emulator runs: `cargo run --release -p w2vc-ptx --example speed`.
 
-use ptx::{Launch, Memory, Module};
+use w2vc_ptx::{Launch, Memory, Module};
 
 /// Nanoseconds this thread has run, so that a busy machine does not count; zero where the kernel does not tell.
 fn cpu_time() -> f64 {

@@ -1,7 +1,7 @@
 //! How fast the emulator multiplies by `wgmma`: `cargo run --release -p w2vc-ptx --example wgmma`.
 
-use ptx::{Launch, Memory, Module, TensorMap};
 use std::time::Instant;
+use w2vc_ptx::{Launch, Memory, Module, TensorMap};
 
 /// Products of a launch.
 const PRODUCTS: u32 = 400;

@@ -1,9 +1,9 @@
 //! The micro-kernels in the emulator, held against what GPUs gave: see `recorded/README.md`.
 
-use ptx::vectors::{Compare, KERNELS, MicroKernel};
-use ptx::{Launch, Memory, Module, Region};
 use std::fs;
 use std::path::{Path, PathBuf};
+use w2vc_ptx::vectors::{Compare, KERNELS, MicroKernel};
+use w2vc_ptx::{Launch, Memory, Module, Region};
 
 /// Runs a micro-kernel, which may touch its inputs and results alone.
 fn run(kernel: &MicroKernel, inputs: &[u32], threads: usize) -> Vec<u32> {

@@ -3,8 +3,8 @@
 use super::Target;
 use super::kenlm::ask;
 use crate::input::{Input, together};
+use decode::lm::Model;
 use std::path::Path;
-use w2vc_decode::lm::Model;
 
 pub const TARGET: Target = Target {
     name: "arpa",

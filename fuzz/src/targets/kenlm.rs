@@ -2,8 +2,8 @@
 
 use super::Target;
 use crate::input::{Input, each};
+use decode::lm::{Model, State};
 use std::path::Path;
-use w2vc_decode::lm::{Model, State};
 
 pub const TARGET: Target = Target {
     name: "kenlm",

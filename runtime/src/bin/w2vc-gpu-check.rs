@@ -1,13 +1,13 @@
 //! Checks a GPU, or the emulator, against values worked out beforehand; `make gpu-bundle` puts it beside its files.
 
 use clap::Parser;
-use runtime::Error;
-use runtime::gpu::check::{Outcome, kernels, read, training};
-use runtime::gpu::{Choice, Gpu};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
+use w2vc_runtime::Error;
+use w2vc_runtime::gpu::check::{Outcome, kernels, read, training};
+use w2vc_runtime::gpu::{Choice, Gpu};
 
 /// Runs sampled kernels and the training of a small model, and compares them with stored values.
 #[derive(Parser)]
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(report) if report.failed + report.not_run == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
-        Err(e) => runtime::cli::fail(&e),
+        Err(e) => w2vc_runtime::cli::fail(&e),
     }
 }
 

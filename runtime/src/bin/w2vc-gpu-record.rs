@@ -4,11 +4,11 @@
 use clap::Parser;
 use ir::artifact::{Artifact, Grid, KernelInfo, Precision, PtxImage, PtxKernel};
 use ptx::vectors::{KERNELS, MicroKernel};
-use runtime::Error;
-use runtime::gpu::{Choice, Device, Launch, Region, open_device};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use w2vc_runtime::Error;
+use w2vc_runtime::gpu::{Choice, Device, Launch, Region, open_device};
 
 /// What nearly all texts are made for; a later GPU's driver compiles them as well.
 const ARCH: &str = "sm_80";
@@ -38,7 +38,7 @@ struct Facts {
 fn main() -> ExitCode {
     match record(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => runtime::cli::fail(&e),
+        Err(e) => w2vc_runtime::cli::fail(&e),
     }
 }
 

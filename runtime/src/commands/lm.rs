@@ -5,11 +5,11 @@ use crate::error::Error;
 use crate::log::{Progress, tell};
 use crate::vocab::Vocab;
 use clap::Args;
+use decode::lm::{Counter, Estimate};
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use w2vc_decode::lm::{Counter, Estimate};
 
 /// Orders beyond this are a slip; published models of letters go to 20.
 const MOST_ORDER: i64 = 32;
@@ -159,7 +159,7 @@ fn write(path: &Path, estimate: Estimate) -> Result<(), Error> {
 mod tests {
     use super::*;
     use clap::Parser;
-    use w2vc_decode::lm::{Model, UNKNOWN};
+    use decode::lm::{Model, UNKNOWN};
 
     #[derive(Parser)]
     struct Line {

@@ -283,7 +283,7 @@ impl Job<'_, '_> {
 }
 
 impl Job<'_, '_> {
-    fn texts(&self, name: &Path, heard: &Transcript) -> Result<w2vc_decode::output::Transcript, Error> {
+    fn texts(&self, name: &Path, heard: &Transcript) -> Result<decode::output::Transcript, Error> {
         let name = name.display().to_string();
         let frames = Frames {
             name: &name,
@@ -294,10 +294,10 @@ impl Job<'_, '_> {
         if self.finder.needs_logits() {
             return self.finder.find(&frames);
         }
-        Ok(w2vc_decode::output::Transcript {
+        Ok(decode::output::Transcript {
             name: name.clone(),
             text: heard.text.clone(),
-            ..w2vc_decode::output::Transcript::default()
+            ..decode::output::Transcript::default()
         })
     }
 }

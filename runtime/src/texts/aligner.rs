@@ -7,9 +7,9 @@ use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::vocab::Vocab;
 use clap::ValueEnum;
-use w2vc_decode::align::{self, Matrix, Span, Unaligned, WordSpan, log_softmax};
-use w2vc_decode::alphabet::Alphabet;
-use w2vc_decode::output::{Letter, Transcript, Word};
+use decode::align::{self, Matrix, Span, Unaligned, WordSpan, log_softmax};
+use decode::alphabet::Alphabet;
+use decode::output::{Letter, Transcript, Word};
 
 /// Where audio may be that the text does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -6,13 +6,13 @@ use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::log::tell;
 use crate::vocab::{Vocab, best_path};
-use w2vc_decode::align::{self, Matrix, WordSpan, log_softmax};
-use w2vc_decode::alphabet::Alphabet;
-use w2vc_decode::hotwords::{Hotwords, phrases};
-use w2vc_decode::lexicon::Lexicon;
-use w2vc_decode::lm::{Model, UNKNOWN};
-use w2vc_decode::output::{Alternative, Letter, Transcript, Word};
-use w2vc_decode::search::{Decoder, Found, Hypothesis, Options};
+use decode::align::{self, Matrix, WordSpan, log_softmax};
+use decode::alphabet::Alphabet;
+use decode::hotwords::{Hotwords, phrases};
+use decode::lexicon::Lexicon;
+use decode::lm::{Model, UNKNOWN};
+use decode::output::{Alternative, Letter, Transcript, Word};
+use decode::search::{Decoder, Found, Hypothesis, Options};
 
 /// Logits [frames, classes] of a recording.
 pub struct Frames<'a> {

@@ -1,9 +1,9 @@
 //! Flags of commands that write texts.
 
 use clap::{Args, ValueEnum};
+use decode::output::{Detail, Format, Layout};
+use decode::search::Options;
 use std::path::PathBuf;
-use w2vc_decode::output::{Detail, Format, Layout};
-use w2vc_decode::search::Options;
 
 /// How far below the best beginnings of known words are kept, as flashlight keeps them.
 const CLOSED_PRUNE: f64 = 50.0;

@@ -3,9 +3,9 @@
 use super::OutputFlags;
 use crate::atomic::{create_dir, write_text};
 use crate::error::Error;
+use decode::output::{self, Detail, Format, Layout, TSV_HEAD, Transcript};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use w2vc_decode::output::{self, Detail, Format, Layout, TSV_HEAD, Transcript};
 
 type Say<'a> = dyn Fn(&str) -> Result<(), Error> + 'a;
 

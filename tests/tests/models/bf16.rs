@@ -11,7 +11,7 @@ use runtime::exec::{Machine, Native};
 use runtime::session::{AdamStep, Session};
 use runtime::weights::initialize;
 use std::sync::OnceLock;
-use tests::native::{compile, compile_in, model};
+use w2vc_tests::native::{compile, compile_in, model};
 
 /// Wide enough that sums have several tiles, and odd where it may be.
 fn wide() -> Model {
@@ -118,7 +118,7 @@ fn bytes_rest_on_bf16() {
     let out = compiler::compile::compile(&base, &target, Arithmetic::Int8Bf16, false).unwrap();
     for program in &out.artifact.programs {
         let mut levels = 0;
-        for launch in tests::programs::launches(&program.steps) {
+        for launch in w2vc_tests::programs::launches(&program.steps) {
             match &out.kernels.list[launch.kernel].1.body {
                 Body::Contract(c) if matches!(c.round, Rounding::Int8(_)) => levels += 1,
                 Body::Contract(c) => assert_eq!(c.round, Rounding::Bf16, "{}", program.name),

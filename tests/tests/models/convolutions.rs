@@ -9,8 +9,8 @@ use frontend::Model;
 use runtime::exec::{Machine, Native};
 use runtime::session::Session;
 use runtime::weights::initialize;
-use tests::native::{model, open};
-use tests::programs::launches;
+use w2vc_tests::native::{model, open};
+use w2vc_tests::programs::launches;
 
 /// With channels enough for parts of their own.
 fn wide() -> Model {

@@ -9,7 +9,7 @@ use runtime::session::{Session, Tensor};
 use runtime::trainer::transcribe_file;
 use runtime::weights::initialize;
 use std::collections::BTreeMap;
-use tests::native::{compile, compile_int8};
+use w2vc_tests::native::{compile, compile_int8};
 
 fn logits(machine: &mut Machine, inputs: &[(String, Tensor)]) -> Vec<u32> {
     let outputs = run(machine, "transcribe", inputs);

@@ -7,7 +7,7 @@ use ir::artifact::Precision;
 use runtime::session::{AdamStep, Session};
 use runtime::step::{Options, step};
 use runtime::weights::initialize;
-use tests::native::{compile, compile_cuda, emulate_on, model};
+use w2vc_tests::native::{compile, compile_cuda, emulate_on, model};
 
 /// Losses, logits and all gradients of the fixtures.
 #[test]

@@ -20,8 +20,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 #[cfg(feature = "gpu")]
-use tests::native::compile_cuda;
-use tests::native::open;
+use w2vc_tests::native::compile_cuda;
+use w2vc_tests::native::open;
 
 /// Inputs that hold indices, lengths or flags.
 const INTEGERS: [&str; 6] = ["labels", "negatives", "masked_index", "lengths", "mask", "channel_mask"];

@@ -10,7 +10,7 @@ use runtime::exec::{Machine, Native};
 use runtime::session::Session;
 use runtime::weights::initialize;
 use std::sync::OnceLock;
-use tests::native::{compile, compile_int8, model};
+use w2vc_tests::native::{compile, compile_int8, model};
 
 /// Large enough that every product with a weight has a sum worth dividing.
 fn wide() -> Model {
@@ -74,7 +74,7 @@ fn products_with_weights_are_rounded_and_no_others() {
     assert_eq!(out.artifact.int8, Some(target.levels()));
     for program in &out.artifact.programs {
         let mut rounds = [0, 0];
-        for launch in tests::programs::launches(&program.steps) {
+        for launch in w2vc_tests::programs::launches(&program.steps) {
             if let Body::Contract(c) = &out.kernels.list[launch.kernel].1.body {
                 rounds[matches!(c.round, Rounding::Int8(_)) as usize] += 1;
             }

@@ -15,4 +15,4 @@ mod run_sizes;
 mod small;
 mod threads;
 
-use tests::clips;
+use w2vc_tests::clips;

@@ -10,7 +10,7 @@ use runtime::step::{Options, step};
 use runtime::trainer::Transcriber;
 use runtime::weights::TensorFile;
 use std::path::{Path, PathBuf};
-use tests::native::compile_in;
+use w2vc_tests::native::compile_in;
 
 pub const RELATIVE: f64 = 1e-4;
 const OF_ALL_GRADIENTS: f64 = 1e-6;

@@ -5,7 +5,7 @@ use crate::small::{close, native, output, run, small};
 use ir::artifact::Precision;
 use runtime::session::Session;
 use runtime::weights::initialize;
-use tests::native::compile_cuda;
+use w2vc_tests::native::compile_cuda;
 
 const FEW: i64 = 32;
 /// Not a multiple of anything that loops are cut by.

@@ -6,7 +6,7 @@ use runtime::session::{Session, Tensor};
 use runtime::weights::Folder;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use tests::native::{compile, model};
+use w2vc_tests::native::{compile, model};
 
 pub const FOLDERS: [&str; 2] = ["base_like", "large_like"];
 

@@ -1,10 +1,10 @@
 //! The process that generates GPU code: reads jobs from its standard input, writes replies to its standard output. MLIR and
 //! LLVM may end the process where code generation fails; then only this one is gone, and `w2vc` says which kernel it was.
 
-use cuda::Generator;
 use ir::codegen::{Job, Reply, greet, greeted, receive, send};
 use std::io::{Error, stdin, stdout};
 use std::process::ExitCode;
+use w2vc_cuda::Generator;
 
 fn main() -> ExitCode {
     // Values of kernels are trees, and MLIR recurses along them too.

@@ -1,7 +1,6 @@
 //! One kernel under the emulator against the interpreter. Operands lie exactly as long as they are, so that any access beside
 //! them is a fault, and at addresses aligned as the kernel was told.
 
-use cuda::Generator;
 use interp::{Buffer, Place};
 use ir::artifact::{Grid, PtxKernel};
 use ir::dim::{Dim, Env};
@@ -10,6 +9,7 @@ use ir::kernel_sample::{self, Sample};
 use ir::tensor_map::{MapSource, TensorMap};
 use proptest::prelude::*;
 use ptx::{Launch, Memory, Module, Region};
+use w2vc_cuda::Generator;
 
 /// What PTX is made for.
 pub const ARCHS: [&str; 2] = ["sm_80", "sm_90a"];

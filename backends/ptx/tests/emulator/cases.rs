@@ -2,8 +2,8 @@
 
 use crate::common::*;
 use proptest::prelude::*;
-use ptx::{Launch, Memory, Module};
 use std::fmt::Write;
+use w2vc_ptx::{Launch, Memory, Module};
 
 /// A kernel that applies each instruction to three operands of each lane. `%a`, `%b`, `%c` are the operands and `%d` the
 /// result, of `width` bits.

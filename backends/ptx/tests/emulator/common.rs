@@ -1,6 +1,6 @@
 //! What all tests of the emulator need.
 
-use ptx::{Error, FaultKind, Launch, Memory, Module, Stats, TensorMap};
+use w2vc_ptx::{Error, FaultKind, Launch, Memory, Module, Stats, TensorMap};
 
 /// Packs parameters of 4 and 8 bytes.
 #[derive(Default)]
@@ -107,7 +107,7 @@ pub fn run_block(text: &str, threads: u32, shared: u32, words: usize) -> Result<
 }
 
 /// The fault of such a kernel.
-pub fn fault(text: &str, threads: u32, shared: u32, words: usize) -> Box<ptx::Fault> {
+pub fn fault(text: &str, threads: u32, shared: u32, words: usize) -> Box<w2vc_ptx::Fault> {
     match run_block(text, threads, shared, words) {
         Err(Error::Fault(fault)) => fault,
         other => panic!("expected a fault, got {other:?}"),

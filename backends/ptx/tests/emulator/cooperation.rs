@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use proptest::prelude::*;
-use ptx::{Launch, Memory, Module};
+use w2vc_ptx::{Launch, Memory, Module};
 
 /// CUDA's `__shfl_*_sync` with a width, as its programming guide describes it.
 fn shuffled(mode: &str, lane: u32, b: u32, width: u32) -> u32 {

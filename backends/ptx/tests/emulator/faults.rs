@@ -1,7 +1,7 @@
 //! Every kind of fault: a program that makes it, and a twin that does not.
 
 use crate::common::*;
-use ptx::{Error, FaultKind, Launch, LaunchError, Memory, Module, ParseError, RaceKind, Region, Space};
+use w2vc_ptx::{Error, FaultKind, Launch, LaunchError, Memory, Module, ParseError, RaceKind, Region, Space};
 
 #[test]
 fn global_accesses_stay_within_allocations() {

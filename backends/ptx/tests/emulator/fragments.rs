@@ -4,7 +4,7 @@
 use crate::common::*;
 use half::{bf16, f16};
 use proptest::prelude::*;
-use ptx::{Launch, Memory, Module};
+use w2vc_ptx::{Launch, Memory, Module};
 
 /// A shape of `mma` with the ISA's formulas: row and column of element `i` of a lane, group id `g`, thread in group `t`.
 struct Layout {

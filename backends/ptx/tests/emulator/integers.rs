@@ -2,7 +2,7 @@
 
 use crate::cases::{Case, agree, integer};
 use crate::common::*;
-use ptx::{Launch, Memory, Module};
+use w2vc_ptx::{Launch, Memory, Module};
 
 fn bit_field(a: u32, pos: u32, len: u32) -> u32 {
     (0..(len & 255).min(32)).fold(0, |out, i| {

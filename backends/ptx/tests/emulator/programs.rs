@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use half::{bf16, f16};
-use ptx::{Launch, Memory, Module};
+use w2vc_ptx::{Launch, Memory, Module};
 
 const KERNELS: &str = include_str!("fixtures/kernels.ptx");
 const CLANG: &str = include_str!("fixtures/clang.ptx");

@@ -1,7 +1,7 @@
 //! Order on shared memory: races, uninitialised reads, asynchronous copies. Each program that faults has a twin that does not.
 
 use crate::common::*;
-use ptx::{Error, FaultKind, Launch, Memory, Module, RaceKind, Space};
+use w2vc_ptx::{Error, FaultKind, Launch, Memory, Module, RaceKind, Space};
 
 #[test]
 fn uninitialised_shared_memory_is_not_read() {

@@ -1,7 +1,7 @@
 //! Programs for the tests of sm_90.
 
 use crate::common::*;
-use ptx::{Error, Fault, FaultKind, Launch, Memory, Module, TensorMap};
+use w2vc_ptx::{Error, Fault, FaultKind, Launch, Memory, Module, TensorMap};
 
 /// A tensor of 16-bit elements in rows that follow each other; the box is `tile`.
 pub fn map(address: u64, extents: &[u64], tile: &[u32]) -> TensorMap {

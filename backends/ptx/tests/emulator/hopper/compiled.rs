@@ -6,7 +6,7 @@
 
 use crate::common::*;
 use half::f16;
-use ptx::{Error, FaultKind, Launch, Memory, Module, TensorMap};
+use w2vc_ptx::{Error, FaultKind, Launch, Memory, Module, TensorMap};
 
 const TEXT: &str = include_str!("../fixtures/hopper.ptx");
 

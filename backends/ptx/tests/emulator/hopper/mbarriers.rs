@@ -1,7 +1,7 @@
 //! Mbarriers: phases, what they order, what is wrong use, waits without end; `setmaxnreg`.
 
 use super::common::*;
-use ptx::{FaultKind, RaceKind};
+use w2vc_ptx::{FaultKind, RaceKind};
 
 /// Thread 0 makes mbarriers at 0 and 8, which expect these arrivals.
 fn init(full: u32, empty: u32) -> String {

@@ -4,7 +4,7 @@ use super::common::*;
 use crate::common::*;
 use half::{bf16, f16};
 use proptest::prelude::*;
-use ptx::{Error, FaultKind, Memory, RaceKind};
+use w2vc_ptx::{Error, FaultKind, Memory, RaceKind};
 
 /// Inner size of the products here: four instructions' worth.
 const K: usize = 64;
@@ -118,11 +118,11 @@ proptest! {
         let words = bytes.len() / 4;
         let text = program(0, &body.concat());
         // The output's buffer holds the operands first.
-        let module = ptx::Module::parse(&text).unwrap();
+        let module = w2vc_ptx::Module::parse(&text).unwrap();
         let input: Vec<u32> = bytes.chunks_exact(4).map(|c| u32::from_le_bytes(c.try_into().unwrap())).collect();
         let out = upload(&mut memory, &[input, vec![0; (64 * columns).saturating_sub(words)]].concat());
         let params = Params::default().u64(out);
-        let launch = ptx::Launch { shared: 100 << 10, ..ptx::Launch::new("k", 1, 128, &params.0) };
+        let launch = w2vc_ptx::Launch { shared: 100 << 10, ..w2vc_ptx::Launch::new("k", 1, 128, &params.0) };
         module.launch(&launch, &memory, 1).unwrap_or_else(|e| panic!("{e}"));
         let found: Vec<f32> = download(&memory, out, 64 * columns);
         for (i, found) in found.into_iter().enumerate() {

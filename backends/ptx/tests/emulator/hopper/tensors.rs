@@ -3,7 +3,7 @@
 use super::common::*;
 use crate::common::*;
 use proptest::prelude::*;
-use ptx::{Error, FaultKind, Launch, Memory, Module, RaceKind, Region, Space, TensorMap};
+use w2vc_ptx::{Error, FaultKind, Launch, Memory, Module, RaceKind, Region, Space, TensorMap};
 
 /// Where the box begins in shared memory.
 const AT: u32 = 1024;

@@ -208,7 +208,7 @@ mod tests {
     /// Numbers that jiwer gave for made-up texts (tests/fixtures/make_jiwer.py), counts of each kind of error included.
     #[test]
     fn every_count_is_that_of_jiwer() {
-        let text = include_str!("../../../tests/fixtures/jiwer.json");
+        let text = include_str!("../../tests/fixtures/jiwer.json");
         let cases: Vec<serde_json::Value> = serde_json::from_str(text).unwrap();
         assert!(cases.len() >= 200);
         for case in &cases {

@@ -16,15 +16,15 @@ pub use writer::Writer;
 
 use crate::error::Error;
 
-impl From<w2vc_decode::Error> for Error {
-    fn from(e: w2vc_decode::Error) -> Error {
+impl From<decode::Error> for Error {
+    fn from(e: decode::Error) -> Error {
         match e {
-            w2vc_decode::Error::Read { path, source } => Error::Io {
+            decode::Error::Read { path, source } => Error::Io {
                 action: "read",
                 path,
                 source,
             },
-            w2vc_decode::Error::File { place, what, remedy } => Error::Data { place, what, remedy },
+            decode::Error::File { place, what, remedy } => Error::Data { place, what, remedy },
         }
     }
 }
