@@ -1,6 +1,7 @@
 //! Backoff language models: ARPA files and KenLM's binaries of all types.
 //!
-//! Binaries are mapped, so that they start at once and are read only where they are asked. ARPA files become the same tables in
+//! Large binaries are mapped, so that they start at once and are read only where they are asked; small ones are held, so that
+//! nothing happens to them when somebody writes to the file. ARPA files become the same tables in
 //! memory. Every place that a file names is checked before it is read.
 
 mod arpa;
@@ -14,11 +15,12 @@ mod trie;
 
 use crate::error::Error;
 use bytes::Bytes;
+use flate2::bufread::MultiGzDecoder;
 use header::{Header, Kind};
 use memmap2::Mmap;
 use probing::Probing;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::Path;
 use trie::Trie;
 
@@ -30,6 +32,10 @@ pub type Word = u32;
 
 /// The number of every word that a model lacks.
 pub const UNKNOWN: Word = 0;
+
+/// Bytes that tell what a file is, and bytes of a binary that is held instead of mapped.
+const HEAD: u64 = 4096;
+const MOST_HELD: u64 = 64 << 20;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const REMEDY: &str = "copy or make the file again";
@@ -106,26 +112,29 @@ impl Model {
     pub fn open(path: &Path) -> Result<Model, Error> {
         let mut file = File::open(path).map_err(Error::read(path))?;
         let place = path.display().to_string();
-        let regular = file.metadata().map_err(Error::read(path))?.is_file();
-        let bytes = match regular {
+        let found = file.metadata().map_err(Error::read(path))?;
+        let mut head = vec![];
+        file.by_ref()
+            .take(HEAD)
+            .read_to_end(&mut head)
+            .map_err(Error::read(path))?;
+        if found.is_file() && found.len() > MOST_HELD && header::is_binary(&head) {
             // SAFETY: the map is only read, and what is read is checked; another program that shortens the file under us ends
             // this one with a signal, it does not corrupt memory.
-            true => Bytes::Mapped(unsafe { Mmap::map(&file) }.map_err(Error::read(path))?),
-            false => {
-                let mut all = vec![];
-                file.read_to_end(&mut all).map_err(Error::read(path))?;
-                Bytes::Held(all)
-            }
-        };
-        if header::is_binary(&bytes) {
-            return Model::of(bytes, place);
+            let map = unsafe { Mmap::map(&file) }.map_err(Error::read(path))?;
+            return Model::of(Bytes::Mapped(map), place);
         }
-        let image = match bytes.starts_with(&GZIP) {
-            true => arpa::read(
-                &place,
-                &mut std::io::BufReader::new(flate2::read::MultiGzDecoder::new(&bytes[..])),
-            )?,
-            false => arpa::read(&place, &mut &bytes[..])?,
+        // The beginning again, also where nobody can go back.
+        let mut whole = head.as_slice().chain(&file);
+        if header::is_binary(&head) {
+            let mut all = vec![];
+            whole.read_to_end(&mut all).map_err(Error::read(path))?;
+            return Model::of(Bytes::Held(all), place);
+        }
+        let mut text = BufReader::with_capacity(1 << 18, whole);
+        let image = match head.starts_with(&GZIP) {
+            true => arpa::read(&place, &mut BufReader::new(MultiGzDecoder::new(text)))?,
+            false => arpa::read(&place, &mut text)?,
         };
         Model::of(Bytes::Held(image), place)
     }

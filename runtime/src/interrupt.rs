@@ -38,6 +38,24 @@ pub fn limits_of_files_are_errors() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
+/// What is said where a mapped file becomes shorter than it was.
+const SHORTENED: &[u8] =
+    b"error: a file that is in use became shorter (weights, or a large language model): it must not be written to \
+                          while it is used; write a new one beside it and rename that\n";
+
+/// From here on a mapped file that somebody shortens ends the process with a word of why.
+pub fn shortened_files_are_told() {
+    extern "C" fn tell(signal: libc::c_int) {
+        // SAFETY: calls that a signal handler may make; the signal comes again when it returns, and then ends the process.
+        unsafe {
+            libc::write(2, SHORTENED.as_ptr().cast(), SHORTENED.len());
+            libc::signal(signal, libc::SIG_DFL);
+        }
+    }
+    // SAFETY: the handler does only what handlers may.
+    unsafe { libc::signal(libc::SIGBUS, tell as *const () as libc::sighandler_t) };
+}
+
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {

@@ -98,6 +98,16 @@ fn wrong(path: &Path, what: String) -> Error {
 }
 
 fn text(path: &Path) -> Result<String, Error> {
+    // A FIFO that nobody writes to would be waited for for ever; what a shell puts in the place of `<(command)` is written to.
+    let found = std::fs::metadata(path).map_err(Error::io("read", path))?;
+    let of_shell = path.starts_with("/dev/fd") || path.starts_with("/proc/self/fd");
+    if let Some(kind) = crate::audio::special(found.file_type()).filter(|_| !of_shell) {
+        return Err(Error::data(
+            path.display(),
+            format!("it is {kind}, not a file"),
+            "name a file of tokens",
+        ));
+    }
     let bytes = crate::atomic::read(path).map_err(Error::io("read", path))?;
     let text = String::from_utf8(bytes).map_err(|_| wrong(path, "it is not UTF-8 text".into()))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))

@@ -289,3 +289,14 @@ fn numbers_without_a_token_write_nothing() {
     assert_eq!(vocab.encode("a"), Ok(vec![2, 3]));
     assert!(!vocab.to_json().contains("\"\""));
 }
+
+#[test]
+fn a_fifo_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("vocab.json");
+    let name = std::ffi::CString::new(fifo.to_str().unwrap()).unwrap();
+    // SAFETY: the name is a string that ends with 0 and lives through the call.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    let said = Vocab::read(&fifo).unwrap_err().to_string();
+    assert!(said.contains("FIFO") && said.contains("vocab.json"), "{said}");
+}
