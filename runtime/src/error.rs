@@ -174,6 +174,14 @@ impl Error {
         }
     }
 
+    /// Whether it concerns one recording, so that others may be sound.
+    pub fn is_of_one(&self) -> bool {
+        matches!(
+            self,
+            Error::Audio { .. } | Error::Data { .. } | Error::Io { .. } | Error::Memory { .. } | Error::DeviceMemory(_)
+        )
+    }
+
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         let path = path.to_path_buf();
         move |source| Error::Io { action, path, source }

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod commands;
 pub mod data;
 pub mod digest;
+pub mod engine;
 pub mod error;
 pub mod exec;
 pub mod features;

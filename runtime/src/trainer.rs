@@ -6,6 +6,7 @@ mod classify;
 mod course;
 mod estimate;
 mod fit;
+mod hearing;
 mod judge;
 mod keep;
 pub(crate) mod letters;
@@ -18,16 +19,18 @@ mod skipped;
 mod target;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::tuned as test_weights;
 mod totals;
 mod transcribe;
 mod validate;
 
 pub use classify::Classifier;
-pub use listen::Sound;
+pub use hearing::{Hearing, Logits, Part, Sound, Transcript, With};
 pub use prepare::{Options, check, train};
 pub(crate) use rules::Rules;
 pub use target::labels_of;
-pub use transcribe::{Transcriber, Transcript, text_task, transcribe_file};
+pub use transcribe::{Transcriber, text_task, transcribe_file};
 
 use crate::data::{Batcher, Clip, Corpus, Limits, Loaded, Loader, Position, Skipped, Task};
 use crate::error::Error;

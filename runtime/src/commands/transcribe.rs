@@ -3,7 +3,9 @@
 use crate::atomic::{Piece, Values, check_output, write_tensors};
 use crate::audio::STDIN;
 use crate::data::{Utterance, listing};
+use crate::engine::{MOST_SAMPLES, together};
 use crate::error::Error;
+use crate::log::pace::duration;
 use crate::log::{Progress, tell};
 use crate::session::Session;
 use crate::texts::{Finder, Frames, OutputFlags, SearchFlags, Writer};
@@ -12,14 +14,14 @@ use crate::weights::MODEL;
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Recordings that wait to be transcribed together with others of like length, and samples they hold together.
 const WAITING: usize = 32;
 const MOST_WAITING: usize = 16_000 * 240;
 
-/// Recordings of a batch, and samples of it, padding included.
-const MOST_CLIPS: usize = 16;
-const MOST_SAMPLES: usize = 16_000 * 40;
+/// Seconds of work of which nobody asks how fast it was.
+const SHORT: f64 = 5.0;
 
 /// Names of recordings in the last message.
 const NAMED: usize = 10;
@@ -61,6 +63,8 @@ struct Job<'a, 'b> {
     queue: VecDeque<(PathBuf, State)>,
     failed: Vec<PathBuf>,
     done: usize,
+    /// Seconds of audio that were heard.
+    seconds: f64,
     /// Transcripts whose logits are kept.
     kept: Option<Vec<(PathBuf, Transcript)>>,
 }
@@ -92,6 +96,7 @@ pub fn run(
         queue: VecDeque::new(),
         failed,
         done: 0,
+        seconds: 0.0,
         kept: args.logits.is_some().then(Vec::new),
     };
     for utterance in &named {
@@ -102,6 +107,7 @@ pub fn run(
     }
     job.flush()?;
     job.writer.finish(say)?;
+    job.tell_speed();
     let Job { failed, done, kept, .. } = job;
     if let (Some(path), Some(kept)) = (&args.logits, kept) {
         write_logits(path, &kept)?;
@@ -150,14 +156,6 @@ pub(super) fn expand(files: &[PathBuf]) -> (Vec<Utterance>, Vec<PathBuf>) {
     (named, failed)
 }
 
-/// Whether an error concerns one recording, so that the others may be sound.
-fn of_one(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Audio { .. } | Error::Data { .. } | Error::Io { .. } | Error::Memory { .. } | Error::DeviceMemory(_)
-    )
-}
-
 impl Job<'_, '_> {
     /// Reads a recording, and transcribes what has waited long enough.
     fn take(&mut self, utterance: &Utterance) -> Result<(), Error> {
@@ -167,7 +165,7 @@ impl Job<'_, '_> {
                 self.queue.push_back((name, State::Waiting(wave)));
             }
             Ok(sound) => {
-                let outcome = self.transcriber.hear(utterance, sound);
+                let outcome = self.long(utterance, sound);
                 let state = self.settle(outcome)?;
                 self.queue.push_back((name, state));
             }
@@ -184,6 +182,18 @@ impl Job<'_, '_> {
             self.batch()?;
         }
         self.flush()
+    }
+
+    /// Transcribes a recording of several windows, saying how far it is.
+    fn long(&mut self, utterance: &Utterance, sound: Sound) -> Result<Transcript, Error> {
+        let (begun, progress) = (Instant::now(), &mut self.progress);
+        let name = utterance.name().display().to_string();
+        let outcome = self.transcriber.hear(utterance, sound, &mut |part| {
+            progress.within(&name, (part.done, part.total), begun.elapsed().as_secs_f64());
+            Ok(())
+        });
+        self.progress.over();
+        outcome
     }
 
     /// Recordings that wait, and their samples.
@@ -203,20 +213,11 @@ impl Job<'_, '_> {
                 waiting.push((at, wave.len()));
             }
         }
-        let Some(&(_, first)) = waiting.first() else {
+        if waiting.is_empty() {
             return Ok(());
-        };
-        // The first is at no distance, and so among those chosen.
-        waiting.sort_by_key(|(at, size)| (size.abs_diff(first), *at));
-        let mut chosen: Vec<usize> = vec![];
-        let mut longest = 0;
-        for (at, size) in waiting {
-            let width = longest.max(size);
-            if chosen.len() < MOST_CLIPS && (chosen.len() + 1) * width <= MOST_SAMPLES && 4 * size >= 3 * first {
-                chosen.push(at);
-                longest = width;
-            }
         }
+        let sizes: Vec<usize> = waiting.iter().map(|(_, size)| *size).collect();
+        let chosen: Vec<usize> = together(&sizes).into_iter().map(|i| waiting[i].0).collect();
         let mut clips: Vec<(PathBuf, Vec<f32>)> = vec![];
         for at in &chosen {
             let (name, state) = &mut self.queue[*at];
@@ -235,12 +236,12 @@ impl Job<'_, '_> {
         let all: Vec<(&Path, &[f32])> = clips.iter().map(|(p, w)| (p.as_path(), w.as_slice())).collect();
         match self.transcriber.together(&all) {
             Err(Error::Memory { .. } | Error::DeviceMemory(_)) if all.len() > 1 => {}
-            Err(e) if of_one(&e) && all.len() == 1 => return Ok(vec![Err(e)]),
+            Err(e) if e.is_of_one() && all.len() == 1 => return Ok(vec![Err(e)]),
             outcome => return outcome,
         }
         let alone = |clip: &(&Path, &[f32])| match self.transcriber.together(std::slice::from_ref(clip)) {
             Ok(mut one) => Ok(one.pop().expect("one recording gives one outcome")),
-            Err(e) if of_one(&e) => Ok(Err(e)),
+            Err(e) if e.is_of_one() => Ok(Err(e)),
             Err(e) => Err(e),
         };
         all.iter().map(alone).collect()
@@ -250,7 +251,7 @@ impl Job<'_, '_> {
     fn settle(&mut self, outcome: Result<Transcript, Error>) -> Result<State, Error> {
         match outcome {
             Ok(heard) => Ok(State::Done(Box::new(heard))),
-            Err(e) if of_one(&e) => {
+            Err(e) if e.is_of_one() => {
                 self.progress.suspend(|| tell(&format!("error: {e}")));
                 Ok(State::Failed)
             }
@@ -269,6 +270,7 @@ impl Job<'_, '_> {
                 State::Failed => self.failed.push(name),
                 State::Done(heard) => {
                     self.done += 1;
+                    self.seconds += heard.seconds;
                     let found = self.texts(&name, &heard)?;
                     self.progress.suspend(|| self.writer.write(&found, self.say))?;
                     if let Some(kept) = &mut self.kept {
@@ -283,6 +285,20 @@ impl Job<'_, '_> {
 }
 
 impl Job<'_, '_> {
+    /// Says how fast it was, where that took long enough to be asked.
+    fn tell_speed(&self) {
+        let took = self.progress.seconds();
+        if took >= SHORT && self.seconds > 0.0 {
+            let (audio, all) = (duration(self.seconds), duration(took));
+            self.progress.suspend(|| {
+                tell(&format!(
+                    "{audio} of audio in {all}: {:.0} times as fast as it was spoken",
+                    self.seconds / took
+                ));
+            });
+        }
+    }
+
     fn texts(&self, name: &Path, heard: &Transcript) -> Result<decode::output::Transcript, Error> {
         let name = name.display().to_string();
         let frames = Frames {

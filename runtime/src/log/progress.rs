@@ -70,6 +70,35 @@ impl Progress {
         }
     }
 
+    /// How far one part is that takes long by itself: so many seconds of audio of all of it, heard in `took` seconds.
+    pub fn within(&mut self, name: &str, (done, total): (f64, f64), took: f64) {
+        let elapsed = self.begun.elapsed();
+        if self.bar.is_none() && elapsed < self.next || done >= total || took <= 0.0 || done <= 0.0 {
+            return;
+        }
+        let (heard, all, speed) = (duration(done), duration(total), done / took);
+        let left = (total - done) / speed;
+        let text = format!(
+            "{name}: {heard} of {all} heard, {speed:.0} times as fast as it was spoken  {} left, until {}",
+            duration(left),
+            clock(left)
+        );
+        match &self.bar {
+            Some(bar) => bar.set_message(text),
+            None => {
+                self.next = elapsed + APART;
+                tell(&text);
+            }
+        }
+    }
+
+    /// Ends what [`Progress::within`] showed.
+    pub fn over(&self) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(self.what);
+        }
+    }
+
     /// Writes to standard output or error around the bar.
     pub fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
         match &self.bar {

@@ -484,7 +484,7 @@ fn what_does_not_fit_is_named_before_training() {
 }
 
 /// A fine-tuned fake model in a folder, and the clips that it was tuned on.
-fn tuned(dir: &Path) -> PathBuf {
+pub(crate) fn tuned(dir: &Path) -> PathBuf {
     let mut o = options(dir, "tuned", &["updates=2"]);
     o.set.retain(|s| !s.starts_with("warmup="));
     finetune(&mut FakeSession::default(), &o).unwrap();
