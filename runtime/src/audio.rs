@@ -5,6 +5,7 @@
 
 mod decode;
 mod external;
+mod header;
 mod input;
 mod intact;
 mod lpcm;
@@ -12,14 +13,17 @@ mod normalize;
 mod opus;
 mod other;
 mod pcm;
+mod pushed;
 mod resample;
 mod segment;
 mod stream;
 mod wav;
 
+pub use header::{Header, wav_header};
 pub(crate) use input::special;
 pub use input::{STDIN, is_missing, is_of_the_system};
 pub use normalize::normalize;
+pub use pushed::Pushed;
 pub use segment::{At, Segment};
 pub use stream::{Reader, Stream, is_silent};
 

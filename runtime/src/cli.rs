@@ -5,7 +5,9 @@ mod args;
 pub use args::{RESERVED, command_line};
 
 use crate::bench::{Options as BenchOptions, bench};
-use crate::commands::{align, classify, data, decode, evaluate, features, lm, report, score, shell, transcribe};
+use crate::commands::{
+    align, classify, data, decode, evaluate, features, listen, lm, report, score, serve, shell, transcribe,
+};
 use crate::error::Error;
 use crate::exec::has_bf16;
 use crate::info::info;
@@ -44,6 +46,7 @@ pub trait Runner {
 /// `main` of a compiled program: reads the command line, and tells errors on the standard error stream.
 pub fn main_with(runner: &dyn Runner) -> ExitCode {
     crate::interrupt::limits_of_files_are_errors();
+    crate::interrupt::shortened_files_are_told();
     crate::threads::prepare_shared();
     let artifact = runner.artifact();
     let matches = command_line(artifact).get_matches();
@@ -84,6 +87,8 @@ fn run(runner: &dyn Runner, global: &Global, asked: Asked) -> Result<(), Error> 
                 }
             }
             Fixed::Lm(args) => say(&lm::run(&args)?),
+            Fixed::Listen(args) => listen::run(&mut *open()?, &args, &say),
+            Fixed::Serve(args) => serve::run(&mut *open()?, &args),
             Fixed::Evaluate(args) => evaluate::run(&mut *open()?, &args, &say),
             Fixed::Score(args) => say(&score::run(&args)?),
             Fixed::Report(args) => say(&report::run(&args)?),
@@ -178,6 +183,8 @@ fn check_settings(artifact: &Artifact, asked: &Asked) -> Result<(), Error> {
         Asked::Fixed(fixed) => match &**fixed {
             Fixed::Evaluate(args) => (text_task(artifact)?.name.as_str(), &args.set, false),
             Fixed::Align(args) => (text_task(artifact)?.name.as_str(), &args.set, false),
+            Fixed::Listen(args) => (text_task(artifact)?.name.as_str(), &args.set, false),
+            Fixed::Serve(args) => (text_task(artifact)?.name.as_str(), &args.set, false),
             _ => return Ok(()),
         },
     };

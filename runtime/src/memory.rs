@@ -18,6 +18,11 @@ pub fn peak_resident() -> Option<usize> {
     kilobytes(Path::new("/proc/self/status"), "VmHWM")
 }
 
+/// The memory this process holds, in bytes.
+pub fn resident() -> Option<usize> {
+    kilobytes(Path::new("/proc/self/status"), "VmRSS")
+}
+
 /// Fails where so many bytes more cannot be had; `what` needs them.
 ///
 /// # Errors

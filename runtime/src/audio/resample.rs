@@ -5,6 +5,7 @@ use crate::error::Error;
 use rubato::audioadapter_buffers::owned::InterleavedOwned;
 use rubato::{Fft, FixedSync, Indexing, Resampler as _};
 use std::collections::BTreeMap;
+use std::ops::DerefMut;
 use std::path::Path;
 
 /// Resamplers by input rate; making one costs more than a short clip.
@@ -13,9 +14,14 @@ pub(super) struct Resamplers {
     by_rate: BTreeMap<u32, Fft<f32>>,
 }
 
+/// With a resampler of its own.
+pub(super) type Owned = Resampling<Box<Fft<f32>>>;
+/// With one of [`Resamplers`].
+pub(super) type Lent<'a> = Resampling<&'a mut Fft<f32>>;
+
 /// One recording on its way to [`RATE`].
-pub(super) struct Resampling<'a> {
-    fft: &'a mut Fft<f32>,
+pub(super) struct Resampling<F> {
+    fft: F,
     rate: u32,
     /// Samples that do not fill a chunk yet.
     pending: Vec<f32>,
@@ -27,33 +33,45 @@ pub(super) struct Resampling<'a> {
 
 impl Resamplers {
     /// Begins a recording of another rate than [`RATE`].
-    pub fn begin(&mut self, path: &Path, rate: u32) -> Result<Resampling<'_>, Error> {
+    pub fn begin(&mut self, path: &Path, rate: u32) -> Result<Lent<'_>, Error> {
         if let std::collections::btree_map::Entry::Vacant(place) = self.by_rate.entry(rate) {
-            // Whole periods of the two rates, and an even number of them: half a block is the filter's delay, which is
-            // cut off in whole samples.
-            let period = rate as usize / gcd(rate, RATE) as usize;
-            let block = period * 1024usize.div_ceil(period).next_multiple_of(2);
-            let made = Fft::new(rate as usize, RATE as usize, block, 1, FixedSync::Both);
-            let made = made.map_err(|e| {
-                let remedy = "convert it to 16 kHz first, for example by `ffmpeg -i FILE -ar 16000 OUT.wav`";
-                bad(path, format!("it cannot be resampled ({e})"), remedy)
-            })?;
-            place.insert(made);
+            place.insert(make(path, rate)?);
         }
         let fft = self.by_rate.get_mut(&rate).expect("inserted above");
         fft.reset();
-        Ok(Resampling {
+        Ok(Resampling::new(fft, rate))
+    }
+}
+
+/// Begins a recording of another rate than [`RATE`], with a resampler of its own.
+pub(super) fn begin(path: &Path, rate: u32) -> Result<Owned, Error> {
+    Ok(Resampling::new(Box::new(make(path, rate)?), rate))
+}
+
+fn make(path: &Path, rate: u32) -> Result<Fft<f32>, Error> {
+    // Whole periods of the two rates, and an even number of them: half a block is the filter's delay, which is cut off in
+    // whole samples.
+    let period = rate as usize / gcd(rate, RATE) as usize;
+    let block = period * 1024usize.div_ceil(period).next_multiple_of(2);
+    let made = Fft::new(rate as usize, RATE as usize, block, 1, FixedSync::Both);
+    made.map_err(|e| {
+        let remedy = "convert it to 16 kHz first, for example by `ffmpeg -i FILE -ar 16000 OUT.wav`";
+        bad(path, format!("it cannot be resampled ({e})"), remedy)
+    })
+}
+
+impl<F: DerefMut<Target = Fft<f32>>> Resampling<F> {
+    fn new(fft: F, rate: u32) -> Resampling<F> {
+        Resampling {
             rate,
             pending: vec![],
             taken: 0,
             given: 0,
             trim: fft.output_delay(),
             fft,
-        })
+        }
     }
-}
 
-impl Resampling<'_> {
     /// Appends what the samples so far make certain.
     pub fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
         self.pending.extend_from_slice(samples);

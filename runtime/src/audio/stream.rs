@@ -2,7 +2,7 @@
 
 use super::decode::{self, Decoder};
 use super::input::{Input, is_stdin};
-use super::resample::{Resamplers, Resampling};
+use super::resample::{Lent, Resamplers};
 use super::{MOST_HOURS, RATE, Segment, bad, resampled_len, seconds};
 use crate::error::Error;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const MOST_WHOLE: usize = 3600 * RATE as usize;
 
 /// No sample is louder: floating-point files hold values to 1, or to 32,768 where a program forgot to scale.
-const LOUDEST: f32 = 65_536.0;
+pub(super) const LOUDEST: f32 = 65_536.0;
 
 /// Seconds by which a segment may reach beyond its recording: tables round.
 const SLACK: f64 = 0.05;
@@ -28,7 +28,7 @@ pub struct Stream<'a> {
     decoder: Box<dyn Decoder>,
     channels: usize,
     rate: u32,
-    resampling: Option<Resampling<'a>>,
+    resampling: Option<Lent<'a>>,
     /// Frames to pass over, and to keep after that.
     skip: u64,
     left: Option<u64>,

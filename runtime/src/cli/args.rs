@@ -1,6 +1,8 @@
 //! The command line of a compiled program: a command for each of the model's tasks, and those that every program has.
 
-use crate::commands::{align, classify, data, decode, evaluate, features, lm, report, score, shell, transcribe};
+use crate::commands::{
+    align, classify, data, decode, evaluate, features, listen, lm, report, score, serve, shell, transcribe,
+};
 use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 use ir::artifact::Artifact;
 use ir::task::{Does, Gives, Judge, Task};
@@ -53,6 +55,21 @@ pub enum Fixed {
                       --letters --order 6 -o letters.bin"
     )]
     Lm(lm::LmArgs),
+    /// Transcribe speech while it is spoken, from standard input or a microphone.
+    #[command(
+        after_help = "Prints texts as they are found: on a terminal the current line changes until it is final, elsewhere a line for \
+                      each utterance, with --json a line for each event.\nExamples:\n  OUT listen --weights run2 --mic\n  arecord -q -f \
+                      S16_LE -r 16000 -c 1 -t raw | OUT listen --weights run2 --json\n  ffmpeg -v error -i URL -f s16le -ar 16000 -ac 1 - | OUT \
+                      listen --weights run2"
+    )]
+    Listen(listen::ListenArgs),
+    /// Answer requests for transcripts over HTTP, as OpenAI's clients make them; with a page at /.
+    #[command(
+        after_help = "Paths: POST /v1/audio/transcriptions, GET /v1/models, /health, /metrics (Prometheus), / (a page), and the \
+                      WebSocket /v1/audio/stream.\nExamples:\n  OUT serve --weights run2\n  OUT serve --weights run2 --port 9000 --queue \
+                      64 --lm lm.bin\n  curl -F file=@a.wav -F response_format=srt http://127.0.0.1:8080/v1/audio/transcriptions"
+    )]
+    Serve(serve::ServeArgs),
     /// Transcribe recordings whose texts are known, and count the errors.
     #[command(after_help = "Example: OUT evaluate --weights run2 --data test.tsv --hyp heard.tsv")]
     Evaluate(evaluate::EvaluateArgs),

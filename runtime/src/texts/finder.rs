@@ -145,6 +145,19 @@ impl Finder {
     /// # Errors
     /// Where the logits have other classes than the vocabulary, or a text cannot be found in them again.
     pub fn find(&self, frames: &Frames) -> Result<Transcript, Error> {
+        self.find_with(frames, self.times)
+    }
+
+    /// Whether a class is a letter that is written.
+    pub fn is_letter(&self, class: usize) -> bool {
+        class < self.alphabet.len() && self.alphabet.is_letter(class)
+    }
+
+    /// As [`Finder::find`], with times and confidences or without.
+    ///
+    /// # Errors
+    /// As [`Finder::find`].
+    pub fn find_with(&self, frames: &Frames, times: bool) -> Result<Transcript, Error> {
         if frames.logits.is_empty() {
             return Ok(self.empty(frames));
         }
@@ -169,7 +182,7 @@ impl Finder {
             alternatives,
             ..self.empty(frames)
         };
-        if self.times {
+        if times {
             transcript.words = self.timed(frames, &words)?;
         }
         Ok(transcript)

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// A command that `cargo build --workspace --bins` made, beside the folder of this test.
+/// A command that `cargo build --workspace --bins --lib` made, beside the folder of this test.
 pub fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own file");
     let path = test
@@ -16,7 +16,7 @@ pub fn built(name: &str) -> PathBuf {
         .join(name);
     assert!(
         path.exists(),
-        "{} is missing: run `cargo build --workspace --bins` first",
+        "{} is missing: run `cargo build --workspace --bins --lib` first",
         path.display()
     );
     path

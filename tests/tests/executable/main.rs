@@ -8,9 +8,13 @@ mod generator;
 mod gpu;
 mod hostile;
 mod kills;
+
+mod listen;
 mod long;
 mod opening;
 mod others;
 mod power;
+mod serve;
 mod threads;
 mod transcribe;
+mod tuned;

@@ -1,71 +1,9 @@
 //! `transcribe` as a user calls it: files, folders, lists, the standard input, and what cannot be heard among them.
 
-use crate::commands::{assert_ok, compile, recordings};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
-struct Case {
-    _folder: tempfile::TempDir,
-    dir: PathBuf,
-}
-
-impl Case {
-    /// A model that was fine-tuned for a few updates, with twelve recordings.
-    fn new() -> Case {
-        let folder = tempfile::tempdir().expect("the temporary folder is writable");
-        let dir = folder.path().to_path_buf();
-        std::fs::create_dir(dir.join("data")).expect("the temporary folder is writable");
-        recordings(&dir.join("data"));
-        assert_ok(compile("cpu", &dir.join("model")));
-        let case = Case { _folder: folder, dir };
-        let mut train = Command::new(case.dir.join("model"));
-        train.args([
-            "finetune",
-            "--set",
-            "updates=60",
-            "--set",
-            "freeze_updates=0",
-            "--set",
-            "lr=5e-3",
-            "--data",
-        ]);
-        train
-            .arg(case.dir.join("data/texts.tsv"))
-            .arg("--out")
-            .arg(case.dir.join("run"));
-        assert_ok(train.output().expect("the executable starts"));
-        case
-    }
-
-    fn transcribe(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.dir.join("model"));
-        command
-            .current_dir(&self.dir)
-            .args(["transcribe", "--threads", "1", "--weights", "run"]);
-        command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.transcribe(arguments).output().expect("the executable starts")
-    }
-
-    fn lines(&self, arguments: &[&str]) -> Vec<(String, String)> {
-        lines(&assert_ok(self.run(arguments)))
-    }
-}
-
-/// Recordings with their texts.
-fn lines(out: &str) -> Vec<(String, String)> {
-    let pair = |l: &str| l.split_once('\t').map(|(a, b)| (a.to_string(), b.to_string()));
-    out.lines()
-        .map(|l| pair(l).unwrap_or_else(|| panic!("no tab in `{l}`")))
-        .collect()
-}
+use crate::commands::assert_ok;
+use crate::tuned::{Case, lines};
+use std::path::Path;
+use std::process::Output;
 
 fn said(out: &Output) -> String {
     String::from_utf8_lossy(&out.stderr).into_owned()
@@ -74,7 +12,7 @@ fn said(out: &Output) -> String {
 /// One model for all, since it takes a while to make.
 #[test]
 fn recordings_are_transcribed_however_they_are_named() {
-    let case = Case::new();
+    let case = Case::shared();
     let named = |i: usize| format!("data/{i}.wav");
     let alone: Vec<(String, String)> = (0..12).flat_map(|i| case.lines(&[&named(i)])).collect();
     assert!(
@@ -99,9 +37,9 @@ fn recordings_are_transcribed_however_they_are_named() {
     let mixed = case.lines(&["list.txt", "data/0.wav"]);
     assert_eq!(mixed, [&picked[..], &alone[..1]].concat());
 
-    piped(&case, &alone[5].1);
-    failing(&case, &alone);
-    logits(&case);
+    piped(case, &alone[5].1);
+    failing(case, &alone);
+    logits(case);
 }
 
 /// A recording from the standard input.

@@ -1,0 +1,146 @@
+//! Speech while it is spoken: samples go in as they come, texts come out as soon as they are heard.
+//!
+//! The models see both ways, so each chunk is computed anew with what is to its left and right. [`Live`] computes nothing
+//! itself: [`Live::next`] says which samples to compute, [`Live::heard`] takes their logits and gives events.
+
+mod level;
+mod shape;
+mod utterance;
+
+pub use shape::{Right, Shape, ShapeFlags};
+pub use utterance::Event;
+
+use crate::audio::RATE;
+use crate::error::Error;
+use crate::texts::Finder;
+use crate::trainer::{Hearing, Logits};
+use level::Level;
+use std::ops::Range;
+use std::sync::Arc;
+use utterance::Utterance;
+
+/// Samples to compute, and which of their frames are new.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stretch {
+    pub wave: Vec<f32>,
+    pub frames: Range<usize>,
+}
+
+/// One stream of speech.
+pub struct Live {
+    hearing: Arc<Hearing>,
+    finder: Arc<Finder>,
+    shape: Shape,
+    /// Samples that are still needed, from number `from` on.
+    held: Vec<f32>,
+    from: usize,
+    /// Frames that were asked for.
+    asked: usize,
+    ended: bool,
+    level: Level,
+    utterance: Utterance,
+}
+
+impl Live {
+    pub fn new(hearing: Arc<Hearing>, finder: Arc<Finder>, shape: Shape) -> Live {
+        let hop = hearing.geometry().hop() as f64 / RATE as f64;
+        Live {
+            hearing,
+            finder,
+            shape,
+            held: vec![],
+            from: 0,
+            asked: 0,
+            ended: false,
+            level: Level::default(),
+            utterance: Utterance::new(hop),
+        }
+    }
+
+    /// Adds mono samples at 16 kHz.
+    pub fn push(&mut self, samples: &[f32]) {
+        self.held.extend_from_slice(samples);
+    }
+
+    /// Says that no more samples come.
+    pub fn finish(&mut self) {
+        self.ended = true;
+    }
+
+    /// Seconds that came.
+    pub fn seconds(&self) -> f64 {
+        (self.from + self.held.len()) as f64 / RATE as f64
+    }
+
+    /// Samples to compute next, where enough have come.
+    pub fn next(&mut self) -> Option<Stretch> {
+        let geometry = self.hearing.geometry().clone();
+        let Shape { left, chunk, right } = self.shape;
+        let total = self.from + self.held.len();
+        let there = geometry.frames(total);
+        let (until, seen) = match self.asked + chunk + right {
+            enough if there >= enough => (self.asked + chunk, enough),
+            _ if self.ended && there > self.asked => (there, there),
+            _ => return None,
+        };
+        let first = self.asked.saturating_sub(left);
+        let start = first * geometry.hop();
+        let end = start + geometry.least_samples(seen - first);
+        // Statistics of what is computed and what was before, whatever has already come after it.
+        self.level.until(end, &self.held, self.from);
+        let mut wave = self.held[start - self.from..end - self.from].to_vec();
+        if self.hearing.normalizes() {
+            self.level.apply(&mut wave);
+        }
+        let frames = self.asked - first..until - first;
+        self.asked = until;
+        let next = until.saturating_sub(left) * geometry.hop();
+        self.held.drain(..next.min(end) - self.from);
+        self.from = next.min(end);
+        Some(Stretch { wave, frames })
+    }
+
+    /// Takes the logits of a stretch, in the order of [`Live::next`].
+    ///
+    /// # Errors
+    /// Where these are no numbers, or a text cannot be found in them.
+    pub fn heard(&mut self, stretch: &Stretch, logits: &Logits) -> Result<Vec<Event>, Error> {
+        let classes = logits.classes;
+        let rows = &logits.values[stretch.frames.start * classes..stretch.frames.end * classes];
+        if let Some(bad) = rows.iter().find(|v| v.is_nan() || **v == f32::INFINITY) {
+            return Err(Error::data(
+                "stream",
+                format!("the model's output has {bad}, which is no number"),
+                "check the weights: some are not finite or far too large",
+            ));
+        }
+        self.utterance.add(rows, classes, &self.finder)
+    }
+
+    /// What is left after the last stretch.
+    ///
+    /// # Errors
+    /// As [`Live::heard`].
+    pub fn last(&mut self) -> Result<Vec<Event>, Error> {
+        self.utterance.close(&self.finder)
+    }
+
+    /// Computes all that can be computed now, by `logits`.
+    ///
+    /// # Errors
+    /// Those of computing, and as [`Live::heard`].
+    pub fn events(&mut self, logits: &mut dyn FnMut(&[f32]) -> Result<Logits, Error>) -> Result<Vec<Event>, Error> {
+        let mut events = vec![];
+        while let Some(stretch) = self.next() {
+            let found = logits(&stretch.wave)?;
+            events.extend(self.heard(&stretch, &found)?);
+        }
+        if self.ended {
+            events.extend(self.last()?);
+        }
+        Ok(events)
+    }
+}
+
+#[cfg(test)]
+mod tests;
