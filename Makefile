@@ -34,30 +34,30 @@ demo:
 
 # tests/tests/executable runs the commands themselves, out of target/debug; cargo test alone does not build them.
 test: setup
-	cargo build --workspace --bins
+	cargo build --workspace --bins --lib
 	cargo test --workspace
 
 test-cpu:
 	@scripts/setup.sh cpu
-	cargo build --workspace --exclude w2vc-cuda --bins
+	cargo build --workspace --exclude w2vc-cuda --bins --lib
 	cargo test --workspace --exclude w2vc-cuda --no-default-features
 
 # Full disks need root, kills at system calls and losses of power strace; what cannot be done says so.
 KILLS ?= 100
 kill-test: setup
-	cargo build --workspace --bins
+	cargo build --workspace --bins --lib
 	W2VC_KILLS=$(KILLS) cargo test --package w2vc-tests --test executable -- --nocapture kills:: power::
 
 build: setup
-	cargo build --release --package w2vc-runtime --package w2vc --package w2vc-cuda
+	cargo build --release --package w2vc-runtime --package w2vc-library --package w2vc --package w2vc-cuda
 
 build-cpu:
 	@scripts/setup.sh cpu
-	cargo build --release --package w2vc-runtime --package w2vc
+	cargo build --release --package w2vc-runtime --package w2vc-library --package w2vc
 
 # Random models in the model language; FILES=N of them from SEED on.
 fuzz-models: setup
-	cargo build --workspace --bins
+	cargo build --workspace --bins --lib
 	W2VC_FUZZ=$(or $(FILES),50) W2VC_FUZZ_SEED=$(or $(SEED),1000) cargo test -p w2vc-tests --test written -- --nocapture
 
 bench: build-cpu
@@ -71,7 +71,7 @@ setup:
 	@scripts/setup.sh
 
 golden: setup
-	cargo build --workspace --bins
+	cargo build --workspace --bins --lib
 	UPDATE_GOLDEN=1 cargo test --workspace
 
 # Modules that macros declare, which cargo fmt does not see.

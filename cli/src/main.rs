@@ -1,6 +1,7 @@
 //! The `w2vc` command.
 
 mod failure;
+mod package;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use cpu::Target;
@@ -67,6 +68,8 @@ enum Command {
                       w2vc compile models/base.ron --target cpu --precision bf16 -o base-bf16\n  \
                       w2vc compile models/base.ron --target cuda --precision bf16 -o base-gpu\n  \
                       w2vc compile models/tiny.ron --target cuda --emit ptx -o ptx\n  \
+                      w2vc compile models/base.ron --emit library -o libbase.so\n  \
+                      w2vc compile models/base.ron --emit wheel -o dist\n  \
                       w2vc compile --like wav2vec2-base/ -o base\n\n\
                       Compiling for cuda needs no GPU and nothing of NVIDIA's; the executable needs the driver alone."
     )]
@@ -85,7 +88,7 @@ enum Command {
         /// Override a constant of the model.
         #[arg(long, value_name = "NAME=VALUE")]
         set: Vec<String>,
-        /// Print a stage instead of writing an executable; mlir and ptx are written as files.
+        /// Write a library or a wheel instead of an executable; or print a stage on the way; mlir and ptx are written as files.
         #[arg(long, value_enum)]
         emit: Option<Emit>,
         /// What is computed with. On the GPU: bf16 products with sums, losses and master weights in fp32 (the default), or all
@@ -133,6 +136,17 @@ enum Emit {
     Asm,
     Mlir,
     Ptx,
+    /// A shared library for C with its header, w2vc.h, beside it; -o names it (default libNAME.so).
+    Library,
+    /// A package for Python, with the same library; -o names the folder that it is written to.
+    Wheel,
+}
+
+impl Emit {
+    /// What is made whole, in place of an executable.
+    fn is_product(self) -> bool {
+        matches!(self, Emit::Library | Emit::Wheel)
+    }
 }
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -197,8 +211,8 @@ fn run(command: Command) -> Result<()> {
                 (None, None) => return Err(Failure::usage("name a model file, or weights with --like")),
             };
             let model = load(&file, &set)?;
-            let o = o.unwrap_or_else(|| PathBuf::from(file.file_stem().unwrap_or(file.as_os_str())));
-            if emit.is_none() {
+            let o = o.unwrap_or_else(|| default_output(&file, emit));
+            if matches!(emit, None | Some(Emit::Library)) {
                 check_output(&file, &o)?;
             }
             let out = match target {
@@ -207,7 +221,7 @@ fn run(command: Command) -> Result<()> {
                         direct: direct_convolutions,
                         ..cpu_target(cpu.as_deref())?
                     };
-                    if precision.is_none() && emit.is_none() && target.bf16 && has_bf16() {
+                    if precision.is_none() && emit.is_none_or(Emit::is_product) && target.bf16 && has_bf16() {
                         let note = "note: this processor could compute in bf16, nearly twice as fast and with 8 significant \
                                     bits: --precision bf16 (--precision fp32 says no more of it)";
                         let _ = writeln!(std::io::stderr(), "{note}");
@@ -217,11 +231,23 @@ fn run(command: Command) -> Result<()> {
                 Backend::Cuda => for_gpu(&model, precision)?,
             };
             match emit {
+                Some(Emit::Library) => print(&package::write_library(&o, &out)?),
+                Some(Emit::Wheel) => print(&package::write_wheel(&o, &out)?),
                 Some(Emit::Mlir | Emit::Ptx) => write_files(&o, &out, emit == Some(Emit::Ptx)),
                 Some(stage) => print(&emitted(&out, stage)),
                 None => write_executable(&o, &out),
             }
         }
+    }
+}
+
+/// Where what is made goes if nothing is said: into this folder, named after the model's file.
+fn default_output(file: &Path, emit: Option<Emit>) -> PathBuf {
+    let stem = file.file_stem().unwrap_or(file.as_os_str());
+    match emit {
+        Some(Emit::Library) => PathBuf::from(format!("lib{}.so", stem.to_string_lossy())),
+        Some(Emit::Wheel) => PathBuf::from("."),
+        _ => PathBuf::from(stem),
     }
 }
 
@@ -409,7 +435,7 @@ fn emitted(out: &Output, stage: Emit) -> String {
         }
         Emit::Llvm => out.llvm_ir.clone(),
         Emit::Asm => out.asm.clone().unwrap_or_default(),
-        Emit::Mlir | Emit::Ptx => String::new(),
+        Emit::Mlir | Emit::Ptx | Emit::Library | Emit::Wheel => String::new(),
     }
 }
 
@@ -446,17 +472,7 @@ fn write_files(folder: &Path, out: &Output, ptx: bool) -> Result<()> {
 
 /// The runner that this command was installed with, followed by the artifact and its code.
 fn write_executable(path: &Path, out: &Output) -> Result<()> {
-    let beside = std::env::current_exe()
-        .map_err(Failure::other)?
-        .with_file_name("w2vc-runner");
-    let missing = |e| {
-        Failure::other(format!(
-            "cannot read `{}`: {e}; it is installed beside w2vc: build both with `make build`",
-            beside.display()
-        ))
-    };
-    let runner = fs::read(&beside).map_err(missing)?;
-    runtime::exec::check_runner(&runner, &beside).map_err(Failure::of_runtime)?;
+    let (_, runner) = package::beside("w2vc-runner")?;
     let bytes = runtime::exec::append(&runner, &out.artifact, &out.code).map_err(Failure::of_runtime)?;
     // Renamed into place, so that a running program of the same name is not cut off.
     runtime::atomic::replace_with_mode(path, 0o777, |file| {

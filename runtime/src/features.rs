@@ -96,16 +96,21 @@ impl<'a> Features<'a> {
 
     /// The wanted layers of a recording, in the order in which they were named. A recording shorter than one frame has none.
     pub fn of(&mut self, utterance: &Utterance) -> Result<Vec<State>, Error> {
-        let mut samples = self.reader.part(&utterance.path, utterance.segment)?;
+        let samples = self.reader.part(&utterance.path, utterance.segment)?;
+        let wanted = self.wanted.clone();
+        self.of_samples(samples, &wanted)
+    }
+
+    /// The same of mono samples at 16 kHz, for layers that are named now.
+    pub fn of_samples(&mut self, mut samples: Vec<f32>, wanted: &[usize]) -> Result<Vec<State>, Error> {
+        beyond(wanted, self.layers)?;
         if self.feeds.geometry().frames(samples.len()) == 0 {
             return Ok(vec![]);
         }
         if self.normalize {
             normalize(&mut samples);
         }
-        (0..self.wanted.len())
-            .map(|i| self.layer(self.wanted[i], &samples))
-            .collect()
+        wanted.iter().map(|layer| self.layer(*layer, &samples)).collect()
     }
 
     fn layer(&mut self, layer: usize, samples: &[f32]) -> Result<State, Error> {

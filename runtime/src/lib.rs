@@ -24,6 +24,7 @@ pub mod log;
 pub mod masks;
 pub mod memory;
 pub mod metrics;
+pub mod model;
 pub mod profile;
 pub mod random;
 pub mod report;

@@ -9,6 +9,7 @@ mod gpu;
 mod hostile;
 mod kills;
 
+mod library;
 mod listen;
 mod long;
 mod opening;

@@ -1,0 +1,65 @@
+//! Layers' states, computed by a session of their own on a thread of its own.
+
+use super::{Options, no_thread};
+use crate::error::Error;
+use crate::exec::open;
+use crate::features::Features;
+use ir::task::Gives;
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+
+struct Asked {
+    samples: Vec<f32>,
+    layer: usize,
+    reply: Sender<Result<(Vec<f32>, usize), Error>>,
+}
+
+/// Ends with its last asker: the thread waits for work, and holds nothing else that anybody waits for.
+pub(super) struct States {
+    ask: Sender<Asked>,
+}
+
+impl States {
+    /// # Errors
+    /// Where the model has no task that gives states, or weights cannot be used.
+    pub fn open(executable: &Path, weights: &Path, options: &Options) -> Result<States, Error> {
+        let (ask, asked) = channel::<Asked>();
+        let (give, get) = channel();
+        let (executable, weights, options) = (executable.to_path_buf(), weights.to_path_buf(), options.clone());
+        let work = move || {
+            let given = give.clone();
+            let outcome = (|| {
+                let runner = open(&executable)?;
+                let artifact = runner.artifact();
+                let gives =
+                    |t: &&ir::task::Task| t.prediction().is_some_and(|p| matches!(p.gives, Gives::States { .. }));
+                let task = artifact.tasks.iter().find(gives).map(|t| t.name.clone());
+                let none = || Error::Usage(format!("`{}` has no task that gives layers' states", artifact.name));
+                let task = task.ok_or_else(none)?;
+                let mut session = runner.open(crate::threads::wanted(options.threads)?, options.device.as_deref())?;
+                let mut features = Features::new(&mut *session, &task, &weights, &[], &[])?;
+                // Whoever opened it waits for this.
+                let _ = give.send(Ok(()));
+                for asked in asked {
+                    let found = features.of_samples(asked.samples, &[asked.layer]);
+                    let found = found.map(|mut all| all.pop().map_or((vec![], 0), |s| (s.values, s.width)));
+                    let _ = asked.reply.send(found);
+                }
+                Ok(())
+            })();
+            if let Err(e) = outcome {
+                let _ = given.send(Err(e));
+            }
+        };
+        crate::threads::start(work).map_err(|_| no_thread())?;
+        get.recv().unwrap_or_else(|_| Err(crate::engine::ended()))?;
+        Ok(States { ask })
+    }
+
+    pub fn of(&self, samples: Vec<f32>, layer: usize) -> Result<(Vec<f32>, usize), Error> {
+        let (reply, get) = channel();
+        let asked = Asked { samples, layer, reply };
+        self.ask.send(asked).map_err(|_| crate::engine::ended())?;
+        get.recv().unwrap_or_else(|_| Err(crate::engine::ended()))
+    }
+}
