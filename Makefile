@@ -11,13 +11,14 @@ export TABLEGEN_220_PREFIX ?= $(LLVM_SYS_221_PREFIX)
 export LIBCLANG_PATH ?= $(LLVM_SYS_221_PREFIX)/lib
 endif
 
-.PHONY: help demo test test-cpu kill-test build build-cpu bench fuzz-models gpu-bundle setup golden lint fmt clean-demo fuzz
+.PHONY: help demo test test-cpu kill-test test-ranks build build-cpu bench fuzz-models gpu-bundle setup golden lint fmt clean-demo fuzz
 
 help:
 	@echo 'make demo     set up, build, make spoken digits, compile models/tiny.ron, train it, transcribe unseen clips'
 	@echo 'make test     set up and run the whole test suite'
 	@echo 'make test-cpu    the same without the code generator for the GPU, and so without MLIR'
 	@echo 'make kill-test KILLS=100   kill trainings at system calls and at random, fill disks, cut power; hold what goes on against what nothing ended'
+	@echo 'make test-ranks   the long tests of several ranks under mpirun: more of them, and ends of every kind'
 	@echo 'make build    set up and build target/release/w2vc with its runner and its code generator for the GPU'
 	@echo 'make build-cpu   the same without the code generator for the GPU, and so without MLIR'
 	@echo 'make fuzz-models   random models on the CPU and the emulator against the evaluator (FILES=50 SEED=1000)'
@@ -47,6 +48,11 @@ KILLS ?= 100
 kill-test: setup
 	cargo build --workspace --bins --lib
 	W2VC_KILLS=$(KILLS) cargo test --package w2vc-tests --test executable -- --nocapture kills:: power::
+
+# Under the launchers of Open MPI and MPICH, which setup installs.
+test-ranks: setup
+	cargo build --workspace --bins
+	W2VC_RANKS=1 cargo test --package w2vc-tests --test executable -- --nocapture ranks::
 
 build: setup
 	cargo build --release --package w2vc-runtime --package w2vc-library --package w2vc --package w2vc-cuda

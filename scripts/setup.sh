@@ -161,6 +161,9 @@ find_missing() {
         local p
         for p in $(system_libraries_missing); do packages+=("$p"); done
         compiles strace -V || packages+=(strace)
+        # Launchers for the tests of several ranks; nothing that is built needs them.
+        compiles mpirun.openmpi --version || packages+=(openmpi-bin)
+        compiles mpirun.mpich --version || packages+=(mpich)
     fi
     if [ "$what" = demo ] && ! have_voice; then packages+=(espeak-ng); fi
 }
@@ -206,6 +209,7 @@ by_hand() {
         *-dev) say "  - Debian's package $p" ;;
         g++) say "  - a C and C++ compiler that answers to cc and c++ (Debian's package: g++)" ;;
         strace) say "  - strace (only for the tests that kill trainings at system calls)" ;;
+        openmpi-bin | mpich) say "  - $p (only for the tests of several ranks)" ;;
         espeak-ng) say "  - espeak-ng (only for the demo)" ;;
         esac
     done

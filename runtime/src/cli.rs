@@ -13,6 +13,7 @@ use crate::exec::has_bf16;
 use crate::info::info;
 use crate::log::tell;
 use crate::profile::{Flops, Peaks};
+use crate::ranks::Ranks;
 use crate::session::{Session, Tensor};
 use crate::settings::Settings;
 use crate::step::{Options as StepOptions, step};
@@ -71,7 +72,9 @@ fn run(runner: &dyn Runner, global: &Global, asked: Asked) -> Result<(), Error> 
     match asked {
         Asked::Train(task, args, texts) => {
             let out = args.out.clone();
-            let updates = train(&mut *open()?, &task, &options(*args, texts))?;
+            let Some(updates) = train_together(runner, global, &task, |ranks| options(*args, texts, ranks))? else {
+                return Ok(());
+            };
             say(&format!("{updates} updates done; the model is in {}\n", out.display()))
         }
         Asked::Transcribe(task, args) => transcribe::run(&mut *open()?, &task, &args, &say),
@@ -102,6 +105,32 @@ fn run(runner: &dyn Runner, global: &Global, asked: Asked) -> Result<(), Error> 
             }
             Fixed::Man(args) => say(&shell::man(command_line(runner.artifact()), &program_name(), &args)?),
         },
+    }
+}
+
+/// Trains with the other processes of this job, where a launcher started several; the updates done, where this is the first.
+fn train_together(
+    runner: &dyn Runner,
+    global: &Global,
+    task: &str,
+    options: impl FnOnce(Ranks) -> Options,
+) -> Result<Option<u64>, Error> {
+    let ranks = Ranks::start()?;
+    let work = || {
+        let threads = match (global.threads, ranks.several()) {
+            (0, true) => ranks.cores(),
+            (asked, _) => crate::threads::wanted(asked)?,
+        };
+        crate::memory::share_with(ranks.local().1);
+        let session = &mut *runner.open(threads, global.device.as_deref())?;
+        train(session, task, &options(ranks.clone()))
+    };
+    match work().and_then(|updates| ranks.finish().map(|()| updates)) {
+        Ok(updates) => Ok(ranks.is_first().then_some(updates)),
+        Err(e) => {
+            ranks.end(&e);
+            Err(e)
+        }
     }
 }
 
@@ -205,7 +234,7 @@ fn say(text: &str) -> Result<(), Error> {
     }
 }
 
-fn options(args: TrainArgs, texts: TextArgs) -> Options {
+fn options(args: TrainArgs, texts: TextArgs, ranks: Ranks) -> Options {
     let TrainArgs {
         data,
         valid,
@@ -227,6 +256,7 @@ fn options(args: TrainArgs, texts: TextArgs) -> Options {
         resume,
         set,
         signals: None,
+        ranks,
     }
 }
 

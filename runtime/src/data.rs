@@ -8,6 +8,7 @@ mod forms;
 mod loader;
 mod manifest;
 mod open;
+mod path;
 mod place;
 mod probe;
 mod skips;
@@ -26,12 +27,14 @@ pub(crate) use skips::{enough_left, table as table_of_reasons};
 use crate::audio::Segment;
 use crate::error::Error;
 use crate::random::{Purpose, Stream};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A recording, or a part of one, and, where it has one, its text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Utterance {
+    #[serde(with = "path")]
     pub path: PathBuf,
     pub segment: Option<Segment>,
     pub text: Option<String>,
@@ -72,7 +75,7 @@ impl Listing {
 }
 
 /// Utterances with their lengths.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Corpus {
     pub utterances: Vec<Utterance>,
     /// Samples at 16 kHz.

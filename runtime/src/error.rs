@@ -93,9 +93,14 @@ pub enum Error {
         checkpoint: PathBuf,
         command: String,
     },
+    #[error("{what}; {remedy}")]
+    Ranks { what: String, remedy: String },
     #[error("{0}")]
     Usage(String),
 }
+
+/// What a process ends with where the ranks of a training do not go together, or one of them is gone.
+pub const RANKS: u8 = 14;
 
 /// What a program needs of a device's memory, and what there is.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -169,6 +174,7 @@ impl Error {
             Error::Weights { .. } | Error::Executable { .. } | Error::Damaged { .. } => 11,
             Error::Run { .. } => 12,
             Error::Training { .. } => 13,
+            Error::Ranks { .. } => RANKS,
             Error::Interrupted { signal, .. } => signal.exit_code(),
             Error::Io { .. } | Error::Program { .. } | Error::Frozen { .. } => 1,
         }

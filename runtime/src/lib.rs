@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod model;
 pub mod profile;
 pub mod random;
+pub mod ranks;
 pub mod report;
 pub mod run;
 pub mod schedule;

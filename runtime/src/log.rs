@@ -22,7 +22,8 @@ const APART: Duration = Duration::from_secs(60);
 /// The log of one training.
 pub struct Log {
     path: PathBuf,
-    file: File,
+    /// `None`: nothing is written or said, as another process does it.
+    file: Option<File>,
     bar: ProgressBar,
     terminal: bool,
     total: u64,
@@ -67,9 +68,18 @@ impl Log {
             }
         }
         let file = open_own(OpenOptions::new().create(true).append(true), &path).map_err(Error::io("open", &path))?;
+        Ok(Log::of(path, Some(file), (done, total), before))
+    }
+
+    /// A log of nothing.
+    pub fn mute(done: u64, total: u64) -> Log {
+        Log::of(PathBuf::new(), None, (done, total), [0.0; 2])
+    }
+
+    fn of(path: PathBuf, file: Option<File>, (done, total): (u64, u64), before: [f64; 2]) -> Log {
         let bar = ProgressBar::new(total).with_position(done);
         bar.set_style(ProgressStyle::with_template("{wide_msg}").expect("the template is fixed"));
-        Ok(Log {
+        Log {
             path,
             file,
             bar,
@@ -82,12 +92,15 @@ impl Log {
             told: None,
             train: vec![],
             valid: vec![],
-        })
+        }
     }
 
     /// Shows how far the training is: so many updates and a part of the next. On a terminal the line changes in place; elsewhere
     /// there is one at once and then one a minute.
     pub fn progress(&mut self, done: u64, part: f64) {
+        if self.file.is_none() {
+            return;
+        }
         self.pace.at(self.begun.elapsed().as_secs_f64(), done as f64 + part);
         let line = line::progress(&line::State {
             done,
@@ -151,6 +164,7 @@ impl Log {
     }
 
     fn write(&mut self, update: u64, kind: &str, rest: Map<String, Value>) -> Result<(), Error> {
+        let Some(file) = &mut self.file else { return Ok(()) };
         let seconds = self.before[0] + self.begun.elapsed().as_secs_f64();
         let mut object = Map::new();
         object.insert("kind".into(), kind.into());
@@ -159,18 +173,20 @@ impl Log {
         object.insert("seconds".into(), json!((1000.0 * seconds).round() / 1000.0));
         object.extend(rest);
         // One call per line, so that a kill cannot leave two half lines.
-        self.file
-            .write_all(format!("{}\n", Value::Object(object)).as_bytes())
+        file.write_all(format!("{}\n", Value::Object(object)).as_bytes())
             .map_err(Error::io("write", &self.path))
     }
 
     /// Makes what was reported survive a loss of power.
     pub fn sync(&self) -> Result<(), Error> {
-        self.file.sync_data().map_err(Error::io("sync", &self.path))
+        let sync = |file: &File| file.sync_data().map_err(Error::io("sync", &self.path));
+        self.file.as_ref().map_or(Ok(()), sync)
     }
 
     fn say(&self, line: &str) {
-        self.bar.suspend(|| tell(line));
+        if self.file.is_some() {
+            self.bar.suspend(|| tell(line));
+        }
     }
 
     pub fn finish(&self) {

@@ -6,11 +6,30 @@ use crate::error::Error;
 use crate::session::{Session, Tensor};
 use limits::{kilobytes, room};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes that this process may hold, where it shares the machine with others of its job.
+static OWN: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// Memory that can be had without swapping, in bytes: of the machine, of the containers around this process, and of its own
 /// limits the least. Unknown where the system does not tell.
 pub fn available() -> Option<usize> {
-    room(Path::new("/"))
+    let free = room(Path::new("/"))?;
+    match OWN.load(Ordering::Relaxed) {
+        usize::MAX => Some(free),
+        own => Some(free.min(own.saturating_sub(resident()))),
+    }
+}
+
+/// Has this process take no more than its part of what is free now: so many processes begin on this machine at once.
+pub fn share_with(processes: usize) {
+    if let (true, Some(free)) = (processes > 1, room(Path::new("/"))) {
+        OWN.store(resident() + free / processes, Ordering::Relaxed);
+    }
+}
+
+fn resident() -> usize {
+    kilobytes(Path::new("/proc/self/status"), "VmRSS").unwrap_or(0)
 }
 
 /// The most memory this process has held, in bytes.

@@ -15,7 +15,7 @@ pub fn edit_distance<T: PartialEq>(a: &[T], b: &[T]) -> usize {
 }
 
 /// Errors and reference lengths summed over utterances.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ErrorRates {
     pub word_errors: usize,
     pub words: usize,
@@ -32,6 +32,13 @@ impl ErrorRates {
         self.char_errors += edit_distance(&rc, &chars(hypothesis));
         self.words += rw.len();
         self.chars += rc.len();
+    }
+
+    pub fn join(&mut self, other: &ErrorRates) {
+        self.word_errors += other.word_errors;
+        self.char_errors += other.char_errors;
+        self.words += other.words;
+        self.chars += other.chars;
     }
 
     /// Word error rate: errors per reference word; 0 without words.

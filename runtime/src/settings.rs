@@ -67,6 +67,8 @@ pub fn of_training() -> Vec<Declared> {
         "loaders" = Number(2.0), Whole(1.0, 1024.0), "threads that decode audio ahead of training";
         "on_nan" = Text("skip".into()), words(&["skip", "stop"]), "an update whose loss or gradient is not finite: `skip` it or `stop`";
         "estimate" = Flag(true), Switch, "time one step before training and say how long all will take";
+        "silence_seconds" = Number(30.0), Real(2.0, 1e6), "of several ranks, one that says nothing for so long is given up";
+        "stall_seconds" = Number(1800.0), Real(60.0, 1e9), "and so is one that the others have waited for so long";
         "max_skips" = Number(10.0), UPDATES, "skipped updates in a row before training stops";
     }
 }

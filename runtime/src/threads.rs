@@ -107,8 +107,10 @@ fn tell_refused() {
 /// Makes the pool that small parallel work shares before it is first used, which would end the program where there are no
 /// threads. Later calls do nothing.
 pub fn prepare_shared() {
-    // A failed attempt to make the shared pool is final, so the number is tried out before.
-    let shared = match pool(cores()).map(|tried| tried.current_num_threads()) {
+    // A failed attempt to make the shared pool is final, so the number is tried out before. Its thread is one of its own also where
+    // there is one core: whoever waits for it from another thread would wait for ever for a caller that waits as well.
+    let one = || ThreadPoolBuilder::new().num_threads(1).build().ok();
+    let shared = match pool(cores()).or_else(one).map(|tried| tried.current_num_threads()) {
         Some(n) => ThreadPoolBuilder::new().num_threads(n).build_global(),
         None => ThreadPoolBuilder::new()
             .num_threads(1)

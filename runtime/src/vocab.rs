@@ -25,12 +25,13 @@ pub use rules::{Rules, Units};
 
 use case::Case;
 use letters::{is_jamo, is_special};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use unicode_normalization::UnicodeNormalization;
 
 /// The output classes of a CTC head: one is the blank, one may end words.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Vocab {
     /// By number, as they are written in files. Empty: a number without a token.
     tokens: Vec<String>,
@@ -40,7 +41,7 @@ pub struct Vocab {
 }
 
 /// What is looked up while texts are read.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Index {
     /// Tokens that texts are made of, in their normal form.
     ids: BTreeMap<String, usize>,

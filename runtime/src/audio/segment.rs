@@ -1,9 +1,10 @@
 //! Parts of long recordings.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A place in a recording.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum At {
     /// In samples at the recording's own rate.
     Samples(u64),
@@ -22,7 +23,7 @@ impl At {
 }
 
 /// A part of a recording: where it begins, and how long it lasts (to the end, where that is not said).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     pub start: At,
     pub length: Option<At>,

@@ -17,7 +17,7 @@ use std::path::PathBuf;
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong command line or setting; for the GPU: 3 no driver, 4 driver too old, 5 no \
                   suitable device, 6 too little memory, 7 the device failed; for the CPU: 8 it lacks an instruction set; 9 \
                   unusable recordings or labels, 10 too little memory, 11 unusable or damaged weights, 12 unusable run folder, \
-                  13 training failed"
+                  13 training failed, 14 one of several ranks is gone, or they do not go together"
 )]
 pub struct Global {
     /// Threads to compute with; 0: one per core.

@@ -122,6 +122,17 @@ impl Batcher {
             .filter(move |p| p.position >= start)
     }
 
+    /// Where training goes on after so many plans from a place on. Every epoch has as many plans: how clips are grouped depends
+    /// on the lengths alone, in whatever order equal ones come.
+    pub fn after(from: Position, plans: u64, in_epoch: u64) -> Position {
+        let batch = from.batch + plans;
+        Position {
+            epoch: from.epoch + batch / in_epoch.max(1),
+            batch: batch % in_epoch.max(1),
+            part: 0,
+        }
+    }
+
     /// Where in a clip of `length` the crop to `crop` samples begins.
     pub fn crop_start(seed: u64, position: Position, row: usize, length: usize, crop: usize) -> usize {
         let spare = length.saturating_sub(crop);
@@ -151,6 +162,10 @@ mod tests {
             seen.sort_unstable();
             prop_assert_eq!(seen, (0..lengths.len()).collect::<Vec<_>>());
             let all: Vec<Plan> = batcher.clone().from(Position::default()).take(skip + 5).collect();
+            let count = batcher.epoch(0).len() as u64;
+            for (i, plan) in all.iter().enumerate() {
+                prop_assert_eq!(Batcher::after(Position::default(), i as u64, count), plan.position);
+            }
             let later: Vec<Plan> = batcher.from(all[skip].position).take(5).collect();
             prop_assert_eq!(&all[skip..], &later[..]);
         }

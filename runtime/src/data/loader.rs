@@ -4,6 +4,7 @@ use super::clip::{Taken, take};
 use super::{Batcher, Corpus, Plan, Position, Skipped};
 use crate::audio::Reader;
 use crate::error::Error;
+use crate::ranks::Share;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct Clip {
 /// A decoded batch: the clips that could be used, and those that could not.
 #[derive(Debug)]
 pub struct Loaded {
+    /// Batches from where the loader begins to this one.
+    pub number: u64,
     pub position: Position,
     /// Where the next batch is to be found: what a checkpoint keeps.
     pub next: Position,
@@ -64,14 +67,20 @@ struct Worker {
 /// Batches a thread may have ready.
 const AHEAD: usize = 2;
 
-/// Planned batches, each with the position of the one after it.
-type Plans = Box<dyn Iterator<Item = (Plan, Position)> + Send>;
+/// Planned batches, each with its number and the position of the one after it.
+type Plans = Box<dyn Iterator<Item = (u64, Plan, Position)> + Send>;
 
 impl Loader {
-    /// Of `n` threads, thread `w` takes every `n`-th batch, so that batches come in order without being sorted. There are as
-    /// many as the system gives of those asked for.
-    pub fn new(corpus: Arc<Corpus>, batcher: Batcher, start: Position, threads: usize, task: Task) -> Loader {
-        let plans = || with_next(batcher.clone().from(start));
+    /// Batches of a share. Of `n` threads, thread `w` takes every `n`-th of them, so that batches come in order without being
+    /// sorted. There are as many as the system gives of those asked for.
+    pub fn new(
+        corpus: Arc<Corpus>,
+        (batcher, share): (Batcher, Share),
+        start: Position,
+        threads: usize,
+        task: Task,
+    ) -> Loader {
+        let plans = || with_next(batcher.clone().from(start)).filter(move |(number, ..)| share.has(*number));
         let work = |plans: Plans| Here {
             corpus: corpus.clone(),
             plans,
@@ -180,8 +189,8 @@ impl Here {
             if let Some(loaded) = self.ready.pop_front() {
                 return Some(Ok(loaded));
             }
-            let (plan, next) = self.plans.next()?;
-            match load(&self.corpus, &plan, next, &mut self.reader, self.task) {
+            let (number, plan, next) = self.plans.next()?;
+            match load(&self.corpus, (number, &plan), next, &mut self.reader, self.task) {
                 Ok(parts) => self
                     .ready
                     .extend(parts.into_iter().filter(|l| l.position >= self.start)),
@@ -201,18 +210,25 @@ impl Here {
     }
 }
 
-/// Pairs each plan with the position of the one after it.
-fn with_next(plans: impl Iterator<Item = Plan>) -> impl Iterator<Item = (Plan, Position)> {
+/// Numbers plans and gives each the position of the one after it.
+fn with_next(plans: impl Iterator<Item = Plan>) -> impl Iterator<Item = (u64, Plan, Position)> {
     let mut plans = plans.peekable();
+    let mut numbers = 0..;
     std::iter::from_fn(move || {
         let plan = plans.next()?;
         let next = plans.peek().map_or(plan.position, |p| p.position);
-        Some((plan, next))
+        Some((numbers.next()?, plan, next))
     })
 }
 
 /// Decodes a planned batch: one part, or several where headers understated the lengths and it does not fit.
-fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task: Task) -> Result<Vec<Loaded>, Error> {
+fn load(
+    corpus: &Corpus,
+    (number, plan): (u64, &Plan),
+    next: Position,
+    reader: &mut Reader,
+    task: Task,
+) -> Result<Vec<Loaded>, Error> {
     let (mut clips, mut skipped) = (vec![], vec![]);
     for index in &plan.clips {
         let utterance = &corpus.utterances[*index];
@@ -270,6 +286,7 @@ fn load(corpus: &Corpus, plan: &Plan, next: Position, reader: &mut Reader, task:
         ..plan.position
     };
     let parts = parts.into_iter().zip(0..).map(|(clips, i)| Loaded {
+        number,
         position: part(i),
         next: if i + 1 < count { part(i + 1) } else { next },
         clips,
@@ -354,7 +371,7 @@ mod tests {
         };
         let load = |threads, start, count| {
             let batcher = Batcher::new(corpus.lengths.clone(), limits, 7, true);
-            let mut loader = Loader::new(corpus.clone(), batcher, start, threads, task);
+            let mut loader = Loader::new(corpus.clone(), (batcher, Share::ALL), start, threads, task);
             (0..count).map(|_| loader.next_batch().unwrap()).collect::<Vec<_>>()
         };
         let one = load(1, Position::default(), 14);
@@ -371,6 +388,51 @@ mod tests {
             .flat_map(|l| &l.skipped)
             .collect();
         assert!(bad.len() == 1 && bad[0].path.ends_with("5.wav"), "{bad:?}");
+    }
+
+    /// Loaders of several shares give, together, what one loader gives.
+    #[test]
+    fn shares_are_loaded_by_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut corpus = Corpus::default();
+        for i in 0..7usize {
+            // Nothing can be read, which does not change who has which batch.
+            let path = dir.path().join(format!("{i}.wav"));
+            std::fs::write(&path, b"nonsense").unwrap();
+            corpus.utterances.push(Utterance {
+                path,
+                ..Utterance::default()
+            });
+            corpus.lengths.push(1_000);
+        }
+        let corpus = Arc::new(corpus);
+        let limits = Limits {
+            max_tokens: 1_000,
+            max_batch: 8,
+            max_crop: usize::MAX,
+            crop_to_shortest: false,
+        };
+        let task = Task {
+            seed: 7,
+            min_samples: 0,
+            max_tokens: 1_000,
+            equal: false,
+            normalize: false,
+            drop_silent: false,
+        };
+        let load = |share, count| -> Vec<(u64, Position, PathBuf)> {
+            let batcher = Batcher::new(corpus.lengths.clone(), limits, 7, true);
+            let mut loader = Loader::new(corpus.clone(), (batcher, share), Position::default(), 2, task);
+            let all = (0..count).map(|_| loader.next_batch().unwrap());
+            all.map(|l| (l.number, l.position, l.skipped[0].path.clone())).collect()
+        };
+        let whole = load(Share::ALL, 20);
+        let group = 5;
+        let mut parts: Vec<_> = (0..3)
+            .flat_map(|rank| load(Share { rank, ranks: 3, group }, 8))
+            .collect();
+        parts.sort();
+        assert_eq!(parts[..15], whole[..15]);
     }
 
     #[test]
@@ -412,7 +474,7 @@ mod tests {
         };
         let loader = |start, threads| {
             let batcher = Batcher::new(corpus.lengths.clone(), limits, 7, false);
-            Loader::new(corpus.clone(), batcher, start, threads, task)
+            Loader::new(corpus.clone(), (batcher, Share::ALL), start, threads, task)
         };
         let mut whole = loader(Position::default(), 2);
         let parts: Vec<Loaded> = (0..4).map(|_| whole.next_batch().unwrap()).collect();

@@ -1,12 +1,14 @@
 //! Clips that are left out: why, how many, and whether that is too many.
 
 use crate::error::Error;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A clip that could not be used, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
+    #[serde(with = "super::path")]
     pub path: PathBuf,
     pub reason: String,
 }

@@ -1,6 +1,6 @@
 //! The batch after the one that is running: noise and negatives are drawn for it while the device is busy.
 
-use crate::data::{Clip, Position};
+use crate::data::Clip;
 use crate::error::Error;
 use crate::feeds::{Batch, Clips, Feeds, Occasion};
 use crate::threads::start_in;
@@ -11,8 +11,9 @@ use std::thread::ScopedJoinHandle;
 
 /// Clips of a batch that is still to be built.
 pub struct Gathered {
-    /// Where training goes on after this batch.
-    pub next: Position,
+    /// Of the batch, and of the part of it that this is.
+    pub number: u64,
+    pub part: u64,
     pub program: Arc<Program>,
     pub clips: Vec<Clip>,
     pub labels: Vec<Vec<i32>>,
@@ -21,7 +22,8 @@ pub struct Gathered {
 
 /// A batch, or why it could not be built: whoever runs it hears of that.
 pub struct Ready {
-    pub next: Position,
+    pub number: u64,
+    pub part: u64,
     pub samples: u64,
     pub batch: Result<Batch, Error>,
 }
@@ -34,7 +36,8 @@ impl Ready {
             labels: &gathered.labels,
         };
         Ready {
-            next: gathered.next,
+            number: gathered.number,
+            part: gathered.part,
             samples: waves.iter().map(|w| w.len() as u64).sum(),
             batch: feeds.draw(&gathered.program, clips, &gathered.occasion),
         }
@@ -72,7 +75,8 @@ mod tests {
 
     fn gathered(program: Arc<Program>) -> Gathered {
         Gathered {
-            next: Position::default(),
+            number: 0,
+            part: 0,
             program,
             clips: vec![Clip {
                 path: "a.wav".into(),

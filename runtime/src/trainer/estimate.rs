@@ -76,6 +76,8 @@ impl Trainer<'_> {
         };
 
         let accumulate = self.settings.count("accumulate", 1)? as f64;
+        // Ranks work side by side.
+        let in_turn = (accumulate / self.ranks.size() as f64).ceil();
         let mut seconds = 0.0;
         let mut step = 0.0;
         for (program, updates) in stretches {
@@ -94,7 +96,7 @@ impl Trainer<'_> {
             let begun = Instant::now();
             self.session.grad_norm(&program.name, 1.0)?;
             let optimizer = NORMS * begun.elapsed().as_secs_f64();
-            seconds += updates as f64 * (accumulate * step + optimizer);
+            seconds += updates as f64 * (in_turn * step + optimizer);
         }
         self.session.zero_grads()?;
 
@@ -106,7 +108,8 @@ impl Trainer<'_> {
             .sum();
         let held: f64 = self.valid.lengths.iter().map(|n| *n as f64).sum();
         let validations = left as f64 / self.settings.count("validate_every", 1)? as f64;
-        seconds += validations.ceil() * FORWARD * step * held / (self.samples(&middle) as f64).max(1.0);
+        let ranks = self.ranks.size() as f64;
+        seconds += validations.ceil() * FORWARD * step * held / (self.samples(&middle) as f64).max(1.0) / ranks;
         let bytes = match (self.session.device_bytes(), self.made_up(&last, &largest)) {
             (None, Some(batch)) => {
                 let activations = self.session.peak_bytes(&last.name, &batch.inputs.refs())?;

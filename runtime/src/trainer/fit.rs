@@ -5,6 +5,7 @@ use crate::data::{Batcher, Corpus, Limits};
 use crate::error::Error;
 use crate::feeds::Feeds;
 use crate::memory::Guard;
+use crate::ranks::Ranks;
 use crate::session::Session;
 use crate::settings::Settings;
 use ir::artifact::Program;
@@ -12,27 +13,56 @@ use ir::artifact::Program;
 /// Halves micro-batches until the largest one of `program` fits, and doubles how many make an update. What was done, in one line;
 /// `None` where nothing had to be, or nothing would help, which the training itself then says.
 pub(super) fn fit(
-    session: &dyn Session,
+    (session, ranks): (&dyn Session, &Ranks),
     (feeds, program): (&Feeds, &Program),
     settings: &mut Settings,
     limits: &mut Limits,
     train: &Corpus,
 ) -> Result<Option<String>, Error> {
-    let (accumulate, seed) = (settings.count("accumulate", 1)?, settings.count("seed", 0)?);
+    let seed = settings.count("seed", 0)?;
     let longest = train
         .lengths
         .iter()
         .map(|n| *n.min(&limits.max_crop))
         .max()
         .unwrap_or(0);
+    let own = parts_that_fit(session, (feeds, program), *limits, (train, longest, seed));
+    // The smallest machine decides.
+    let parts = ranks.gather(own)?.into_iter().max().unwrap_or(1);
+    if parts == 1 {
+        return Ok(None);
+    }
+    let accumulate = settings.count("accumulate", 1)? * parts as u64;
+    let own = Limits {
+        max_tokens: limits.max_tokens / parts,
+        ..*limits
+    };
+    let text = format!(
+        "a micro-batch of {} samples needs more memory than there is: {parts} of {} stand for it, and an update has {accumulate} \
+         of them",
+        limits.max_tokens, own.max_tokens
+    );
+    *limits = own;
+    settings.force("max_tokens", own.max_tokens as f64);
+    settings.force("accumulate", accumulate as f64);
+    Ok(Some(text))
+}
+
+/// Of how many parts a micro-batch has to be so that each fits; 1 where nothing has to be done, or nothing would help.
+fn parts_that_fit(
+    session: &dyn Session,
+    (feeds, program): (&Feeds, &Program),
+    limits: Limits,
+    (train, longest, seed): (&Corpus, usize, u64),
+) -> usize {
     let mut parts = 1;
     loop {
         let own = Limits {
             max_tokens: limits.max_tokens / parts,
-            ..*limits
+            ..limits
         };
         if parts > 1 && own.max_tokens < longest {
-            return Ok(None);
+            return 1;
         }
         let sizes = |clips: &[usize], crop: usize| -> Vec<usize> {
             clips.iter().map(|i| train.lengths[*i].min(crop)).collect()
@@ -48,23 +78,10 @@ pub(super) fn fit(
                 .check(session, &program.name, &b.inputs.refs(), "")
                 .is_ok()
         });
-        if !fits {
-            parts *= 2;
-            continue;
+        if fits {
+            return parts;
         }
-        if parts == 1 {
-            return Ok(None);
-        }
-        let text = format!(
-            "a micro-batch of {} samples needs more memory than there is: {parts} of {} stand for it, and an update has {} of them",
-            limits.max_tokens,
-            own.max_tokens,
-            accumulate * parts as u64
-        );
-        *limits = own;
-        settings.force("max_tokens", own.max_tokens as f64);
-        settings.force("accumulate", (accumulate * parts as u64) as f64);
-        return Ok(Some(text));
+        parts *= 2;
     }
 }
 
@@ -94,7 +111,14 @@ mod tests {
         let task = artifact.task("pretrain").unwrap();
         let feeds = Feeds::bind(&artifact, task, &settings, Target::default()).unwrap();
         let program = artifact.program("pretrain").unwrap();
-        let told = fit(&session, (&feeds, program), &mut settings, &mut limits, &train).unwrap();
+        let told = fit(
+            (&session, &Ranks::default()),
+            (&feeds, program),
+            &mut settings,
+            &mut limits,
+            &train,
+        )
+        .unwrap();
         assert_eq!(
             settings.count("max_tokens", 1).unwrap() as usize,
             if told.is_some() { limits.max_tokens } else { 1_400_000 }

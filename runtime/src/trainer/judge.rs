@@ -8,6 +8,7 @@ use crate::metrics::ErrorRates;
 use crate::session::Tensor;
 use crate::vocab::{Vocab, best_path};
 use ir::task;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Validation clips whose predictions go into the log.
@@ -23,6 +24,53 @@ pub(super) struct Verdict {
     pub records: Vec<(&'static str, Map<String, Value>)>,
 }
 
+/// A clip that goes into the log: its path, what it should be, and what was found.
+type Sample = (String, String, String);
+
+/// What was seen in some batches: other ranks' is joined to it in the order of the batches.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    rates: ErrorRates,
+    /// Whether any text that was found had a letter.
+    spoke: bool,
+    /// The letter error rate of every clip in percent.
+    clip_rates: Vec<f64>,
+    clips: usize,
+    /// Clips whose label was found.
+    right: usize,
+    samples: Vec<Sample>,
+}
+
+impl Seen {
+    fn join(&mut self, other: Seen) {
+        self.rates.join(&other.rates);
+        self.spoke |= other.spoke;
+        self.clip_rates.extend(other.clip_rates);
+        self.clips += other.clips;
+        self.right += other.right;
+        let room = SAMPLES.saturating_sub(self.samples.len());
+        self.samples.extend(other.samples.into_iter().take(room));
+    }
+
+    fn sample(&mut self, clip: &Clip, reference: &str, hypothesis: &str) {
+        if self.samples.len() < SAMPLES {
+            let path = clip.path.display().to_string();
+            self.samples.push((path, reference.into(), hypothesis.into()));
+        }
+    }
+
+    fn records(&self) -> Vec<(&'static str, Map<String, Value>)> {
+        let record = |(path, reference, hypothesis): &Sample| {
+            let fields = [("path", path), ("reference", reference), ("hypothesis", hypothesis)];
+            fields
+                .map(|(n, v)| (n.to_string(), v.clone().into()))
+                .into_iter()
+                .collect()
+        };
+        self.samples.iter().map(|s| ("sample", record(s))).collect()
+    }
+}
+
 /// Compares predictions with what they should be, clip by clip.
 pub(super) enum Judge {
     Text(Texts),
@@ -36,25 +84,23 @@ impl Judge {
             task::Judge::Text { logits } => Judge::Text(Texts {
                 logits: logits.clone(),
                 vocab: vocab.cloned().unwrap_or_default(),
-                ..Texts::default()
             }),
             task::Judge::Label { logits } => Judge::Label(Labels {
                 logits: logits.clone(),
                 names: names.to_vec(),
-                ..Labels::default()
             }),
         }
     }
 
-    /// Notes what a validation batch has shown.
+    /// What a validation batch has shown.
     pub fn observe(
-        &mut self,
+        &self,
         program: &str,
         clips: &[Clip],
         labels: &[Vec<i32>],
         batch: &Batch,
         outputs: &[(String, Tensor)],
-    ) -> Result<(), Error> {
+    ) -> Result<Seen, Error> {
         let logits = match self {
             Judge::Text(t) => &t.logits,
             Judge::Label(l) => &l.logits,
@@ -65,113 +111,87 @@ impl Judge {
             return Err(Error::program(program, what));
         };
         let shape = &tensor.shape;
-        match self {
+        Ok(match self {
             Judge::Text(t) => t.observe(clips, &batch.frames, (shape[1], shape[2], values)),
             Judge::Label(l) => l.observe(clips, labels, (shape[1], values)),
-        }
-        Ok(())
+        })
     }
 
-    /// What was observed since the last verdict.
-    pub fn verdict(&mut self) -> Verdict {
+    /// What all batches have shown, in their order.
+    pub fn verdict(&self, batches: impl IntoIterator<Item = Seen>) -> Verdict {
+        let mut all = Seen::default();
+        batches.into_iter().for_each(|seen| all.join(seen));
         match self {
-            Judge::Text(t) => t.verdict(),
-            Judge::Label(l) => l.verdict(),
+            Judge::Text(_) => Texts::verdict(&all),
+            Judge::Label(_) => Labels::verdict(&all),
         }
     }
-}
-
-/// The record of one clip.
-fn sample(clip: &Clip, reference: &str, hypothesis: &str) -> Map<String, Value> {
-    let fields = [
-        ("path", clip.path.display().to_string()),
-        ("reference", reference.to_string()),
-        ("hypothesis", hypothesis.to_string()),
-    ];
-    fields.map(|(n, v)| (n.to_string(), v.into())).into_iter().collect()
 }
 
 /// The text that greedy decoding finds.
-#[derive(Default)]
 pub(super) struct Texts {
     logits: String,
     vocab: Vocab,
-    rates: ErrorRates,
-    /// Whether any hypothesis had a letter.
-    spoke: bool,
-    samples: Vec<Map<String, Value>>,
-    /// The letter error rate of every clip in percent.
-    clip_rates: Vec<f64>,
 }
 
 impl Texts {
-    fn observe(&mut self, clips: &[Clip], lengths: &[usize], (frames, classes, values): (usize, usize, &[f32])) {
+    fn observe(&self, clips: &[Clip], lengths: &[usize], (frames, classes, values): (usize, usize, &[f32])) -> Seen {
+        let mut seen = Seen::default();
         for (row, clip) in clips.iter().enumerate() {
             let own = &values[row * frames * classes..][..lengths[row] * classes];
             let hypothesis = self.vocab.decode(&best_path(own, classes));
-            self.spoke |= !hypothesis.is_empty();
+            seen.spoke |= !hypothesis.is_empty();
             let reference = self.vocab.normalize(clip.text.as_deref().unwrap_or_default());
-            self.rates.add(&reference, &hypothesis);
+            seen.rates.add(&reference, &hypothesis);
             let mut own = ErrorRates::default();
             own.add(&reference, &hypothesis);
-            self.clip_rates.push(100.0 * own.cer());
-            if self.samples.len() < SAMPLES {
-                self.samples.push(sample(clip, &reference, &hypothesis));
-            }
+            seen.clip_rates.push(100.0 * own.cer());
+            seen.sample(clip, &reference, &hypothesis);
         }
+        seen
     }
 
-    fn verdict(&mut self) -> Verdict {
-        let (rates, spoke) = (std::mem::take(&mut self.rates), std::mem::take(&mut self.spoke));
+    fn verdict(seen: &Seen) -> Verdict {
         let message = "every validation clip is transcribed as nothing: usual at first; if it stays, more updates, a higher \
                        lr or longer pretraining are needed";
-        let warnings = match spoke {
+        let warnings = match seen.spoke {
             true => vec![],
             false => vec![("blanks only".to_string(), message.to_string())],
         };
-        let samples = std::mem::take(&mut self.samples).into_iter().map(|s| ("sample", s));
-        let clip_rates = std::mem::take(&mut self.clip_rates);
         let title = "letter error rate of validation clips, percent";
-        let shown = (!clip_rates.is_empty()).then(|| ("histogram", histogram(title, &clip_rates)));
+        let shown = (!seen.clip_rates.is_empty()).then(|| ("histogram", histogram(title, &seen.clip_rates)));
         Verdict {
-            records: samples.chain(shown).collect(),
-            fields: vec![("wer".into(), rates.wer()), ("cer".into(), rates.cer())],
+            records: seen.records().into_iter().chain(shown).collect(),
+            fields: vec![("wer".into(), seen.rates.wer()), ("cer".into(), seen.rates.cer())],
             warnings,
         }
     }
 }
 
 /// The likeliest label.
-#[derive(Default)]
 pub(super) struct Labels {
     logits: String,
     names: Vec<String>,
-    clips: usize,
-    right: usize,
-    samples: Vec<Map<String, Value>>,
 }
 
 impl Labels {
-    fn observe(&mut self, clips: &[Clip], labels: &[Vec<i32>], (classes, values): (usize, &[f32])) {
+    fn observe(&self, clips: &[Clip], labels: &[Vec<i32>], (classes, values): (usize, &[f32])) -> Seen {
+        let mut seen = Seen::default();
         for ((row, clip), label) in values.chunks(classes.max(1)).zip(clips).zip(labels) {
             let best = likeliest(row);
-            self.clips += 1;
-            self.right += usize::from(label.first() == Some(&(best as i32)));
-            if self.samples.len() < SAMPLES {
-                let name = |class: usize| self.names.get(class).map_or("", String::as_str);
-                let truth = label.first().map_or("", |l| name(*l as usize));
-                let one = sample(clip, truth, name(best));
-                self.samples.push(one);
-            }
+            seen.clips += 1;
+            seen.right += usize::from(label.first() == Some(&(best as i32)));
+            let name = |class: usize| self.names.get(class).map_or("", String::as_str);
+            let truth = label.first().map_or("", |l| name(*l as usize));
+            seen.sample(clip, truth, name(best));
         }
+        seen
     }
 
-    fn verdict(&mut self) -> Verdict {
-        let (clips, right) = (std::mem::take(&mut self.clips), std::mem::take(&mut self.right));
-        let samples = std::mem::take(&mut self.samples).into_iter().map(|s| ("sample", s));
+    fn verdict(seen: &Seen) -> Verdict {
         Verdict {
-            fields: vec![("accuracy".into(), right as f64 / clips.max(1) as f64)],
-            records: samples.collect(),
+            fields: vec![("accuracy".into(), seen.right as f64 / seen.clips.max(1) as f64)],
+            records: seen.records(),
             warnings: vec![],
         }
     }

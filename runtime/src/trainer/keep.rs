@@ -7,11 +7,13 @@ use super::Trainer;
 use crate::data::{Loaded, Loader, Position};
 use crate::error::Error;
 use crate::interrupt::{Wish, command_to_go_on};
-use crate::run::State;
+use crate::ranks::Phase;
+use crate::run::{Run, State};
 use crate::weights::export_model;
 use rayon::prelude::*;
 use std::path::PathBuf;
 use std::time::Duration;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Between two looks at what signals ask for.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -23,10 +25,21 @@ fn finite(values: &[f32]) -> bool {
 }
 
 impl Trainer<'_> {
-    /// Writes a checkpoint, unless the newest holds the same.
+    /// Fails where the run folder was moved or removed.
+    pub(super) fn still_here(&self) -> Result<(), Error> {
+        self.run.as_ref().map_or(Ok(()), Run::still_here)
+    }
+
+    /// Has rank 0 write a checkpoint, unless the newest holds the same; its path where this is rank 0.
     pub(super) fn save(&mut self, state: &State) -> Result<PathBuf, Error> {
         self.owed = false;
-        if let (true, Some(newest)) = (self.saved.as_ref() == Some(state), self.run.newest()) {
+        self.ranks.enter(Phase::Writing);
+        self.compare_weights()?;
+        let Some(run) = &self.run else {
+            self.saved = Some(state.clone());
+            return Ok(PathBuf::new());
+        };
+        if let (true, Some(newest)) = (self.saved.as_ref() == Some(state), run.newest()) {
             return Ok(newest);
         }
         self.demand_finite()?;
@@ -41,7 +54,8 @@ impl Trainer<'_> {
             // From the one before, the last update was computed, and it was finite.
             keep.max(2)
         };
-        let path = self.run.save(self.session, state, keep)?;
+        let run = self.run.as_ref().expect("it was there above");
+        let path = run.save(self.session, state, keep)?;
         self.saved = Some(state.clone());
         self.say_notes()?;
         Ok(path)
@@ -49,13 +63,24 @@ impl Trainer<'_> {
 
     /// Writes the model into the run folder.
     pub(super) fn export(&mut self) -> Result<(), Error> {
-        self.run.still_here()?;
+        let Some(run) = &self.run else { return Ok(()) };
+        run.still_here()?;
         let order = self
             .order
             .as_ref()
             .map(|(heads, order)| (heads.as_slice(), order.as_slice()));
         let task = self.artifact.task(&self.course.task).expect("it is being trained");
-        export_model(self.run.dir(), &self.artifact, task, self.session.params()?, order)
+        export_model(run.dir(), &self.artifact, task, self.session.params()?, order)
+    }
+
+    /// Fails where a rank has drifted away from the others.
+    fn compare_weights(&mut self) -> Result<(), Error> {
+        if !self.ranks.several() {
+            return Ok(());
+        }
+        let own = xxh3_64(crate::bytes::of(self.session.params()?));
+        let all = self.ranks.gather(own)?;
+        self.ranks.compare("digest of the weights", &all)
     }
 
     /// Whether all weights are numbers.
@@ -80,7 +105,7 @@ impl Trainer<'_> {
 
     /// Says what was found in the run folder.
     pub(super) fn say_notes(&mut self) -> Result<(), Error> {
-        for note in self.run.take_notes() {
+        for note in self.run.as_ref().map(Run::take_notes).unwrap_or_default() {
             self.log.event(self.state.update, "note", &note)?;
         }
         Ok(())
@@ -92,14 +117,30 @@ impl Trainer<'_> {
             if let Some(loaded) = loader.next_within(PATIENCE)? {
                 return Ok(loaded);
             }
-            self.run.still_here()?;
-            self.attend(begun)?;
+            self.still_here()?;
+            // Several ranks agree on it after the update.
+            if !self.ranks.several() {
+                self.attend(begun)?;
+            }
+        }
+    }
+
+    /// What signals ask of this rank, to be told to the others.
+    pub(super) fn own_wish(&self) -> Option<Wish> {
+        if self.ranks.several() {
+            self.signals.take()
+        } else {
+            None
         }
     }
 
     /// Does what signals ask for; `begun` is the batch after the last whole update.
     pub(super) fn attend(&mut self, begun: Position) -> Result<(), Error> {
-        let Some(wish) = self.signals.take() else {
+        let wish = match self.ranks.several() {
+            true => self.wish.take(),
+            false => self.signals.take(),
+        };
+        let Some(wish) = wish else {
             return Ok(());
         };
         // What goes with the weights as they are.
@@ -130,13 +171,13 @@ impl Trainer<'_> {
     /// Completes what is said of a training that cannot go on: what there is to go on from.
     pub(super) fn failed(&mut self, update: u64, what: String) -> Error {
         self.log.finish();
+        let Some(run) = &self.run else {
+            return Error::Training { update, what };
+        };
         let aside = match self.state.skips {
             0 => Ok(None),
             // Skipped updates are counted, the one that ended it not.
-            skips => {
-                self.run
-                    .put_aside_unless_last(update.saturating_sub(skips - 1), &self.artifact, &self.course.task)
-            }
+            skips => run.put_aside_unless_last(update.saturating_sub(skips - 1), &self.artifact, &self.course.task),
         };
         let aside = match aside {
             Ok(aside) => aside,
@@ -149,7 +190,7 @@ impl Trainer<'_> {
             ),
             None => what,
         };
-        let what = match self.run.newest() {
+        let what = match run.newest() {
             Some(path) => format!("{what}; `{}` is kept: go on from it by --resume", path.display()),
             None => format!("{what}; no checkpoint was written"),
         };

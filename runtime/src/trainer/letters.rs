@@ -15,6 +15,7 @@ use std::path::Path;
 pub(crate) const AUTO: &str = "auto";
 
 /// The vocabulary of a fine-tuning.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Letters {
     /// As it is written to the run folder.
     pub written: Vocab,

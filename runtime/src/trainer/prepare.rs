@@ -6,7 +6,9 @@ use super::fit::fit;
 use super::judge::Judge;
 use super::rules::Rules;
 use super::target::Target;
-use crate::data::{Corpus, DEFAULT_SHARE, Opened, Position, Skipped, Task, enough_left, show_places, table_of_reasons};
+use crate::data::{
+    Batcher, Corpus, DEFAULT_SHARE, Opened, Position, Skipped, Task, enough_left, show_places, table_of_reasons,
+};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::feeds::{self, Feeds};
@@ -14,14 +16,16 @@ use crate::identity::{Clips, Identity};
 use crate::interrupt::Signals;
 use crate::log::Log;
 use crate::memory::Guard;
-use crate::run::{Known, Run, State};
+use crate::ranks::{Ranks, Share};
+use crate::run::{Known, Run, Saved, State, decode_state, encode_state};
 use crate::session::Session;
 use crate::settings::{OF_THE_DATA, Settings, hours, show};
 use crate::weights::{Folder, HeadRows, Texts, export_texts, initialize};
-use ir::artifact::Artifact;
+use ir::artifact::{Artifact, SettingValue};
 use ir::task::{Amount, DataRules, Task as Declared, Training};
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a user asks of a training.
@@ -43,13 +47,33 @@ pub struct Options {
     pub set: Vec<String>,
     /// What signals ask for; `None`: those of this process are watched for.
     pub signals: Option<Signals>,
+    /// Processes that train together.
+    pub ranks: Ranks,
+}
+
+impl Options {
+    /// What has to be the same on every rank.
+    fn words(&self, task: &str) -> String {
+        let Options {
+            data,
+            valid,
+            out,
+            init,
+            vocab,
+            resume,
+            set,
+            ..
+        } = self;
+        format!("{task} {data:?} {valid:?} {out:?} {init:?} {vocab:?} {resume} {set:?}")
+    }
 }
 
 /// What is known before the data are opened.
 pub(super) struct Start {
     pub artifact: Artifact,
     pub settings: Settings,
-    pub run: Run,
+    /// Rank 0's alone.
+    pub run: Option<Run>,
     pub state: Option<State>,
     pub notes: Vec<String>,
     /// Settings that are not those the resumed run was begun with: name, and what it was and is.
@@ -62,7 +86,15 @@ pub(super) struct Start {
 }
 
 /// Settings that change neither what is computed nor which model is kept.
-const WITHOUT_EFFECT: [&str; 5] = ["loaders", "save_every", "keep_checkpoints", "log_every", "estimate"];
+const WITHOUT_EFFECT: [&str; 7] = [
+    "loaders",
+    "save_every",
+    "keep_checkpoints",
+    "log_every",
+    "estimate",
+    "silence_seconds",
+    "stall_seconds",
+];
 
 fn is_of_the_data(rules: &DataRules, name: &str) -> bool {
     let of_rules = [&rules.min, &rules.max]
@@ -81,6 +113,9 @@ fn changed(settings: &Settings, begun: &Settings) -> Vec<(String, String)> {
         })
         .collect()
 }
+
+/// Recordings that a rank looks for at the start, to know that it has the same as rank 0.
+const LOOKED_FOR: usize = 16;
 
 /// Settings of the sizes of batches.
 const OF_BATCHES: [&str; 3] = ["max_tokens", "max_batch", "accumulate"];
@@ -181,7 +216,7 @@ impl Start {
         Ok(Start {
             artifact,
             settings,
-            run,
+            run: Some(run),
             state,
             notes,
             changed,
@@ -189,6 +224,34 @@ impl Start {
             from_weights: init.is_some(),
             fit_batches: !options.resume && !named(options, &OF_BATCHES),
         })
+    }
+
+    /// As [`Start::new`] on rank 0, which then tells the others what they need of it: none of them opens a file.
+    pub fn together(
+        session: &mut dyn Session,
+        options: &Options,
+        task: &Declared,
+        head: Option<&HeadRows>,
+    ) -> Result<Start, Error> {
+        let ranks = &options.ranks;
+        let mut own = None;
+        let told = ranks.from_first(|| {
+            let start = Start::new(session, options, task, head)?;
+            let told = Told::of(&start, ranks.several());
+            own = Some(start);
+            Ok(told)
+        })?;
+        let start = match own {
+            Some(start) => start,
+            None => told.start(session, options, task)?,
+        };
+        ranks.spread(session.params()?)?;
+        if ranks.several() && start.state.is_some() {
+            let (first, second) = session.moments()?;
+            ranks.spread(first)?;
+            ranks.spread(second)?;
+        }
+        Ok(start)
     }
 
     /// Takes the recipe for as much data as was found, in a run that begins.
@@ -215,7 +278,54 @@ impl Start {
     }
 }
 
+/// What rank 0 tells the others of a start.
+#[derive(Default, Serialize, Deserialize)]
+struct Told {
+    settings: BTreeMap<String, SettingValue>,
+    /// As it is written to a checkpoint.
+    state: Option<String>,
+    from_weights: bool,
+}
+
+impl Told {
+    fn of(start: &Start, others: bool) -> Told {
+        if !others {
+            return Told::default();
+        }
+        let text = |state: &State| {
+            encode_state(&Saved {
+                state: state.clone(),
+                files: BTreeMap::new(),
+            })
+        };
+        Told {
+            settings: start.settings.values(),
+            state: start.state.as_ref().map(text),
+            from_weights: start.from_weights,
+        }
+    }
+
+    fn start(self, session: &mut dyn Session, options: &Options, task: &Declared) -> Result<Start, Error> {
+        let artifact = session.artifact().clone();
+        let mut settings = Settings::new(&artifact, &task.name)?;
+        settings.restore(&self.settings);
+        let read = |text: String| decode_state(Path::new("the state from rank 0"), text.as_bytes()).map(|s| s.state);
+        Ok(Start {
+            artifact,
+            settings,
+            run: None,
+            state: self.state.map(read).transpose()?,
+            notes: vec![],
+            changed: vec![],
+            signals: options.signals.clone().map_or_else(Signals::watch, Ok)?,
+            from_weights: self.from_weights,
+            fit_batches: !options.resume && !named(options, &OF_BATCHES),
+        })
+    }
+}
+
 /// Data for training and validation, and why the rest is left out.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Corpora {
     pub train: Corpus,
     pub valid: Corpus,
@@ -226,6 +336,26 @@ pub(super) struct Corpora {
 }
 
 impl Corpora {
+    /// Fails where recordings that rank 0 has found are not found here: some of them are looked for.
+    fn are_here(&self, ranks: &Ranks) -> Result<(), Error> {
+        if ranks.is_first() {
+            return Ok(());
+        }
+        for corpus in [&self.train, &self.valid] {
+            let step = (corpus.len() / LOOKED_FOR).max(1);
+            for clip in corpus.utterances.iter().step_by(step) {
+                std::fs::metadata(&clip.path).map_err(|e| {
+                    Error::data(
+                        clip.path.display(),
+                        format!("rank 0 has it, and this rank cannot open it ({e})"),
+                        "let every machine have the recordings under the same path",
+                    )
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the data, drops what `keep` refuses, and sets validation data apart.
     ///
     /// # Errors
@@ -321,20 +451,24 @@ pub fn train(session: &mut dyn Session, task: &str, options: &Options) -> Result
         .cloned()
         .ok_or_else(|| Error::no_task(artifact, task))?;
     let training = declared.training().ok_or_else(|| Error::no_task(artifact, task))?;
-    let mut target = Target::choose(session, &declared, options)?;
-    let mut start = Start::new(session, options, &declared, target.head())?;
+    let ranks = &options.ranks;
+    ranks.compare("command line", &ranks.gather(options.words(task))?)?;
+    let mut target = choose(session, &declared, options)?;
+    let mut start = Start::together(session, options, &declared, target.head())?;
     start.notes.append(&mut target.notes);
     let (artifact, settings) = (&start.artifact, &start.settings);
     let feeds = Feeds::bind(artifact, &declared, settings, target.of_feeds())?;
     let rules = Rules::bind(&training.data, settings)?;
-    let corpora = Corpora::open(options, settings, &|u, samples| rules.judge(&feeds, u, samples, true))?;
+    let open = || Corpora::open(options, settings, &|u, samples| rules.judge(&feeds, u, samples, true));
+    let corpora = ranks.from_first(open)?;
+    corpora.are_here(ranks)?;
     // The recipe for as many hours as there are decides what the rest is bound to.
     start.choose_amount(options, &corpora.train)?;
     let (artifact, settings) = (&start.artifact, &start.settings);
     let feeds = Feeds::bind(artifact, &declared, settings, target.of_feeds())?;
     let course = Course::bind(artifact, &declared, training, settings)?;
     run(
-        session,
+        (session, ranks),
         (&declared, training),
         (feeds, course, rules),
         start,
@@ -345,7 +479,7 @@ pub fn train(session: &mut dyn Session, task: &str, options: &Options) -> Result
 
 /// Puts the parts together, writes the texts of the run folder, and trains.
 fn run(
-    session: &mut dyn Session,
+    (session, ranks): (&mut dyn Session, &Ranks),
     (task, training): (&Declared, &Training),
     (feeds, course, rules): (Feeds, Course, Rules),
     start: Start,
@@ -368,19 +502,24 @@ fn run(
     if fit_batches {
         let program = course.program(settings.count("updates", 0)?.saturating_sub(1)).clone();
         notes.extend(fit(
-            session,
+            (session, ranks),
             (&feeds, &program),
             &mut settings,
             &mut limits,
             &corpora.train,
         )?);
     }
-    let identity = Identity {
-        train: Clips::of(&corpora.train)?,
-        valid: Clips::of(&corpora.valid)?,
-        vocabulary: target.words(),
-    };
     let resumed = state.is_some();
+    notes.extend(enough_for_all(ranks, &mut settings, resumed)?);
+    // Others have no run folder to compare it with.
+    let identity = match &run {
+        Some(_) => Identity {
+            train: Clips::of(&corpora.train)?,
+            valid: Clips::of(&corpora.valid)?,
+            vocabulary: target.words(),
+        },
+        None => Identity::default(),
+    };
     let mut state = state.unwrap_or_else(|| State {
         command: command.into(),
         update: 0,
@@ -396,7 +535,7 @@ fn run(
     });
     // A run that was begun before digests of programs were kept has it from now on.
     state.graphs = artifact.graphs_of(command);
-    if let Some(what) = identity.difference(&state.identity, corpora.train.fingerprint()) {
+    if let (Some(run), Some(what)) = (&run, identity.difference(&state.identity, corpora.train.fingerprint())) {
         let mut of_data = changed;
         of_data.retain(|(name, _)| is_of_the_data(&training.data, name));
         if !of_data.is_empty() {
@@ -412,7 +551,9 @@ fn run(
         let remedy = "give the same as before, or start anew with --init this folder and another --out";
         return Err(Error::run(run.dir(), what, remedy));
     }
-    run.describe(command, digests(&identity, &artifact, &settings, command))?;
+    if let Some(run) = &run {
+        run.describe(command, digests(&identity, &artifact, &settings, command))?;
+    }
     let saved = resumed.then(|| state.clone());
     state.identity = Known::Now(identity);
     state.settings = settings.values();
@@ -422,10 +563,20 @@ fn run(
         vocab: target.vocab(),
         settings: &settings,
     };
-    export_texts(run.dir(), &artifact, &texts)?;
-    target.write(run.dir())?;
+    if let Some(run) = &run {
+        export_texts(run.dir(), &artifact, &texts)?;
+        target.write(run.dir())?;
+    }
     signals.arm()?;
-    let mut log = Log::open(run.dir(), state.update, settings.count("updates", 0)?)?;
+    let (done, total) = (state.update, settings.count("updates", 0)?);
+    let mut log = match &run {
+        Some(run) => Log::open(run.dir(), done, total)?,
+        None => Log::mute(done, total),
+    };
+    ranks.set_limits(settings.number("silence_seconds")?, settings.number("stall_seconds")?);
+    if ranks.several() {
+        notes.push(format!("{} ranks: {}", ranks.size(), ranks.places()));
+    }
     for note in notes.iter().chain(&corpora.notes) {
         log.event(state.update, "note", note)?;
     }
@@ -453,7 +604,31 @@ fn run(
         drop_silent: rules.drop_silent,
     };
     let clips = train.len() + valid.len() + corpora.skipped.len();
+    let share = Share {
+        rank: ranks.rank(),
+        ranks: ranks.size(),
+        group: settings.count("accumulate", 1)?,
+    };
+    let in_epoch = Batcher::new(train.lengths.clone(), limits, task.seed, true)
+        .epoch(0)
+        .len() as u64;
+    if in_epoch < ranks.size() as u64 {
+        let what = format!(
+            "its clips make {in_epoch} batch(es), and there are {} ranks",
+            ranks.size()
+        );
+        let remedy = "start fewer ranks, give more data, or lower --set max_tokens=N";
+        return Err(Error::data("training", what, remedy));
+    }
     let mut trainer = Trainer {
+        ranks: ranks.clone(),
+        share,
+        in_epoch,
+        first: 0,
+        cursor: share.next(0),
+        last_norm: 0,
+        wish: None,
+        spread: Default::default(),
         session,
         artifact,
         settings,
@@ -487,6 +662,51 @@ fn run(
     trainer.tell_skipped()?;
     trainer.introduce(from_weights || resumed)?;
     trainer.train()
+}
+
+/// Chooses what predictions mean on rank 0, whose files decide, and how many classes there are on every rank.
+fn choose(session: &mut dyn Session, task: &Declared, options: &Options) -> Result<Target, Error> {
+    let ranks = &options.ranks;
+    let sizes = |session: &dyn Session| -> Vec<(String, i64)> {
+        let sizes = session.artifact().run_sizes.iter();
+        sizes.map(|s| (s.name.to_string(), s.value)).collect()
+    };
+    let (target, chosen) = ranks.from_first(|| {
+        let target = Target::choose(session, task, options)?;
+        Ok((target, sizes(session)))
+    })?;
+    let own = sizes(session);
+    let differ: Vec<(&str, i64)> = chosen
+        .iter()
+        .filter(|one| !own.contains(one))
+        .map(|(name, value)| (name.as_str(), *value))
+        .collect();
+    if !differ.is_empty() {
+        session.choose(&differ)?;
+    }
+    Ok(target)
+}
+
+/// An update has a plan for every rank; what was changed for that in a run that begins.
+fn enough_for_all(ranks: &Ranks, settings: &mut Settings, resumed: bool) -> Result<Option<String>, Error> {
+    let (group, size) = (settings.count("accumulate", 1)?, ranks.size() as u64);
+    if group >= size {
+        let even = group.next_multiple_of(size);
+        let text = format!(
+            "an update has {group} micro-batches for {size} ranks: some wait for others (--set accumulate={even} would be even)"
+        );
+        return Ok((even != group).then_some(text));
+    }
+    if resumed {
+        return Err(Error::Setting(format!(
+            "`accumulate` is {group} and there are {size} ranks, some of which would have nothing to do: start {group} at most, or \
+             give --set accumulate={size} (another update than the run was begun with)"
+        )));
+    }
+    settings.force("accumulate", size as f64);
+    Ok(Some(format!(
+        "an update has {size} micro-batches and not {group}: one for each rank (--set accumulate=N)"
+    )))
 }
 
 /// What a run is about, as its marker says it.

@@ -10,6 +10,7 @@ use crate::session::Session;
 use crate::vocab::Vocab;
 use crate::weights::HeadRows;
 use ir::task::{Judge, Task};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -17,7 +18,7 @@ use std::path::Path;
 pub const LABELS: &str = "labels.json";
 
 /// What predictions mean.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Target {
     pub letters: Option<Letters>,
     /// Labels of clips, by class.

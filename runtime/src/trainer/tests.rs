@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fake::FakeSession;
+use crate::session::AdamStep;
 use std::path::{Path, PathBuf};
 
 /// The trainings of the fake model.

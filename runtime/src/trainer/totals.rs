@@ -1,9 +1,10 @@
 //! Sums over micro-batches.
 
 use crate::session::{Data, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// Sums by name, and what they are divided by.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Totals {
     pub weight: f64,
     /// Micro-batches.

@@ -1,7 +1,7 @@
 //! The case of a vocabulary, and texts in it.
 
 /// The one case that all letters with a case have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum Case {
     Upper,
     Lower,

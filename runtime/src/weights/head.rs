@@ -3,7 +3,7 @@
 use crate::vocab::Vocab;
 
 /// Where each row of a head comes from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct HeadRows {
     /// Per row the row of the given weights; `None`: it keeps its first values.
     pub rows: Vec<Option<usize>>,

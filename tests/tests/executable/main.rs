@@ -15,6 +15,7 @@ mod long;
 mod opening;
 mod others;
 mod power;
+mod ranks;
 mod serve;
 mod threads;
 mod transcribe;
