@@ -17,19 +17,15 @@ pub fn available() -> Option<usize> {
     let free = room(Path::new("/"))?;
     match OWN.load(Ordering::Relaxed) {
         usize::MAX => Some(free),
-        own => Some(free.min(own.saturating_sub(resident()))),
+        own => Some(free.min(own.saturating_sub(resident().unwrap_or(0)))),
     }
 }
 
 /// Has this process take no more than its part of what is free now: so many processes begin on this machine at once.
 pub fn share_with(processes: usize) {
     if let (true, Some(free)) = (processes > 1, room(Path::new("/"))) {
-        OWN.store(resident() + free / processes, Ordering::Relaxed);
+        OWN.store(resident().unwrap_or(0) + free / processes, Ordering::Relaxed);
     }
-}
-
-fn resident() -> usize {
-    kilobytes(Path::new("/proc/self/status"), "VmRSS").unwrap_or(0)
 }
 
 /// The most memory this process has held, in bytes.
