@@ -11,7 +11,7 @@ export TABLEGEN_220_PREFIX ?= $(LLVM_SYS_221_PREFIX)
 export LIBCLANG_PATH ?= $(LLVM_SYS_221_PREFIX)/lib
 endif
 
-.PHONY: help demo test test-cpu kill-test test-ranks build build-cpu bench fuzz-models gpu-bundle setup golden lint fmt clean-demo fuzz
+.PHONY: fmt-check help demo test test-cpu kill-test test-ranks build build-cpu bench fuzz-models gpu-bundle setup golden lint fmt clean-demo fuzz
 
 help:
 	@echo 'make demo     set up, build, make spoken digits, compile models/tiny.ron, train it, transcribe unseen clips'
@@ -26,7 +26,7 @@ help:
 	@echo 'make gpu-bundle   make gpu-bundle/, which checks and times everything on a machine with a GPU'
 	@echo 'make setup    install what is missing (apt)'
 	@echo 'make golden   rewrite the expected texts of the golden tests; look at the diff before committing'
-	@echo 'make lint     rustfmt and clippy, warnings are errors'
+	@echo 'make lint     rustfmt, clippy and rustdoc; warnings are errors'
 	@echo 'make fuzz     damaged inputs for all readers: MINUTES=10 SEED=1'
 	@echo 'make fmt      format the Rust sources'
 
@@ -82,10 +82,13 @@ golden: setup
 
 # Modules that macros declare, which cargo fmt does not see.
 BEHIND_MACROS = ir/src/ops/*.rs runtime/src/feeds/*.rs
-lint: setup
+fmt-check:
 	cargo fmt --all --check
 	rustfmt --edition 2024 --check $(BEHIND_MACROS)
+
+lint: setup fmt-check
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check; \
 	else echo 'lint: cargo-deny is not installed (cargo install --locked cargo-deny), so licences and sources of crates were not checked'; fi
 

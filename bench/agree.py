@@ -144,7 +144,7 @@ def _our_step(executable, case, batch, work):
 
 
 def training_in_process(executable, case, work):
-    """`training` in a process of its own, whose gigabytes are gone when the timing begins."""
+    """`training` in a separate process, whose memory is freed before timing begins."""
     command = [sys.executable, __file__, executable, json.dumps(asdict(case)), work]
     done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:

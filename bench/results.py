@@ -75,11 +75,11 @@ def table(found):
         "",
         f"{last['date']}, fp32, {versions}, Python {last['python']}.",
         "",
-        "Everybody ran in every round, in turns; `median` and `fastest` are over the rounds. Ratios are a runtime's",
-        "time by ours: the median over rounds of the ratio within the round, and that of the fastest times, which a",
-        "noisy machine disturbs least. `of the peak` is what the fastest time makes of the multiply-add peak, the",
-        "highest that `OUT bench` measured in these rounds; it counts our operations. `memory` is the most that the",
-        "process held, preparing included.",
+        "Every runtime ran in every round, in round-robin order; `median` and `fastest` are over the rounds. Ratios",
+        "are a runtime's time divided by ours: the median over rounds of the ratio within the round, and the ratio of",
+        "the fastest times, which noise disturbs least. `of the peak` is the fastest time's share of the multiply-add",
+        "peak, the highest that `OUT bench` measured in these rounds; it counts our operations. `memory` is the",
+        "process's largest resident size, preparation included.",
     ]
     for name, case in sorted(found.items(), key=lambda entry: order(entry[0])):
         if name != "growth":

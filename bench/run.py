@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times wav2vec 2.0 BASE in our executable and in the runtimes that people use for it, side by side on this machine.
+"""Times wav2vec 2.0 BASE in our executable and in other runtimes on this machine.
 
     bench/venv/bin/python bench/run.py [CASE ...] [--compile] [--rounds N]
 
@@ -66,7 +66,7 @@ def cases(wanted, threads):
 
 
 def start(names, case, work, cores):
-    """The peers that start; one that does not is told and left out, except the reference."""
+    """The peers that start; one that does not is reported and left out, except the reference."""
     found = []
     for name in names:
         say(f"{case.name}: preparing {name}")
@@ -80,7 +80,7 @@ def start(names, case, work, cores):
 
 
 def compare(case, executable, int8, given, cores, keep):
-    """Checks, then times in turns; after every round, `keep` gets what was found so far."""
+    """Checks, then times in round-robin order; after every round, `keep` gets the results so far."""
     names = ["torch", "torch-compile"] if given.compile else ["torch"]
     if case.program == "transcribe":
         names = INFERENCE_PEERS + names[1:]

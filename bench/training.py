@@ -78,7 +78,7 @@ def step(case, work, compiled=False):
 
 @contextmanager
 def gumbel(noise):
-    """transformers with the given Gumbel noise [B*T*G, V] in the place of its own."""
+    """transformers with the given Gumbel noise [B*T*G, V] in place of its own."""
 
     def given(logits, tau=1, hard=False, **_):
         soft = torch.softmax((logits + noise) / tau, dim=-1)

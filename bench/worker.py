@@ -1,4 +1,4 @@
-"""One peer with one case in a process of its own: prepares, says so, then runs once for every line it reads.
+"""One peer with one case in a separate process: prepares, reports that, then runs once for every line it reads.
 
 Answers are JSON lines on what was standard output when it started; what libraries print goes to standard error.
 """

@@ -1,5 +1,5 @@
-//! GPU code of kernels, from code generators that run as processes of their own: MLIR and LLVM end the process they are in
-//! where code generation fails, and whoever compiles for the CPU alone never loads MLIR.
+//! GPU code of kernels, from code generators in separate processes: MLIR and LLVM end the process they are in
+//! if code generation fails, and compiling for the CPU never loads MLIR.
 
 use ir::artifact::{Operand, Program, Step};
 use ir::codegen::{Generated, Job, Reply, greet, greeted, receive, send};

@@ -3,7 +3,7 @@
 mod failure;
 mod package;
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser};
 use cpu::Target;
 use failure::Failure;
 use frontend::Model;
@@ -18,136 +18,12 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use w2vc_compiler::args::{Backend, Cli, Command, Emit, Numbers};
 use w2vc_compiler::compile::{Arithmetic, Output, compile, compile_cuda};
 use w2vc_compiler::explain::explain;
 use w2vc_compiler::generate::ARCHS;
 use w2vc_compiler::like;
-
-/// Compiles wav2vec 2.0 models described in RON into executables that pretrain, fine-tune and transcribe.
-#[derive(Parser)]
-#[command(
-    version,
-    after_help = "Examples:\n  w2vc check models/base.ron\n  w2vc explain models/tiny.ron --target cpu\n  \
-                  w2vc compile models/base.ron --target cpu -o base\n  w2vc compile models/base.ron --target cuda -o base-gpu\n  \
-                  w2vc compile models/base.ron --set layers=6"
-)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Resolve and type-check a model; print its parameters, constants and settings.
-    Check {
-        file: PathBuf,
-        /// Override a constant of the model.
-        #[arg(long, value_name = "NAME=VALUE")]
-        set: Vec<String>,
-    },
-    /// Show what the compiler makes of a model: kernels with their work, and the memory plan.
-    Explain {
-        file: PathBuf,
-        #[arg(long, value_enum, default_value_t = Backend::Cpu)]
-        target: Backend,
-        /// What is computed with: fp32, bf16, int8 or int8-bf16 on the CPU, bf16 or fp32 on the GPU; the first of each is the
-        /// default.
-        #[arg(long, value_enum)]
-        precision: Option<Numbers>,
-        /// Override a constant of the model.
-        #[arg(long, value_name = "NAME=VALUE")]
-        set: Vec<String>,
-        /// Sizes that figures are given for, e.g. --size B=2 --size N=160000.
-        #[arg(long, value_name = "NAME=N")]
-        size: Vec<String>,
-    },
-    /// Compile a model into one executable.
-    #[command(
-        after_help = "Examples:\n  w2vc compile models/tiny.ron --target cpu -o tiny --set layers=2\n  \
-                      w2vc compile models/base.ron --target cpu --precision int8 -o base-int8\n  \
-                      w2vc compile models/base.ron --target cpu --precision bf16 -o base-bf16\n  \
-                      w2vc compile models/base.ron --target cuda --precision bf16 -o base-gpu\n  \
-                      w2vc compile models/tiny.ron --target cuda --emit ptx -o ptx\n  \
-                      w2vc compile models/base.ron --emit library -o libbase.so\n  \
-                      w2vc compile models/base.ron --emit wheel -o dist\n  \
-                      w2vc compile --like wav2vec2-base/ -o base\n\n\
-                      Compiling for cuda needs no GPU and nothing of NVIDIA's; the executable needs the driver alone."
-    )]
-    Compile {
-        #[arg(required_unless_present = "like")]
-        file: Option<PathBuf>,
-        /// Compile for these weights: a Hugging Face folder, or a checkpoint of fairseq (.pt). What its configuration says
-        /// becomes a model file, OUT.ron, which is written beside the executable and compiled.
-        #[arg(long, value_name = "FOLDER", conflicts_with = "file")]
-        like: Option<PathBuf>,
-        #[arg(long, value_enum, default_value_t = Backend::Cpu)]
-        target: Backend,
-        /// The executable; default: the name of the file without `.ron`. With `--emit mlir` or `ptx`: a folder for the files.
-        #[arg(short)]
-        o: Option<PathBuf>,
-        /// Override a constant of the model.
-        #[arg(long, value_name = "NAME=VALUE")]
-        set: Vec<String>,
-        /// Write a library or a wheel instead of an executable; or print a stage on the way; mlir and ptx are written as files.
-        #[arg(long, value_enum)]
-        emit: Option<Emit>,
-        /// What is computed with. On the GPU: bf16 products with sums, losses and master weights in fp32 (the default), or all
-        /// fp32. On the CPU: fp32 (the default), bf16 as on the GPU (with AVX512-BF16), or int8, which transcribes with 8-bit
-        /// products of weights and trains in fp32, or int8-bf16, with bf16 in place of fp32.
-        #[arg(long, value_enum)]
-        precision: Option<Numbers>,
-        /// Processor to compile for: native (the default), x86-64-v3 (AVX2), x86-64-v4 (AVX-512), x86-64-v4-vnni or
-        /// x86-64-v4-bf16.
-        #[arg(long)]
-        cpu: Option<String>,
-        /// Multiply convolutions out tap by tap. By default those whose taps overlap from frame to frame take fewer
-        /// multiplications in fp32 (Toom-Cook): that is faster, and on average no less exact.
-        #[arg(long)]
-        direct_convolutions: bool,
-    },
-    /// Print what a shell needs to complete command lines.
-    #[command(after_help = "Example: w2vc completions bash > ~/.local/share/bash-completion/completions/w2vc")]
-    Completions(shell::CompletionsArgs),
-    /// Print the manual page of a command, or write them all.
-    #[command(after_help = "Examples:\n  w2vc man compile | man -l -\n  w2vc man --out ~/.local/share/man/man1")]
-    Man(shell::ManArgs),
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Backend {
-    Cpu,
-    Cuda,
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Numbers {
-    Bf16,
-    Fp32,
-    Int8,
-    /// Products of weights in 8 bits where it transcribes, all else in bf16.
-    Int8Bf16,
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Emit {
-    TensorIr,
-    KernelIr,
-    Llvm,
-    Asm,
-    Mlir,
-    Ptx,
-    /// A shared library for C with its header, w2vc.h, beside it; -o names it (default libNAME.so).
-    Library,
-    /// A package for Python, with the same library; -o names the folder that it is written to.
-    Wheel,
-}
-
-impl Emit {
-    /// What is made whole, in place of an executable.
-    fn is_product(self) -> bool {
-        matches!(self, Emit::Library | Emit::Wheel)
-    }
-}
+use w2vc_compiler::reference::ops;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -171,6 +47,8 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Completions(args) => print(&shell::completions(Cli::command(), "w2vc", &args)),
         Command::Man(args) => print(&shell::man(Cli::command(), "w2vc", &args).map_err(Failure::of_runtime)?),
+        Command::Ops { name: None } => print(&ops::list()),
+        Command::Ops { name: Some(name) } => print(&ops::one(&name).map_err(Failure::usage)?),
         Command::Check { file, set } => print(&frontend::check_report(&load(&file, &set)?)),
         Command::Explain {
             file,
@@ -223,7 +101,7 @@ fn run(command: Command) -> Result<()> {
                     };
                     if precision.is_none() && emit.is_none_or(Emit::is_product) && target.bf16 && has_bf16() {
                         let note = "note: this processor could compute in bf16, nearly twice as fast and with 8 significant \
-                                    bits: --precision bf16 (--precision fp32 says no more of it)";
+                                    bits: --precision bf16 (--precision fp32 silences this note)";
                         let _ = writeln!(std::io::stderr(), "{note}");
                     }
                     for_cpu(&model, precision, &target, emit == Some(Emit::Asm))?
@@ -269,7 +147,7 @@ fn model_like(weights: &Path, o: Option<&Path>) -> Result<PathBuf> {
     match fs::read_to_string(&file) {
         Ok(there) if !there.starts_with(like::MADE) => {
             return Err(Failure::usage(format!(
-                "`{}` is there already, and was not made from weights: name another output with -o",
+                "`{}` exists and was not made from weights: name another output with -o",
                 file.display()
             )));
         }

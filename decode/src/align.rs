@@ -16,8 +16,11 @@ const LEAST_APART: usize = 256;
 /// A label's frames, the end excluded, and its mean probability over them, in [0, 1].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Span {
+    /// The first frame.
     pub start: usize,
+    /// The frame after the last.
     pub end: usize,
+    /// Mean probability over the frames.
     pub confidence: f64,
 }
 
@@ -33,8 +36,15 @@ pub struct Alignment {
 /// Why there is no alignment.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum Unaligned {
+    /// The audio is too short for the text.
     #[error("the text needs {needed} frames and there are {frames}: {} too few", needed - frames)]
-    TooLong { needed: usize, frames: usize },
+    TooLong {
+        /// Frames that the text needs at least.
+        needed: usize,
+        /// Frames that there are.
+        frames: usize,
+    },
+    /// Some letters have probability 0 wherever they could be.
     #[error("no path spells the text: some of its letters are impossible where they would have to be")]
     Impossible,
 }
@@ -47,14 +57,17 @@ pub struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
+    /// `values` in rows of `classes`.
     pub fn new(values: &'a [f32], classes: usize) -> Matrix<'a> {
         Matrix { values, classes }
     }
 
+    /// Number of rows.
     pub fn frames(&self) -> usize {
         self.values.len() / self.classes.max(1)
     }
 
+    /// Log-probabilities of a frame.
     pub fn row(&self, frame: usize) -> &'a [f32] {
         &self.values[frame * self.classes..(frame + 1) * self.classes]
     }
@@ -194,9 +207,13 @@ pub fn fit(along: &[f32]) -> f64 {
 /// A word's frames, its confidence and its letters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WordSpan {
+    /// The first frame.
     pub start: usize,
+    /// The frame after the last.
     pub end: usize,
+    /// Mean probability over the frames.
     pub confidence: f64,
+    /// Spans of its letters.
     pub letters: Vec<Span>,
 }
 

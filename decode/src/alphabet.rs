@@ -5,6 +5,7 @@
 pub struct Alphabet {
     /// What each class writes; empty: nothing.
     pub tokens: Vec<String>,
+    /// The class of the CTC blank.
     pub blank: usize,
     /// The class that ends words.
     pub word_end: Option<usize>,
@@ -24,10 +25,12 @@ impl Alphabet {
         }
     }
 
+    /// Number of classes.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
 
+    /// Whether there are no classes.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }

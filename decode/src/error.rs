@@ -3,15 +3,25 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The file cannot be read.
     #[error("cannot read `{}`: {source}", .path.display())]
-    Read { path: PathBuf, source: io::Error },
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The place is a path, with a line where there are lines.
     #[error("`{place}`: {what}; {remedy}")]
     File {
+        /// The file, with a line where there are lines.
         place: String,
+        /// What is wrong.
         what: String,
+        /// How to fix it.
         remedy: String,
     },
 }

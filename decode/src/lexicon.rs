@@ -163,14 +163,17 @@ impl Lexicon {
         Ok((Lexicon::new(words, model), skipped))
     }
 
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
+    /// An entry by its number.
     pub fn entry(&self, number: u32) -> &Entry {
         &self.entries[number as usize]
     }

@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows wav2vec 2.0, audio or files of recordings: input are matrices of log-probabilities.
 
+#![warn(missing_docs)]
+
 pub mod align;
 pub mod alphabet;
 pub mod error;

@@ -92,6 +92,7 @@ pub struct State {
 }
 
 impl State {
+    /// The words that still matter, latest first.
     pub fn words(&self) -> &[Word] {
         &self.words
     }
@@ -100,7 +101,9 @@ impl State {
 /// log10 of a word's probability, and the length of the n-gram that it comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Score {
+    /// log10 of the probability.
     pub log10: f32,
+    /// Length of the n-gram.
     pub length: usize,
 }
 
@@ -184,6 +187,7 @@ impl Model {
         Ok(model)
     }
 
+    /// Length of the longest n-grams.
     pub fn order(&self) -> usize {
         self.order
     }
@@ -193,6 +197,7 @@ impl Model {
         self.count
     }
 
+    /// Whether the model has no words.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -212,6 +217,7 @@ impl Model {
         self.end
     }
 
+    /// Whether the file has the words themselves, not only their hashes.
     pub fn has_words(&self) -> bool {
         self.names.is_some()
     }

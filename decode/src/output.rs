@@ -12,18 +12,28 @@ use serde::Serialize;
 /// Seconds, and how sure the model is, in [0, 1].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Letter {
+    /// What it writes.
     pub text: String,
+    /// Start in seconds.
     pub start: f64,
+    /// End in seconds.
     pub end: f64,
+    /// Mean probability, in [0, 1].
     pub confidence: f64,
 }
 
+/// A word with its times.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Word {
+    /// What it writes.
     pub text: String,
+    /// Start in seconds.
     pub start: f64,
+    /// End in seconds.
     pub end: f64,
+    /// Mean probability, in [0, 1].
     pub confidence: f64,
+    /// Its letters; none if only words were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub letters: Vec<Letter>,
 }
@@ -31,21 +41,28 @@ pub struct Word {
 /// A text that was found, with natural logarithms of what it is worth.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Alternative {
+    /// The text.
     pub text: String,
+    /// The total score.
     pub score: f64,
+    /// The part of the acoustic model.
     pub acoustic: f64,
+    /// The part of language model, words and hotwords.
     pub language: f64,
 }
 
 /// What was found in a recording.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Transcript {
+    /// The name of the recording.
     pub name: String,
     /// Seconds.
     pub duration: f64,
+    /// The text.
     pub text: String,
     /// What stands between words.
     pub gap: String,
+    /// The words with their times.
     pub words: Vec<Word>,
     /// Words with which a new segment begins, whatever the pauses.
     pub breaks: Vec<usize>,
@@ -56,22 +73,35 @@ pub struct Transcript {
 /// What times are given of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Detail {
+    /// Of segments.
     #[default]
     Segment,
+    /// Of words.
     Word,
+    /// Of letters.
     Char,
 }
 
+/// A format of transcripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// `path<TAB>text`.
     Text,
+    /// A table of segments, words or letters.
     Tsv,
+    /// A list of objects.
     Json,
+    /// An object per line.
     JsonLines,
+    /// SubRip subtitles.
     Srt,
+    /// WebVTT subtitles.
     Vtt,
+    /// For sclite and Kaldi.
     Ctm,
+    /// For Praat.
     TextGrid,
+    /// Lyrics.
     Lrc,
 }
 

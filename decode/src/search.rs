@@ -67,6 +67,7 @@ pub struct Found {
 /// A found text. Scores are natural logarithms.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hypothesis {
+    /// Its words.
     pub words: Vec<Found>,
     /// Of all paths of the text that the search kept.
     pub acoustic: f64,
@@ -75,6 +76,7 @@ pub struct Hypothesis {
 }
 
 impl Hypothesis {
+    /// The sum of both parts.
     pub fn score(&self) -> f64 {
         self.acoustic + self.language
     }
@@ -93,10 +95,15 @@ pub(crate) struct Parts<'a> {
 
 /// Finds texts in matrices of log-probabilities.
 pub struct Decoder<'a> {
+    /// The classes of the matrices.
     pub alphabet: &'a Alphabet,
+    /// Scores words or letters.
     pub model: Option<&'a Model>,
+    /// The only words that are found, unless [`Options::unk_score`] permits others.
     pub lexicon: Option<&'a Lexicon>,
+    /// Phrases that are expected.
     pub hotwords: Option<&'a Hotwords>,
+    /// Weights and beam.
     pub options: Options,
     letters: Vec<Word>,
 }
@@ -116,6 +123,7 @@ impl Item {
 }
 
 impl<'a> Decoder<'a> {
+    /// A decoder over these parts.
     pub fn new(
         alphabet: &'a Alphabet,
         model: Option<&'a Model>,
@@ -180,6 +188,7 @@ pub struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
+    /// A search over no frames yet.
     pub fn new(decoder: &'a Decoder<'a>) -> Search<'a> {
         let parts = decoder.parts();
         let prefixes = Prefixes::new(parts);

@@ -187,10 +187,7 @@ fn faults_are_told_with_their_line() {
         "`c` is no unigram",
     );
     told(format!("{head}{one}\\2-grams:\n-1\ta\n\\end\\\n"), "lm.arpa:10");
-    told(
-        format!("{head}{one}\\2-grams:\n-1\ta b\n"),
-        "`\\end\\` should stand here",
-    );
+    told(format!("{head}{one}\\2-grams:\n-1\ta b\n"), "expected `\\end\\` here");
     told("\\data\\\nngram 1=2\nngram 3=1\n".into(), "counted one by one");
 }
 

@@ -1,4 +1,4 @@
-//! Calls of blocks: which value belongs to which name.
+//! Calls of blocks: binds values to names.
 
 use crate::definitions::Block;
 use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
@@ -39,7 +39,7 @@ pub fn bind(
     }
     match block.dims.iter().find(|d| !names.contains_key(&d.value)) {
         Some(missing) => {
-            let message = format!("`{name}` is not told its `{}`", missing.value);
+            let message = format!("`{name}` lacks its argument `{}`", missing.value);
             let d = Diagnostic::new(
                 call.name.span,
                 message,

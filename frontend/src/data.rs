@@ -1,4 +1,4 @@
-//! What a model says to those who train and read it: settings of its recipes, and the configuration it is exported with.
+//! Data of a model: settings of its recipes, and the configuration of its exports.
 
 use crate::definitions::Datum;
 use crate::diagnostic::{Diagnostic, Result, Spanned};

@@ -1,4 +1,4 @@
-//! What is wrong in a model file, where, and what to do about it.
+//! Diagnostics: what is wrong in a model file, where, and how to fix it.
 
 use ariadne::{CharSet, Config, IndexType, Label, Report, ReportKind};
 use std::path::PathBuf;
@@ -6,12 +6,16 @@ use std::path::PathBuf;
 /// Bytes `start..end` of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
+    /// Number of the source.
     pub source: usize,
+    /// The first byte.
     pub start: usize,
+    /// The byte after the last.
     pub end: usize,
 }
 
 impl Span {
+    /// From here to the end of another span.
     pub fn to(self, end: Span) -> Span {
         Span { end: end.end, ..self }
     }
@@ -20,14 +24,18 @@ impl Span {
 /// A value and where it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spanned<T> {
+    /// The value.
     pub value: T,
+    /// Where.
     pub span: Span,
 }
 
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Diagnostic {
+    /// Where.
     pub span: Span,
+    /// What is wrong.
     pub message: String,
     /// What was expected, shown at the place itself.
     pub label: String,
@@ -37,9 +45,11 @@ pub struct Diagnostic {
     pub help: Option<String>,
 }
 
+/// A value, or one mistake.
 pub type Result<T> = std::result::Result<T, Diagnostic>;
 
 impl Diagnostic {
+    /// A mistake at a place; the label says what was expected.
     pub fn new(span: Span, message: impl Into<String>, label: impl Into<String>) -> Diagnostic {
         Diagnostic {
             span,
@@ -49,6 +59,7 @@ impl Diagnostic {
             help: None,
         }
     }
+    /// Adds what to do.
     pub fn help(mut self, text: impl Into<String>) -> Diagnostic {
         self.help = Some(text.into());
         self
@@ -65,6 +76,7 @@ impl Diagnostic {
             None => self,
         }
     }
+    /// Adds another place that matters.
     pub fn related(mut self, span: Span, text: impl Into<String>) -> Diagnostic {
         self.related.push((span, text.into()));
         self
@@ -74,15 +86,20 @@ impl Diagnostic {
 /// The text of a file, or of a `--set`.
 #[derive(Clone, Debug)]
 pub struct Source {
+    /// As messages show it.
     pub name: String,
+    /// Its path; empty for a `--set`.
     pub path: PathBuf,
+    /// The text.
     pub text: String,
 }
 
 /// Mistakes with the sources they lie in.
 #[derive(Clone, Debug)]
 pub struct Diagnostics {
+    /// Files, and `--set` options.
     pub sources: Vec<Source>,
+    /// The mistakes.
     pub list: Vec<Diagnostic>,
 }
 

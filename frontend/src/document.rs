@@ -189,7 +189,7 @@ impl<'a> Reader<'a> {
                 format!("expected `{field}: ...` in these brackets"),
             ),
             ron::Error::DuplicateStructField { field, .. } => {
-                Diagnostic::new(span, format!("the field `{field}` stands twice"), "expected it once")
+                Diagnostic::new(span, format!("the field `{field}` occurs twice"), "expected it once")
             }
             ron::Error::ExpectedComma => self.after_last_value(slice, start, "a comma is missing", "expected `,` here"),
             ron::Error::ExpectedDifferentLength { expected, found } => {
@@ -260,7 +260,7 @@ impl<'a> Reader<'a> {
         let hashes = opening.saturating_sub(1);
         let inside = &value[opening + 1..value.len() - 1 - hashes];
         if opening == 0 && inside.contains('\\') {
-            let label = "expected no `\\`: strings inside statements stand in single quotes";
+            let label = "expected no `\\`: strings inside statements need single quotes";
             return Err(Diagnostic::new(span, "escapes are not understood here", label));
         }
         Ok(Text {

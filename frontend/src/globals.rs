@@ -54,7 +54,7 @@ impl<'a> Globals<'a> {
         let run_sizes = || self.defs.run_sizes.iter().map(|s| &s.name);
         let mut symbols = self.defs.symbols.iter().chain(run_sizes());
         if let Some(name) = symbols.find(|n| RESERVED.contains(&n.value.as_str())) {
-            let message = format!("`{}` has a meaning of its own in every program", name.value);
+            let message = format!("`{}` is reserved in every program", name.value);
             return Err(Diagnostic::new(name.span, message, "expected another name"));
         }
         let mut seen: BTreeMap<&str, Span> = BTreeMap::new();

@@ -1,4 +1,24 @@
-//! The model language: RON text to resolved names and sizes to tensor IR. README.md beside this crate describes it.
+//! The model language: RON text to tensor IR and tasks. docs/reference/language.md describes it.
+//!
+//! ```
+//! let model = w2vc_frontend::load_text(
+//!     "small.ron",
+//!     r#"(
+//!         symbols: ["B"],
+//!         programs: {
+//!             "double": (inputs: { "x": "f32[B, 4]" }, body: "y = 2 * x", outputs: ["y"]),
+//!         },
+//!     )"#,
+//! )
+//! .unwrap();
+//! let graph = &model.programs[0].graph;
+//! assert_eq!(graph.ty(graph.outputs[0].1).to_string(), "f32[B, 4]");
+//!
+//! let wrong = w2vc_frontend::load_text("small.ron", r#"(programs: { "p": (body: "y = sofmax(1)", outputs: ["y"]) })"#);
+//! assert!(wrong.unwrap_err().render(false).contains("did you mean `softmax`?"));
+//! ```
+
+#![warn(missing_docs)]
 
 mod bind;
 mod data;
@@ -21,6 +41,6 @@ mod trace;
 mod value;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Source, Span};
-pub use load::{load, load_programs};
+pub use load::{load, load_programs, load_text};
 pub use model::{Constant, Model, ParamDecl, Program};
 pub use report::check_report;

@@ -1,4 +1,4 @@
-//! How much of everything a model may have. A model file may come from anybody: beyond these limits it is refused with the
+//! Limits on model files. A model file may come from anyone: beyond these limits it is refused with the
 //! place, before time, memory or stack run out. Each is far above what a network that one writes by hand needs.
 
 /// Bytes of a file.

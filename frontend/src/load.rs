@@ -33,9 +33,31 @@ pub fn load_programs(path: &Path, sets: &[(String, String)]) -> std::result::Res
     with_stack(limits::STACK, || load_here(path, sets, None))
 }
 
+/// Programs of a model that is text in memory; `name` takes the place of a path in messages.
+///
+/// # Errors
+/// As those of [`load`].
+pub fn load_text(name: &str, text: &str) -> std::result::Result<Model, Diagnostics> {
+    with_stack(limits::STACK, || {
+        let mut sources = Sources::default();
+        let source = sources.add(name.into(), name.into(), text.into());
+        let definitions = sources.merged(source, &[]);
+        built(sources, definitions, None)
+    })
+}
+
 fn load_here(path: &Path, sets: &[(String, String)], host: Option<&Host>) -> std::result::Result<Model, Diagnostics> {
     let mut sources = Sources::default();
-    let definitions = match sources.definitions(path, sets) {
+    let definitions = sources.definitions(path, sets);
+    built(sources, definitions, host)
+}
+
+fn built(
+    sources: Sources,
+    definitions: Result<Definitions>,
+    host: Option<&Host>,
+) -> std::result::Result<Model, Diagnostics> {
+    let definitions = match definitions {
         Ok(d) => d,
         Err(d) => {
             return Err(Diagnostics {
@@ -179,8 +201,19 @@ impl Sources {
         // The source is there before its text, so that there is a place to show.
         let source = self.add(path.display().to_string(), path.into(), String::new());
         self.list[source].text = read(path).map_err(|e| self.unreadable(source, nowhere, e))?;
+        self.merged(source, sets)
+    }
+
+    /// The definitions of a source over those it extends, with constants overridden.
+    fn merged(&mut self, source: usize, sets: &[(String, String)]) -> Result<Definitions> {
         let mut defs = self.file(source, &mut vec![])?;
         if defs.name.is_none() {
+            let path = self.list[source].path.clone();
+            let nowhere = Span {
+                source,
+                start: 0,
+                end: 0,
+            };
             let stem = path
                 .file_stem()
                 .map_or_else(|| "model".into(), |s| s.to_string_lossy().into_owned());

@@ -1,4 +1,4 @@
-//! What the language says: parameters, and programs as tensor IR.
+//! A model as the frontend returns it: parameters, programs as tensor IR, tasks.
 
 use ir::artifact::{Init, RunSize};
 use ir::dim::{Dim, Env, numel};
@@ -6,8 +6,10 @@ use ir::graph::Graph;
 use ir::task::Task;
 use std::collections::BTreeMap;
 
+/// A model: its parameters, programs and tasks.
 #[derive(Clone, Debug)]
 pub struct Model {
+    /// The name of the model.
     pub name: String,
     /// Numbers as compiled, after `--set`.
     pub constants: Vec<Constant>,
@@ -17,7 +19,9 @@ pub struct Model {
     pub symbols: Vec<String>,
     /// Named sizes in terms of symbols alone.
     pub sizes: Vec<(String, Dim)>,
+    /// The parameters of all programs.
     pub params: Vec<ParamDecl>,
+    /// The programs, in order of declaration.
     pub programs: Vec<Program>,
     /// What may be asked of it.
     pub tasks: Vec<Task>,
@@ -25,10 +29,14 @@ pub struct Model {
     pub export: BTreeMap<String, String>,
 }
 
+/// A constant of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Constant {
+    /// Its name.
     pub name: String,
+    /// Its value.
     pub value: f64,
+    /// What it is.
     pub doc: String,
 }
 
@@ -41,6 +49,7 @@ pub struct ParamDecl {
     pub shape: Vec<Dim>,
     /// Layers of the repeat it belongs to; the graph holds them stacked along a first axis.
     pub count: Option<i64>,
+    /// The initial value.
     pub init: Init,
 }
 
@@ -51,8 +60,10 @@ impl ParamDecl {
     }
 }
 
+/// A program as tensor IR.
 #[derive(Clone, Debug)]
 pub struct Program {
+    /// Its name.
     pub name: String,
     /// Inputs in order of declaration; outputs by name.
     pub graph: Graph,
@@ -77,9 +88,11 @@ impl Model {
         let size = |d: &Dim| d.eval(&env).expect("a parameter depends on run sizes alone");
         p.shape.iter().map(size).collect()
     }
+    /// A parameter by name.
     pub fn param(&self, name: &str) -> Option<&ParamDecl> {
         self.params.iter().find(|p| p.name == name)
     }
+    /// A program by name.
     pub fn program(&self, name: &str) -> Option<&Program> {
         self.programs.iter().find(|p| p.name == name)
     }

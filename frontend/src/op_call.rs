@@ -52,7 +52,7 @@ impl<'a> Tracer<'a, '_> {
                 Value::Float(_) if dtype == Some(DType::I32) => {
                     return Err(Diagnostic::new(
                         *span,
-                        "a fraction beside a tensor of i32",
+                        "a fraction with an i32 tensor",
                         "expected a whole number",
                     ));
                 }
@@ -149,7 +149,7 @@ fn make(name: &str, call: &Call, named: &[(&Spanned<String>, Value, Span)], site
         OpError::Attributes(_, text) => explain(name, call, named, &text),
     })?;
     // An attribute that the op does not have must not pass unseen.
-    let known = field_names(&op.attributes());
+    let known = op.attribute_names();
     match named.iter().find(|(k, ..)| !known.contains(&k.value)) {
         Some((key, ..)) => Err(unknown_attribute(name, key, &known)),
         None => Ok((op, own_site)),
@@ -205,38 +205,4 @@ fn lower_first(text: &str) -> String {
     chars
         .next()
         .map_or_else(String::new, |c| c.to_lowercase().chain(chars).collect())
-}
-
-/// Names of the fields of `(a:1,b:(c:2))` at the outer level.
-fn field_names(ron: &str) -> Vec<String> {
-    let (mut depth, mut quoted, mut word, mut all) = (0, false, String::new(), vec![]);
-    for c in ron.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            _ if quoted => {}
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth -= 1,
-            ':' if depth == 1 => all.push(std::mem::take(&mut word)),
-            c if c.is_alphanumeric() || c == '_' => word.push(c),
-            _ => word.clear(),
-        }
-        if matches!(c, '(' | '[' | '{' | ',') {
-            word.clear();
-        }
-    }
-    all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_of_the_outer_level() {
-        assert_eq!(
-            field_names("(stride:2,shape:[\"N:1\",3],x:(y:1),groups:1)"),
-            ["stride", "shape", "x", "groups"]
-        );
-        assert_eq!(field_names("()"), Vec::<String>::new());
-    }
 }

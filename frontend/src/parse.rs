@@ -433,7 +433,7 @@ impl Parser<'_> {
                     let value = self.sum()?;
                     if !call.named.is_empty() {
                         let label = "expected `name: value`: operands come before named attributes";
-                        return Err(Diagnostic::new(value.span, "an operand stands after attributes", label));
+                        return Err(Diagnostic::new(value.span, "an operand after attributes", label));
                     }
                     call.args.push(value);
                 }

@@ -112,11 +112,7 @@ pub fn build<'a>(globals: &Globals<'a>, params: &mut Params, def: &'a ProgramDef
     let trains = trained(&graph, p.trains, p.frozen)?;
     if let (None, Some(first)) = (p.loss, p.trains.first()) {
         let message = format!("the program `{}` trains but has no loss", def.name.value);
-        return Err(Diagnostic::new(
-            first.span,
-            message,
-            "expected `loss: \"...\"` beside it",
-        ));
+        return Err(Diagnostic::new(first.span, message, "expected `loss: \"...\"` as well"));
     }
     Ok(Program {
         name: def.name.value.clone(),

@@ -197,7 +197,7 @@ impl<'a, 'g> Tracer<'a, 'g> {
             return Ok(single_or_tuple(results));
         }
         if let Some(prefix) = &call.prefix {
-            let message = format!("`{name}` is an op and has no parameters of its own");
+            let message = format!("`{name}` is an op and has no parameters");
             return Err(Diagnostic::new(prefix.span, message, "expected no `as`"));
         }
         if name == "size" {

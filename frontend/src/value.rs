@@ -1,4 +1,4 @@
-//! What an expression may be, and arithmetic on what is known when compiling.
+//! Values of expressions, and arithmetic on those known at compile time.
 
 use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
 use crate::expr::{Expr, Infix, Kind};

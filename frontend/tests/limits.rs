@@ -161,7 +161,7 @@ fn sizes() {
     refused(param("4, 4", "Zeros", "1000000000000"), "at most");
     refused(
         format!(r#"(name: "x", symbols: ["layer"], {})"#, programs("y = x")),
-        "meaning of its own",
+        "is reserved",
     );
 }
 

@@ -186,7 +186,7 @@ fn a_classifier_is_trained_and_predicts() {
     let classes = Arg::Size(ir::dim::Dim::sym("classes"));
     assert_eq!(task(&m, "train").feeds[2].1.args, [classes]);
     assert_eq!(value(&m, "classify", "normalize"), &Flag(true));
-    assert!(w2vc_frontend::check_report(&m).contains("task `classify`: Say which label a recording has.\n"));
+    assert!(w2vc_frontend::check_report(&m).contains("task `classify`: Print the label of each recording.\n"));
 }
 
 /// The tasks that the language's page shows are those of a model.

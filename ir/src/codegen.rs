@@ -1,5 +1,5 @@
-//! What the compiler and the process that generates GPU code say to each other: jobs one way, replies the other, each as a
-//! length (u32, little-endian) and that many bytes of postcard. Both begin with a greeting that names the format.
+//! The protocol between the compiler and the process that generates GPU code: jobs one way, replies the other, each as
+//! a length (u32, little-endian) and that many bytes of postcard. Both begin with a greeting that names the format.
 
 use crate::artifact::PtxKernel;
 use crate::kernel::Kernel;

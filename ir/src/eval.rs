@@ -1,4 +1,4 @@
-//! The reference evaluator: the meaning of tensor IR, in f64, plainly.
+//! The reference evaluator: the meaning of tensor IR, in f64.
 
 use crate::dim::Env;
 use crate::graph::Graph;

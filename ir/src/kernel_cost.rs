@@ -1,4 +1,4 @@
-//! How much work a kernel is: operations and bytes, as sizes, for reports and choices. Estimates, not measurements.
+//! Cost of a kernel: operations and bytes, as symbolic sizes, for reports and decisions. Estimates, not measurements.
 
 use crate::artifact::Factors;
 use crate::dim::{Dim, numel};

@@ -1,4 +1,4 @@
-//! One line on what a kernel does, for people who follow a compilation.
+//! A one-line description of a kernel, for reports.
 
 use crate::kernel::{Body, Kernel, Phase, Reduction, Value};
 use crate::rounding::Rounding;

@@ -1,4 +1,4 @@
-//! What the values of a kernel depend on: backends compute each where all of that is known.
+//! What each value of a kernel depends on: backends compute a value where all of that is known.
 
 use crate::dim::Dim;
 use crate::kernel::{Coord, Index, Value};

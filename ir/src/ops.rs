@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// Everything the compiler knows of an op. A missing facet does not compile.
 pub trait OpDef: Sized {
+    /// What a model author reads of it.
+    const DOC: Doc;
     /// Result types from operand types: the one place where shapes are computed and checked.
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError>;
     /// Reference meaning.
@@ -23,6 +25,68 @@ pub trait OpDef: Sized {
     /// Why the training gradient is not the derivative, where that is so.
     fn surrogate(&self) -> Option<&'static str> {
         None
+    }
+}
+
+/// What a model author reads of an op: `w2vc ops NAME`, and docs/reference/ops.md, which is made of this.
+#[derive(Clone, Copy, Debug)]
+pub struct Doc {
+    pub group: Group,
+    /// Operands and results with their shapes: `x [.., I], weight [O, I] -> [.., O]`.
+    pub signature: &'static str,
+    /// What it computes, with the formula and its source.
+    pub about: &'static str,
+    /// Every attribute with its meaning.
+    pub attributes: &'static [(&'static str, &'static str)],
+    /// A use in the model language; `None` where only the compiler makes the op.
+    pub example: Option<Example>,
+}
+
+/// A statement of the model language that uses an op, and the inputs that it reads. Sizes B, N and T are known when the
+/// program runs. The statement defines `y`.
+#[derive(Clone, Copy, Debug)]
+pub struct Example {
+    /// Name and type.
+    pub inputs: &'static [(&'static str, &'static str)],
+    pub body: &'static str,
+}
+
+/// What ops have in common, as a heading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    Source,
+    Elementwise,
+    Shape,
+    Reduction,
+    Matrix,
+    Network,
+    Gradient,
+    Structure,
+}
+
+impl Group {
+    pub const ALL: &'static [Group] = &[
+        Group::Source,
+        Group::Elementwise,
+        Group::Shape,
+        Group::Reduction,
+        Group::Matrix,
+        Group::Network,
+        Group::Gradient,
+        Group::Structure,
+    ];
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Group::Source => "Constants and random numbers",
+            Group::Elementwise => "Element by element",
+            Group::Shape => "Shapes and indexing",
+            Group::Reduction => "Reductions",
+            Group::Matrix => "Matrix multiplication and convolution",
+            Group::Network => "Layers and losses",
+            Group::Gradient => "Gradients",
+            Group::Structure => "Structure",
+        }
     }
 }
 
@@ -109,6 +173,8 @@ macro_rules! ops {
                     _ => None,
                 }
             }
+            /// What authors read of each op in the table, by its name.
+            const DOCS: &'static [(&'static str, Doc)] = &[$(($name, $variant::DOC)),*];
             /// A sampler per op.
             pub const SAMPLERS: &'static [(&'static str, fn(&mut Rand) -> Sample<Op>)] =
                 &[$(($name, |r| $variant::sample(r).map(Op::from))),*];
@@ -204,6 +270,38 @@ impl Op {
         }
     }
 
+    /// What authors read, by the names that the model language knows: scalar functions are listed one by one.
+    pub fn docs() -> Vec<(&'static str, Doc)> {
+        use crate::scalar::{Binary, Unary};
+        let scalar = |group: Doc, about, example| Doc {
+            about,
+            example: Some(example),
+            ..group
+        };
+        let mut all = vec![];
+        for (name, doc) in Self::DOCS {
+            match *name {
+                "unary" => all.extend(
+                    Unary::ALL
+                        .iter()
+                        .map(|f| (f.name(), scalar(*doc, f.about(), f.example()))),
+                ),
+                "binary" => all.extend(
+                    Binary::ALL
+                        .iter()
+                        .map(|f| (f.name(), scalar(*doc, f.about(), f.example()))),
+                ),
+                _ => all.push((*name, *doc)),
+            }
+        }
+        all
+    }
+
+    /// Names of the attributes.
+    pub fn attribute_names(&self) -> Vec<String> {
+        field_names(&self.attributes())
+    }
+
     /// Every name `parse` knows, for suggestions.
     pub fn names() -> impl Iterator<Item = &'static str> {
         use crate::scalar::{Binary, Unary};
@@ -214,5 +312,39 @@ impl Op {
         kinds
             .chain(Unary::ALL.iter().map(|f| f.name()))
             .chain(Binary::ALL.iter().map(|f| f.name()))
+    }
+}
+
+/// Names of the fields of `(a:1,b:(c:2))` at the outer level.
+fn field_names(ron: &str) -> Vec<String> {
+    let (mut depth, mut quoted, mut word, mut all) = (0, false, String::new(), vec![]);
+    for c in ron.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            ':' if depth == 1 => all.push(std::mem::take(&mut word)),
+            c if c.is_alphanumeric() || c == '_' => word.push(c),
+            _ => word.clear(),
+        }
+        if matches!(c, '(' | '[' | '{' | ',') {
+            word.clear();
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_the_outer_level() {
+        assert_eq!(
+            field_names("(stride:2,shape:[\"N:1\",3],x:(y:1),groups:1)"),
+            ["stride", "shape", "x", "groups"]
+        );
+        assert_eq!(field_names("()"), Vec::<String>::new());
     }
 }

@@ -1,6 +1,6 @@
-//! What a program needs of its sizes so that every op stays inside its operands. What is constant is refused where an op is
-//! made (`infer`, `Type::check`); what depends on run-time sizes is written down here, and a runner checks it before
-//! anything runs.
+//! Conditions on a program's sizes under which every op stays inside its operands. Constant sizes are checked where an
+//! op is made (`infer`, `Type::check`); what depends on run-time sizes is written down here, and a runner checks it
+//! before anything runs.
 
 use crate::artifact::Requirement;
 use crate::dim::Dim;

@@ -1,7 +1,7 @@
 //! Counter-based random numbers: the same numbers on every backend and any number of threads, recomputed, never stored.
 //!
 //! The mixer is Wellons' `lowbias32` (two multiplications, bias 0.17). The host's streams apply it twice with a key
-//! between; compiled programs, which draw a number for every value that dropout looks at, once.
+//! between; compiled programs, which draw a number for every element of a dropout, once.
 
 /// A bijective 32-bit mixer.
 pub fn mix(mut x: u32) -> u32 {

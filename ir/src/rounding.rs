@@ -1,4 +1,4 @@
-//! What operands of a product become before they are multiplied, and the arithmetic of 8-bit products.
+//! Rounding of the operands of a matrix multiplication, and the arithmetic of 8-bit multiplication.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,5 +1,6 @@
 //! Element types and scalar functions, shared by tensor IR and kernel IR.
 
+use crate::ops::Example;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -129,6 +130,40 @@ functions! {
 }
 
 impl Unary {
+    /// What a model author reads of it.
+    pub fn about(self) -> &'static str {
+        match self {
+            Unary::Neg => "-x; written `-x`.",
+            Unary::Abs => "The absolute value of x.",
+            Unary::Exp => "e to the power of x.",
+            Unary::Log => "The natural logarithm of x.",
+            Unary::Sqrt => "The square root of x.",
+            Unary::Rsqrt => "1 / sqrt(x).",
+            Unary::Erf => "The error function: 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x.",
+            Unary::Tanh => "The hyperbolic tangent of x.",
+            Unary::Not => "1 where x is 0, else 0; x is i32.",
+        }
+    }
+    /// A statement that uses it.
+    pub fn example(self) -> Example {
+        let inputs: &[_] = if self == Unary::Not {
+            &[("x", "i32[B, T]")]
+        } else {
+            &[("x", "f32[B, T]")]
+        };
+        let body = match self {
+            Unary::Neg => "y = neg(x)",
+            Unary::Abs => "y = abs(x)",
+            Unary::Exp => "y = exp(x)",
+            Unary::Log => "y = log(x)",
+            Unary::Sqrt => "y = sqrt(x)",
+            Unary::Rsqrt => "y = rsqrt(x)",
+            Unary::Erf => "y = erf(x)",
+            Unary::Tanh => "y = tanh(x)",
+            Unary::Not => "y = not(x)",
+        };
+        Example { inputs, body }
+    }
     pub fn eval(self, x: f64) -> f64 {
         match self {
             Unary::Neg => -x,
@@ -145,6 +180,45 @@ impl Unary {
 }
 
 impl Binary {
+    /// What a model author reads of it.
+    pub fn about(self) -> &'static str {
+        match self {
+            Binary::Add => "a + b.",
+            Binary::Sub => "a - b.",
+            Binary::Mul => "a * b.",
+            Binary::Div => "a / b, on floats.",
+            Binary::FloorDiv => "a / b rounded down, on i32. A divisor below 1 counts as 1.",
+            Binary::Max => "The larger of a and b.",
+            Binary::Min => "The smaller of a and b.",
+            Binary::Less => "i32: 1 where a < b, else 0.",
+            Binary::LessEq => "i32: 1 where a <= b, else 0.",
+            Binary::Equal => "i32: 1 where a = b, else 0.",
+            Binary::And => "1 where both are not 0, else 0, on i32.",
+            Binary::Or => "1 where one is not 0, else 0, on i32.",
+        }
+    }
+    /// A statement that uses it.
+    pub fn example(self) -> Example {
+        let inputs: &[_] = match self {
+            Binary::FloorDiv | Binary::And | Binary::Or => &[("a", "i32[B, T]"), ("b", "i32[T]")],
+            _ => &[("a", "f32[B, T]"), ("b", "f32[T]")],
+        };
+        let body = match self {
+            Binary::Add => "y = a + b",
+            Binary::Sub => "y = a - b",
+            Binary::Mul => "y = a * b",
+            Binary::Div => "y = a / b",
+            Binary::FloorDiv => "y = floor_div(a, b)",
+            Binary::Max => "y = max(a, b)",
+            Binary::Min => "y = min(a, b)",
+            Binary::Less => "y = less(a, b)",
+            Binary::LessEq => "y = less_eq(a, b)",
+            Binary::Equal => "y = equal(a, b)",
+            Binary::And => "y = and(a, b)",
+            Binary::Or => "y = or(a, b)",
+        };
+        Example { inputs, body }
+    }
     pub fn is_comparison(self) -> bool {
         matches!(self, Binary::Less | Binary::LessEq | Binary::Equal)
     }

@@ -1,5 +1,5 @@
-//! What a compiled model is asked to do. A model file declares tasks; the runtime's one engine carries them out, and knows no
-//! program, input or parameter by name but through them.
+//! Tasks: what users ask of a compiled model. A model file declares tasks; the runtime's engine runs them, and knows no
+//! program, input or parameter by name except through them.
 
 mod pattern;
 pub mod range;
@@ -267,9 +267,16 @@ pub struct Signature {
     pub name: &'static str,
     pub about: &'static str,
     pub dtype: crate::scalar::DType,
-    /// The number of axes.
-    pub rank: usize,
+    /// The axes of what it fills: each a name, or a number for a fixed size.
+    pub axes: &'static [&'static str],
     pub params: &'static [FeedParam],
+}
+
+impl Signature {
+    /// The number of axes.
+    pub const fn rank(&self) -> usize {
+        self.axes.len()
+    }
 }
 
 /// A named argument of a feed.

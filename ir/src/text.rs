@@ -13,9 +13,9 @@
 //! inputs %0
 //! output "y" %2
 //! ```
-//! A line per node: its number, op, attributes in RON, operands, and the types of its results. Numbers count from 0 in every
-//! graph, a repeat's body being one of its own. Then the inputs in order, and the outputs by name. Lines that begin with `#`
-//! are comments; indentation means nothing.
+//! One line per node: its number, op, attributes in RON, operands, and the types of its results. Numbers count from 0
+//! in every graph, including the body of each repeat. Then the inputs in order, and the outputs by name. Lines that
+//! begin with `#` are comments; indentation means nothing.
 
 mod parse;
 mod print;

@@ -1,5 +1,5 @@
 //! Replaces composite ops by simpler ones until every op is a leaf, an element op, a reduction over the last or over
-//! leading axes, a contraction, or a kernel of its own.
+//! leading axes, a contraction, or a single kernel.
 
 use ir::dim::Dim;
 use ir::graph::{Graph, ValueId};
@@ -8,6 +8,7 @@ use ir::lower::Lower;
 use ir::ops::{Op, Repeat, Sum};
 use std::sync::Arc;
 
+/// The graph with composite ops replaced by primitives.
 pub fn decompose(g: &Graph) -> Graph {
     let mut out = Graph::default();
     let mut map: Vec<ValueId> = vec![];

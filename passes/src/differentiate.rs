@@ -7,10 +7,13 @@ use ir::ops::Op;
 /// Prefix of the outputs that hold gradients.
 pub const GRAD: &str = "grad:";
 
+/// Why a program cannot be differentiated.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum DifferentiateError {
+    /// There is no such output.
     #[error("the program has no output `{0}` to differentiate")]
     NoLoss(String),
+    /// The loss has more than one element.
     #[error("the loss `{0}` must be a single f32")]
     NotScalar(String),
 }

@@ -1,8 +1,8 @@
 //! Decides which values live in memory and which nodes share a kernel.
 //!
-//! A *group* becomes one kernel (or none, where products write into a concatenation: `lower::parts`). An element op is computed where it is read unless it must be in memory; then it joins the
-//! group of a value it reads at the same position (an epilogue) or a group over the same rows, as long as no group comes
-//! to depend on itself.
+//! A *group* becomes one kernel (or none, where matrix multiplications write into a concatenation: `lower::parts`). An
+//! element op is computed where it is read unless it must be in memory; then it joins the group of a value it reads at
+//! the same position (an epilogue) or a group over the same rows, as long as no group comes to depend on itself.
 
 mod memory;
 mod order;
@@ -19,21 +19,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use memory::strided;
 
+/// What the members of a group are computed over.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Space {
     /// Rows of these axes, the last being the columns.
     Row(Vec<Dim>),
     /// Reduces these leading axes of the shape.
     Column {
+        /// The shape that is reduced.
         shape: Vec<Dim>,
+        /// The reduced axes.
         axes: Vec<usize>,
     },
+    /// The tile of a contraction.
     Contract(ValueId),
+    /// One op that is a kernel.
     Opaque(ValueId),
 }
 
+/// Nodes that share a kernel.
 #[derive(Clone, Debug)]
 pub struct Group {
+    /// What it is computed over.
     pub space: Space,
     /// What it computes, in topological order.
     pub members: Vec<ValueId>,
@@ -41,7 +48,9 @@ pub struct Group {
 
 /// The plan of a region: groups in execution order.
 pub struct Fused {
+    /// The groups.
     pub groups: Vec<Group>,
+    /// The group that computes a value.
     pub group_of: BTreeMap<ValueId, usize>,
     /// Values that are written to memory (of those that groups compute).
     pub stored: BTreeSet<ValueId>,
@@ -87,6 +96,7 @@ pub fn is_row_valued(dims: &[Dim], shape: &[Dim]) -> bool {
     shape.len() == n && n > 0 && shape[n - 1].is_one() && !dims[n - 1].is_one() && shape[..n - 1] == dims[..n - 1]
 }
 
+/// Plans a graph: what is stored, and which nodes share a kernel.
 pub fn fuse(g: &Graph) -> Fused {
     let in_memory = memory::decide(g);
     let mut f = Fuser {

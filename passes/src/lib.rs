@@ -1,4 +1,26 @@
-//! From tensor IR to kernel IR, one step at a time; `pipeline` lists the steps.
+//! The passes: from tensor IR to programs of kernels. [`pipeline`] lists them.
+//!
+//! A pass is a function from one value to the next. Here a graph is simplified, then differentiated:
+//!
+//! ```
+//! use ir::{graph::Graph, ops::Param, types::Type};
+//! use w2vc_passes::{differentiate::differentiate, rewrite::rewrite};
+//!
+//! let mut g = Graph::default();
+//! let w = g.add_op(Param { name: "w".into(), ty: Type::f32([3.into()]) }, &[]);
+//! let same = g.scale(w, 1.0);
+//! let square = g.mul(same, same);
+//! let loss = g.sum(square, &[0]);
+//! g.outputs.push(("loss".into(), loss));
+//!
+//! let rewritten = rewrite(&g);
+//! assert_eq!(rewritten.report[0].rule, "mul-by-one");
+//!
+//! let trained = differentiate(&rewritten.graph, "loss", &|name| name == "w").unwrap();
+//! assert_eq!(trained.outputs[1].0, "grad:w");
+//! ```
+
+#![warn(missing_docs)]
 
 pub mod decompose;
 pub mod differentiate;

@@ -24,10 +24,20 @@ use std::collections::{BTreeMap, HashMap};
 use crate::differentiate::GRAD;
 use region::Region;
 
+/// Why a graph cannot be lowered.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum LowerError {
+    /// An op without a kernel for these types.
     #[error("`{op}` on {types}: {why}")]
-    Unsupported { op: String, types: String, why: String },
+    Unsupported {
+        /// The op.
+        op: String,
+        /// Types of its operands.
+        types: String,
+        /// What is missing.
+        why: String,
+    },
+    /// A parameter that the arena lacks.
     #[error("parameter `{0}` has no place in the arena")]
     UnknownParam(String),
 }
@@ -35,12 +45,16 @@ pub enum LowerError {
 /// Where values of one type lie, row-major: in a buffer from an offset on, moved on by a stride per layer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
+    /// The buffer.
     pub buffer: usize,
+    /// The first element.
     pub offset: Dim,
+    /// Elements from one layer to the next.
     pub layer_stride: Dim,
 }
 
 impl Place {
+    /// All of a buffer.
     pub fn whole(buffer: usize) -> Place {
         Place {
             buffer,
@@ -48,6 +62,7 @@ impl Place {
             layer_stride: Dim::from(0),
         }
     }
+    /// The place as an operand of a launch.
     pub fn operand(&self) -> Operand {
         Operand {
             buffer: self.buffer,
@@ -60,7 +75,9 @@ impl Place {
 /// A place a value is also written to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dest {
+    /// Where.
     pub place: Place,
+    /// Whether the value is added to what is there.
     pub accumulate: bool,
 }
 
@@ -70,11 +87,13 @@ pub type ParamOffsets = BTreeMap<String, Dim>;
 /// Kernels of an artifact, equal ones once.
 #[derive(Default)]
 pub struct Kernels {
+    /// Names and kernels, in order of their numbers.
     pub list: Vec<(String, Kernel)>,
     index: HashMap<Kernel, usize>,
 }
 
 impl Kernels {
+    /// The number of a kernel, which is added if it is new.
     pub fn add(&mut self, name: &str, k: Kernel) -> usize {
         if let Some(i) = self.index.get(&k) {
             return *i;
@@ -88,11 +107,14 @@ impl Kernels {
 
 /// State shared by the regions of one program.
 pub struct Builder<'a> {
+    /// The kernels of the artifact.
     pub kernels: &'a mut Kernels,
+    /// The buffers of the program.
     pub buffers: Vec<Buffer>,
 }
 
 impl Builder<'_> {
+    /// Adds a buffer; returns its number.
     pub fn buffer(&mut self, kind: BufferKind, dtype: DType, elements: Dim) -> usize {
         self.buffers.push(Buffer {
             kind,

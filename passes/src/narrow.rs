@@ -1,18 +1,18 @@
-//! Programs that keep activations in bf16 and compute products of bf16.
+//! Programs that store activations in bf16 and multiply matrices in bf16.
 //!
-//! bf16 has the exponent of f32 and 8 of its 24 significant bits, so nothing needs to be scaled, and every number is off by
-//! 2^-9 of itself at most, give or take. That is little next to the noise of a gradient over few clips, and it halves what
-//! activations take in memory and in traffic. It is much for sums of many numbers and for differences of nearly equal
-//! ones. Therefore:
+//! bf16 has the exponent of f32 and 8 of its 24 significant bits, so nothing needs to be scaled, and every number is
+//! off by at most about 2^-9 of itself. That is little compared with the noise of a gradient over few clips, and it
+//! halves what activations take in memory and in traffic. It is much for sums of many numbers and for differences of
+//! nearly equal ones. Therefore:
 //!
-//! - **Products** round their operands to bf16 and add up in f32 (`Contract::round`), whatever their operands are stored in:
-//!   that is what tensor cores do.
-//! - **Temporaries** are kept in bf16 unless there is a reason not to ([`Reason`], which tells them all).
-//! - **Parameters** stay in f32, for an update is often smaller than 2^-9 of what it changes. Products round them: on a GPU
-//!   they read them from a second arena, rounded once per update by the program
-//!   [`optimizer::narrow`](crate::optimizer::narrow); the CPU rounds them where it packs them into panels, which it does
-//!   anyway, and once where they stay ([`Weights`]). What is multiplied is the same. What else reads parameters (norms,
-//!   biases, weight norm) reads the f32 ones.
+//! - **Matrix multiplications** round their operands to bf16 and accumulate in f32 (`Contract::round`), whatever their
+//!   operands are stored in: that is what tensor cores do.
+//! - **Temporaries** are stored in bf16 unless there is a [`Reason`] not to.
+//! - **Parameters** stay in f32, because an update is often smaller than 2^-9 of what it changes. Matrix multiplications
+//!   round them: on a GPU they read a second arena, rounded once per update by the program
+//!   [`optimizer::narrow`](crate::optimizer::narrow); the CPU rounds where it packs into panels, which it does anyway, and
+//!   once if parameters are frozen ([`Weights`]). What is multiplied is the same. Other readers of parameters (norms,
+//!   biases, weight norm) read the f32 ones.
 //! - **Gradients** of parameters and moments of the optimizer stay in f32: they are sums.
 //! - **Inputs and outputs** stay as they are declared; f64 stays f64, someone asked for it.
 //!

@@ -9,17 +9,22 @@ use ir::artifact::Program;
 use ir::dim::Dim;
 use ir::graph::Graph;
 
+/// Why a program cannot be compiled.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CompileError {
+    /// It cannot be differentiated.
     #[error(transparent)]
     Differentiate(#[from] DifferentiateError),
+    /// It cannot be lowered.
     #[error(transparent)]
     Lower(#[from] LowerError),
 }
 
 /// A program to compile.
 pub struct Source<'a> {
+    /// Its name.
     pub name: &'a str,
+    /// The forward graph.
     pub graph: &'a Graph,
     /// The output to differentiate, for training programs.
     pub loss: Option<&'a str>,
@@ -31,7 +36,9 @@ pub struct Source<'a> {
 pub struct Stages {
     /// The rewrite rules that fired.
     pub fired: Vec<Fired>,
+    /// With gradients.
     pub differentiated: Graph,
+    /// In primitive ops.
     pub decomposed: Graph,
 }
 

@@ -1,7 +1,7 @@
-//! Work on parameters alone, apart from the rest: launches of fixed sizes that read nothing else, or what such launches made,
-//! become the program's `prepare`. Where parameters do not change it is run once.
+//! Separates work on parameters: launches of fixed sizes that read only parameters, or results of such launches,
+//! become the program's `prepare`. If parameters do not change, it runs once.
 //!
-//! What is moved out of a loop over layers becomes a loop of its own, which keeps what it makes of every layer.
+//! What is moved out of a loop over layers becomes a separate loop, which keeps its results for every layer.
 
 mod sizes;
 

@@ -1,12 +1,12 @@
-//! Products of weights in 8 bits, for transcribing on the CPU.
+//! Matrix multiplications by weights in 8 bits, for programs with fixed weights on the CPU.
 //!
-//! A product of something with a weight is computed in levels (`ir::rounding::Levels`): the weight's columns and the other
-//! operand's rows are divided into them block by block. What stays in f32:
+//! A matrix multiplication by a weight is quantised (`ir::rounding::Levels`): the weight's columns and the other
+//! operand's rows are quantised block by block. What stays in f32:
 //!
-//! - **Products of two activations**: attention has kernels of its own, and few others are left.
-//! - **Small products**: those with less than one in [`FEW`] of the multiplications with weights. They are the last
-//!   convolutions, the projection to the Transformer's width and the last product: there is next to no time to be won, and a
-//!   third of the error of all to be lost (docs/performance.md).
+//! - **Multiplications of two activations**: attention has separate kernels, and few others are left.
+//! - **Small multiplications**: those with less than one in [`FEW`] of the work with weights. They are the last
+//!   convolutions, the projection to the Transformer's width and the output layer: they take little time, and cause a
+//!   third of the error (docs/notebook/int8.md).
 //! - **Short sums**: of less than [`SHORT`] products each, scales would cost as much as they save.
 
 use crate::lower::Kernels;

@@ -1,5 +1,6 @@
-//! Computes again, in the backward pass, what is large and cheap: the results of short products (conv 0 has one channel and
-//! ten taps) and what is made of them element by element. They need not be kept through the whole forward pass.
+//! Recomputes large, cheap values in the backward pass: results of matrix multiplications with a short summed axis
+//! (conv 0 has one channel and ten taps) and what is made of them element by element. They need not be kept through the
+//! whole forward pass.
 //!
 //! Only the graph is changed; `fuse` runs a group that reads nothing short-lived right before its first reader.
 

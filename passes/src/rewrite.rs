@@ -30,22 +30,27 @@ const TERMS: usize = 20_000;
 /// A rule by name, for people.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RuleInfo {
+    /// Its name.
     pub name: &'static str,
+    /// What it does.
     pub doc: &'static str,
 }
 
 /// What a rule did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fired {
+    /// The name of the rule.
     pub rule: &'static str,
     /// How many equalities it found, bodies of repeats counted once.
     pub times: usize,
     /// How much more the graph would take without this rule, at example sizes, layers of repeats counted each. Rules that
     /// need one another save the same work.
     pub saved_flops: f64,
+    /// The same in bytes.
     pub saved_bytes: f64,
 }
 
+/// A rewritten graph, and what was done.
 pub struct Rewritten {
     /// Same inputs and outputs in the same order.
     pub graph: Graph,

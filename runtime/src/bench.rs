@@ -16,7 +16,7 @@ use std::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub program: String,
-    /// Length of each clip.
+    /// Seconds of each clip.
     pub seconds: f64,
     /// Clips.
     pub batch: usize,

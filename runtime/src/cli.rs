@@ -2,7 +2,7 @@
 
 mod args;
 
-pub use args::{RESERVED, command_line};
+pub use args::{RESERVED, command_line, command_line_of};
 
 use crate::bench::{Options as BenchOptions, bench};
 use crate::commands::{

@@ -1,4 +1,4 @@
-//! Commands of a compiled program that look at what was learnt: their command lines and what they do.
+//! Commands of a compiled program besides training: their command lines and what they do.
 
 pub mod align;
 pub mod classify;

@@ -86,7 +86,7 @@ pub enum Error {
     },
     #[error("training stopped at update {update}: {what}")]
     Training { update: u64, what: String },
-    #[error("{signal}: stopped after update {update}; the checkpoint `{}` is written; go on with:\n  {command}", .checkpoint.display())]
+    #[error("{signal}: stopped after update {update}; the checkpoint `{}` was written; continue with:\n  {command}", .checkpoint.display())]
     Interrupted {
         signal: crate::interrupt::Signal,
         update: u64,
@@ -122,7 +122,7 @@ pub struct Shortage {
 fn fitting(batch: Option<i64>, largest: Option<i64>) -> String {
     match (batch, largest) {
         (None, _) => "no smaller batch would help".into(),
-        (Some(_), None) => "not even one clip of this length would fit".into(),
+        (Some(_), None) => "a single clip of this length does not fit".into(),
         (Some(batch), Some(n)) => format!("the largest batch of such clips that would fit has {n} of these {batch}"),
     }
 }

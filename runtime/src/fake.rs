@@ -1,4 +1,4 @@
-//! A model small enough to be computed here, with the interface of a compiled one: for tests of all that surrounds it.
+//! A model small enough to be computed in Rust, with the interface of a compiled one, for tests.
 
 use crate::error::Error;
 use crate::feeds::{Feeds, Target};

@@ -1,8 +1,8 @@
-//! Hidden states of the transformer's layers, for those who use the model as a front end.
+//! Hidden states of the transformer's layers.
 //!
-//! The program of the task takes an input f32 [layers] and skips layers where that is 0. Layer n is thus a run with the first n
-//! layers kept: 0 is the input of the first layer, and the last is what the head would get, as in `hidden_states` of
-//! transformers.
+//! The program of the task takes an input f32 [layers] and skips layers where that is 0. Layer n is thus a run with the
+//! first n layers kept: 0 is the input of the first layer, and the last is what the head would get, as in
+//! `hidden_states` of transformers.
 
 use crate::audio::{Reader, normalize};
 use crate::data::Utterance;

@@ -1,7 +1,8 @@
-//! What a run was begun with: recordings, texts and vocabulary, by what they are and not by where they lie.
+//! What a run was begun with: recordings, texts and vocabulary, identified by content and not by path.
 //!
-//! Recordings are told apart by their bytes: all of them where they are few (256 MiB together), else the head, the middle and
-//! the tail of each, and its size. So a moved folder, or another path to it, is the same data, and a start stays quick.
+//! Recordings are identified by their bytes: all of them if they are few (256 MiB in total), else the head, the middle
+//! and the tail of each, and its size. So a moved folder, or another path to it, is the same data, and a start stays
+//! quick.
 
 use crate::data::Corpus;
 use crate::digest::{Digest, Hasher};

@@ -72,7 +72,7 @@ fn needs(artifact: &Artifact) -> String {
             };
             let int8 = artifact
                 .int8
-                .map(|levels| format!("; transcribes with products of weights in {levels}"));
+                .map(|levels| format!("; transcribes with weights quantised to {levels}"));
             let bf16 = match artifact.has_bf16() {
                 true => "; computes in bf16",
                 false => "",

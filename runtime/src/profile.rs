@@ -1,4 +1,4 @@
-//! Where the time of a run goes: kernels against the ceiling that bounds each.
+//! Profiles: kernels against the ceiling that bounds each.
 
 use crate::session::KernelTime;
 use ir::artifact::Factors;

@@ -6,8 +6,8 @@
 //!      log.jsonl                                                               one line per report
 //!      checkpoints/step-00001000/ weights.safetensors moments.safetensors state
 //! ```
-//! A folder that holds files and is no run is never written to. A run that is moved while it is written to is noticed: the
-//! folder is held open, and its path must lead to it.
+//! A folder that holds files and is no run is never written to. A run that is moved while it is written to is noticed:
+//! the folder is held open, and its path must lead to it.
 
 mod aside;
 mod earlier;
@@ -110,7 +110,7 @@ impl Run {
         match fs::symlink_metadata(&place) {
             Ok(known) if known.is_dir() => {}
             Ok(_) => {
-                let what = "it is no folder of its own but a link or a file";
+                let what = "it is not a folder but a link or a file";
                 return Err(Error::run(&place, what, "move it away, or choose another --out"));
             }
             Err(_) => fs::create_dir(&place).map_err(Error::io("create", &place))?,
@@ -123,7 +123,7 @@ impl Run {
             return Err(Error::run(
                 &self.dir,
                 "it holds a run already",
-                "go on with it by --resume or choose another folder",
+                "continue it with --resume, or choose another folder",
             ));
         }
         let model = self.dir.join(crate::weights::MODEL);
@@ -191,10 +191,10 @@ impl Run {
             Error::run(
                 &self.dir,
                 format!(
-                    "it was moved to `{}` while the training ran, which ends here; its checkpoints are there",
+                    "it was moved to `{}` during training, which ends now; its checkpoints are there",
                     now.display()
                 ),
-                format!("go on with --out {} --resume", now.display()),
+                format!("continue with --out {} --resume", now.display()),
             )
         })
     }

@@ -1,4 +1,4 @@
-//! The seam between training and execution: named tensors in, named tensors out, and the arenas of the parameters.
+//! The interface between training and execution: named tensors in, named tensors out, and the arenas of the parameters.
 
 use crate::error::Error;
 use ir::artifact::{Artifact, Factors};

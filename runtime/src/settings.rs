@@ -1,7 +1,8 @@
 //! A task's settings: what there is, what it is by default, and `--set NAME=VALUE`.
 //!
-//! A setting is declared once: by the model's task, or below where the engine reads it itself. A value outside its range is
-//! refused where it is given: when a model is compiled, or on the command line before anything is read or written.
+//! A setting is declared once: by the model's task, or below where the engine reads it itself. A value outside its
+//! range is refused where it is given: when a model is compiled, or on the command line before anything is read or
+//! written.
 
 use crate::error::Error;
 use ir::artifact::{Artifact, SettingValue};
@@ -47,8 +48,8 @@ macro_rules! declared {
 pub fn of_training() -> Vec<Declared> {
     let words = |all: &[&str]| Choice(all.iter().map(|w| w.to_string()).collect());
     declared! {
-        "seed" = Number(1.0), Whole(0.0, MOST), "seed of everything random";
-        "updates" = Number(20_000.0), UPDATES, "updates in all";
+        "seed" = Number(1.0), Whole(0.0, MOST), "seed of all random numbers";
+        "updates" = Number(20_000.0), UPDATES, "number of updates";
         "beta1" = Number(0.9), RATE, "Adam: decay of the first moment";
         "beta2" = Number(0.98), RATE, "Adam: decay of the second moment";
         "eps" = Number(1e-8), Above(0.0, 1.0), "Adam: epsilon";
@@ -57,19 +58,19 @@ pub fn of_training() -> Vec<Declared> {
         "accumulate" = Number(1.0), Whole(1.0, 1e6), "micro-batches per update";
         "max_tokens" = Number(1_400_000.0), Whole(1.0, 1e9), "audio samples in a micro-batch, padding included";
         "max_batch" = Number(0.0), Whole(0.0, 1e6), "clips in a micro-batch; 0: as many as max_tokens allows";
-        "normalize" = Flag(false), Switch, "each clip to zero mean and unit variance";
-        "valid_fraction" = Number(0.05), RATE, "share of the data kept for validation where --valid is not given; 0: none";
-        "valid_hours" = Number(2.0), Real(0.0, 1e6), "hours of it that are kept at most; 0: no limit";
+        "normalize" = Flag(false), Switch, "normalise each clip to zero mean and unit variance";
+        "valid_fraction" = Number(0.05), RATE, "share of the data kept for validation without --valid; 0: none";
+        "valid_hours" = Number(2.0), Real(0.0, 1e6), "maximum hours of validation data taken from it; 0: no limit";
         "save_every" = Number(1000.0), EVERY, "updates between checkpoints";
         "validate_every" = Number(1000.0), EVERY, "updates between validations";
         "log_every" = Number(10.0), EVERY, "updates between lines in log.jsonl";
         "keep_checkpoints" = Number(2.0), Whole(1.0, 1e6), "checkpoints kept, the newest first";
-        "loaders" = Number(2.0), Whole(1.0, 1024.0), "threads that decode audio ahead of training";
+        "loaders" = Number(2.0), Whole(1.0, 1024.0), "threads that prefetch and decode audio";
         "on_nan" = Text("skip".into()), words(&["skip", "stop"]), "an update whose loss or gradient is not finite: `skip` it or `stop`";
-        "estimate" = Flag(true), Switch, "time one step before training and say how long all will take";
-        "silence_seconds" = Number(30.0), Real(2.0, 1e6), "of several ranks, one that says nothing for so long is given up";
-        "stall_seconds" = Number(1800.0), Real(60.0, 1e9), "and so is one that the others have waited for so long";
-        "max_skips" = Number(10.0), UPDATES, "skipped updates in a row before training stops";
+        "estimate" = Flag(true), Switch, "time one step before training and print the expected duration";
+        "silence_seconds" = Number(30.0), Real(2.0, 1e6), "with several ranks: seconds of silence after which a rank counts as lost";
+        "stall_seconds" = Number(1800.0), Real(60.0, 1e9), "with several ranks: seconds of waiting for a rank after which training stops";
+        "max_skips" = Number(10.0), UPDATES, "consecutive skipped updates before training stops";
     }
 }
 
@@ -77,20 +78,20 @@ pub fn of_training() -> Vec<Declared> {
 pub fn of_texts() -> Vec<Declared> {
     let words = |all: &[&str]| Choice(all.iter().map(|w| w.to_string()).collect());
     declared! {
-        "nfc" = Flag(true), Switch, "tokens and texts in Unicode's composed normal form";
-        "fold_case" = Flag(true), Switch, "texts take the case of a vocabulary that has one case";
-        "keep_punctuation" = Flag(false), Switch, "punctuation is learnt instead of dropped";
-        "units" = Text("letters".into()), words(&["letters", "jamo", "tokens"]), "what a token stands for: letters, jamo (the letters of Korean syllables), or tokens separated by spaces (phonemes)";
+        "nfc" = Flag(true), Switch, "convert tokens and texts to Unicode NFC";
+        "fold_case" = Flag(true), Switch, "convert texts to the case of a vocabulary that has only one";
+        "keep_punctuation" = Flag(false), Switch, "learn punctuation instead of dropping it";
+        "units" = Text("letters".into()), words(&["letters", "jamo", "tokens"]), "unit of the vocabulary: letters, jamo (the letters of Korean syllables), or tokens separated by spaces (phonemes)";
     }
 }
 
 /// What the engine reads of every task that listens to recordings.
 pub fn of_prediction() -> Vec<Declared> {
     declared! {
-        "normalize" = Flag(false), Switch, "each clip to zero mean and unit variance, where preprocessor_config.json does not say";
-        "window_seconds" = Number(30.0), Real(0.0, 1e6), "longer clips are heard in windows of this length, their logits joined; 0: never";
-        "max_hours" = Number(12.0), Real(0.0, 24.0), "a longer recording is refused: a few bytes can claim days of silence";
-        "context_seconds" = Number(2.0), Real(0.0, 1e6), "how far neighbouring windows overlap, on each side";
+        "normalize" = Flag(false), Switch, "normalise each clip to zero mean and unit variance, unless preprocessor_config.json decides";
+        "window_seconds" = Number(30.0), Real(0.0, 1e6), "longer clips are processed in windows of this length, and their logits joined; 0: never";
+        "max_hours" = Number(12.0), Real(0.0, 24.0), "longer recordings are refused: a few bytes can claim days of silence";
+        "context_seconds" = Number(2.0), Real(0.0, 1e6), "overlap of neighbouring windows, on each side";
     }
 }
 

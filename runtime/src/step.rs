@@ -1,4 +1,4 @@
-//! One step on given tensors: the window through which losses and gradients are compared with other implementations.
+//! One step on given tensors, to compare losses and gradients with other implementations.
 
 use crate::atomic::{Piece, Values, check_output, write_tensors};
 use crate::error::Error;
@@ -17,7 +17,7 @@ pub struct Options {
     pub weights: PathBuf,
     pub batch: PathBuf,
     pub out: PathBuf,
-    /// A program of a training; by default that of the training whose labels the batch has, or that needs none.
+    /// A training program. Default: that of the task whose labels the batch has, or that needs none.
     pub program: Option<String>,
     pub no_dropout: bool,
     pub set: Vec<String>,

@@ -59,7 +59,7 @@ pub fn described(path: &Path) -> Result<(serde_json::Value, Option<bool>), Error
         Error::weights(
             path,
             "nothing in it says what its network is",
-            "put the model's config.json beside it",
+            "put the model's config.json in the same folder",
         )
     };
     Ok((folder.config()?.ok_or_else(none)?, folder.normalize()?))

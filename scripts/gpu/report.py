@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints what run.sh measured as Markdown, for docs/performance.md. Usage: report.py OUT_FOLDER
+"""Prints what run.sh measured as Markdown, for docs/benchmarks.md. Usage: report.py OUT_FOLDER
 
 Prints only what is in the files: a measurement that was not made is not in the tables.
 """

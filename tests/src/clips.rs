@@ -1,4 +1,4 @@
-//! Made-up clips of different lengths as inputs of the programs, one by one and side by side.
+//! Synthetic clips of different lengths as inputs of the programs, one by one and in a batch.
 
 use ir::sample::Rand;
 use runtime::session::{Data, Tensor};

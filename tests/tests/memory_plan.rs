@@ -1,4 +1,4 @@
-//! The memory plan under poison: programs give the same bits whether every buffer has memory of its own or all share an
+//! The memory plan under poison: programs give the same bits whether every buffer has separate memory or all share an
 //! arena in which everything outside its life is NaN.
 
 use ir::artifact::{Program, Step};

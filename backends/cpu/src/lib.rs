@@ -1,7 +1,7 @@
 //! The CPU backend: kernel IR to vector machine code, through LLVM.
 //!
 //! [`compile`] turns a list of kernels into one flat, position-independent, self-contained image of machine code: no
-//! library is called from it, so whoever maps it executable can run it. Every entry function has the signature
+//! library is called from it, so mapping it executable is enough to run it. Every entry function has the signature
 //!
 //! ```text
 //! extern "C" fn(slots: *const *mut u8, sizes: *const i64, begin: i64, end: i64, workspace: *mut u8, scratch: *mut u8)
@@ -15,8 +15,8 @@
 //! | module | role |
 //! |-|-|
 //! | `target` | instruction sets and vector width |
-//! | `schedule` | how products are cut, as a table |
-//! | `scheme` | convolutions in fewer multiplications, as a table |
+//! | `schedule` | how matrix multiplications are cut, as a table |
+//! | `scheme` | convolutions with fewer multiplications, as a table |
 //! | `entry` | one entry function being written: operands, sizes |
 //! | `arith`, `flow` | its arithmetic; its loops and conditions |
 //! | `bf16` | widening, rounding and multiplying numbers of 16 bits |

@@ -30,7 +30,7 @@ pub enum Shape {
     Taps,
 }
 
-/// By bits of a vector, chosen by measurement (docs/performance.md); that of taps with AVX2 by the sizes of the other.
+/// By bits of a vector, chosen by measurement (docs/notebook/cpu-kernels.md); that of taps with AVX2 by the sizes of the other.
 const TABLE: [(u32, Shape, Schedule); 8] = [
     (256, Shape::Rows, schedule([6, 2, 256, 16, 512])),
     (256, Shape::Columns, schedule([6, 2, 256, 16, 512])),

@@ -1,5 +1,5 @@
-//! Scatter kernels, turned round: whoever has a target row looks through the indices for those that name it. What they name
-//! is added in registers, in order, so that nothing is zeroed first and no thread waits for another's sum. A block has one
+//! Scatter kernels, inverted: the thread of a target row searches the indices for those that name it. What they name is
+//! added in registers, in order, so that nothing is zeroed first and no thread waits for another's sum. A block has one
 //! target row, or where rows are narrow an element of the targets per thread.
 
 use crate::Error;

@@ -36,7 +36,7 @@ pub fn read(place: &str, input: &mut dyn BufRead) -> Result<Vec<u8>, Error> {
         orders.push(reader.section(i + 1, *count, &mut ids, &mut names)?);
     }
     if reader.trimmed() != b"\\end\\" {
-        return Err(reader.wrong("`\\end\\` should stand here"));
+        return Err(reader.wrong("expected `\\end\\` here"));
     }
     build(&names, orders).map_err(|what| Error::file(place, what, REMEDY))
 }
@@ -103,7 +103,7 @@ impl Reader<'_> {
             counts.push(count);
         }
         match counts.is_empty() {
-            true => Err(self.wrong("`ngram 1=COUNT` should stand here")),
+            true => Err(self.wrong("expected `ngram 1=COUNT` here")),
             false => Ok(counts),
         }
     }
@@ -117,7 +117,7 @@ impl Reader<'_> {
         names: &mut Vec<String>,
     ) -> Result<Ngrams, Error> {
         if self.trimmed() != format!("\\{order}-grams:").as_bytes() {
-            return Err(self.wrong(format!("`\\{order}-grams:` should stand here, not `{}`", self.text())));
+            return Err(self.wrong(format!("expected `\\{order}-grams:` here, got `{}`", self.text())));
         }
         let mut out = Ngrams::new(order);
         if order == 1 {

@@ -19,6 +19,7 @@ pub struct Ngrams {
 }
 
 impl Ngrams {
+    /// No n-grams yet, of an order.
     pub fn new(order: usize) -> Ngrams {
         Ngrams {
             order,
@@ -26,12 +27,14 @@ impl Ngrams {
         }
     }
 
+    /// Adds an n-gram.
     pub fn push(&mut self, words: &[Word], prob: f32, backoff: f32) {
         self.words.extend_from_slice(words);
         self.probs.push(prob);
         self.backoffs.push(backoff);
     }
 
+    /// Changes the numbers of an n-gram.
     pub fn set(&mut self, at: usize, prob: f32, backoff: f32) {
         self.probs[at] = prob;
         self.backoffs[at] = backoff;
@@ -44,10 +47,12 @@ impl Ngrams {
         }
     }
 
+    /// Number of n-grams.
     pub fn len(&self) -> usize {
         self.probs.len()
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.probs.is_empty()
     }

@@ -25,7 +25,9 @@ pub struct Counter {
     ids: FxHashMap<u64, Word>,
     orders: Vec<Order>,
     sentence: Vec<Word>,
+    /// Sentences counted so far.
     pub sentences: usize,
+    /// Words counted so far, without ends of sentences.
     pub words: usize,
 }
 

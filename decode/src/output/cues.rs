@@ -7,6 +7,7 @@ use super::{Transcript, Word};
 pub struct Layout {
     /// Letters of a line.
     pub max_line: usize,
+    /// Maximum lines per subtitle.
     pub max_lines: usize,
 }
 
@@ -30,8 +31,11 @@ const READ: f64 = 17.0;
 /// A subtitle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cue {
+    /// Start in seconds.
     pub start: f64,
+    /// End in seconds.
     pub end: f64,
+    /// Its lines.
     pub lines: Vec<String>,
     /// Mean over its words, by how long they are.
     pub confidence: f64,
@@ -40,6 +44,7 @@ pub struct Cue {
 }
 
 impl Cue {
+    /// Its lines joined.
     pub fn text(&self, gap: &str) -> String {
         self.lines.join(gap)
     }

@@ -82,14 +82,14 @@ impl Form {
                 }
             };
             if args[place].replace(atom).is_some() {
-                let message = format!("`{name}` is told its `{}` twice", params[place]);
+                let message = format!("`{name}` has the argument `{}` twice", params[place]);
                 return Err(Diagnostic::new(atom.span, message, "expected it once"));
             }
         }
         match args.iter().position(Option::is_none) {
             Some(missing) => Err(Diagnostic::new(
                 *span,
-                format!("`{name}` is not told its `{}`", params[missing]),
+                format!("`{name}` lacks its argument `{}`", params[missing]),
                 format!("expected `{}: ...` in its brackets", params[missing]),
             )),
             None => Ok((kind, args.into_iter().flatten().collect())),

@@ -82,7 +82,7 @@ fn fits(
     for program in programs {
         for (_, ty) in inputs(program).filter(|(name, _)| *name == input.value) {
             found = true;
-            if ty.dtype == signature.dtype && ty.rank() == signature.rank {
+            if ty.dtype == signature.dtype && ty.rank() == signature.rank() {
                 continue;
             }
             let shown = scope.offer.globals.with_size_names(&ty.to_string());
@@ -109,7 +109,7 @@ fn fits(
 
 fn given(s: &Signature) -> String {
     let dtype = s.dtype.name();
-    match s.rank {
+    match s.rank() {
         1 => format!("{dtype} with one axis"),
         n => format!("{dtype} with {n} axes"),
     }

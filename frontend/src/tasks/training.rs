@@ -90,11 +90,11 @@ fn in_turn(scope: &Scope, phases: &[PhaseDef]) -> Result<Vec<Phase>> {
             (Some(until), false) => Some(scope.amount(until)?),
             (None, true) => None,
             (Some(until), true) => {
-                let message = "the last phase has no end of its own";
+                let message = "the last phase has no end";
                 return Err(Diagnostic::new(
                     until.span,
                     message,
-                    "expected no `until` here: it goes on to the end",
+                    "expected no `until` here: it runs to the end",
                 ));
             }
             (None, false) => {
@@ -102,7 +102,7 @@ fn in_turn(scope: &Scope, phases: &[PhaseDef]) -> Result<Vec<Phase>> {
                 return Err(Diagnostic::new(
                     p.program.span,
                     message,
-                    "expected `until: ...` beside it",
+                    "expected `until: ...` as well",
                 ));
             }
         };

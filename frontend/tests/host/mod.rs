@@ -11,7 +11,7 @@ macro_rules! feeds {
             name: $name,
             about: "",
             dtype: $dtype,
-            rank: $rank,
+            axes: &["axis"; $rank],
             params: &[$(FeedParam { name: $param, kind: $kind }),*],
         }),*]
     };

@@ -1,4 +1,4 @@
-//! How large the sums inside attention are, which bounds the error of adding them up.
+//! Bounds on the sums inside attention, and so on their rounding error.
 
 use super::Sample;
 use crate::dim::{Dim, Env};

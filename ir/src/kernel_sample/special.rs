@@ -1,4 +1,4 @@
-//! Samples where what is rare happens: a NaN, nothing to do.
+//! Samples of rare cases: a NaN, empty work.
 
 use super::Sample;
 use crate::kernel::*;

@@ -1,7 +1,7 @@
 //! The first position of the maximum over the last axis, i32, the axis staying with size 1.
 
 use super::sum::reduced;
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Reduction;
 use crate::lower::Lower;
@@ -16,6 +16,16 @@ use serde::{Deserialize, Serialize};
 pub struct ArgMax {}
 
 impl OpDef for ArgMax {
+    const DOC: Doc = Doc {
+        group: Group::Reduction,
+        signature: "x [.., N] -> i32[.., 1]",
+        about: "First position of the maximum over the last axis.",
+        attributes: &[],
+        example: Some(Example {
+            inputs: &[("logits", "f32[B, T, 32]")],
+            body: "y = arg_max(logits)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let x = float_rows(args)?;
         Ok(vec![Type::i32(reduced(x, &[x.rank() - 1], true)?)])

@@ -1,10 +1,11 @@
-//! softmax(scale * q k^T, keys below the length) v without a time x time tensor (Vaswani et al. 2017; tiling as Dao 2022).
+//! softmax(scale * q k^T, keys below the length) v without a time x time tensor (Vaswani et al. 2017; tiling as Dao
+//! 2022).
 //!
-//! Operands: q, k, v [B, T, H, d] each (or one [B, T, 3, H, d] if `packed`), lengths i32 [B], then with dropout its rate
-//! f32 [1] and seed i32 [2]. Results: out [B, T, H, d] and the log-sum-exp of every row [B, H, T].
+//! Operands: q, k, v [B, T, H, d] each (or one [B, T, 3, H, d] if `packed`), lengths i32 [B], then with dropout its
+//! rate f32 [1] and seed i32 [2]. Results: out [B, T, H, d] and the log-sum-exp of every row [B, H, T].
 
 use super::{AttentionGrad, Uniform};
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -148,6 +149,30 @@ impl Attention {
 }
 
 impl OpDef for Attention {
+    const DOC: Doc = Doc {
+        group: Group::Network,
+        signature: "q, k, v [B, T, H, d], lengths i32[B] -> out [B, T, H, d], log-sum-exp [B, H, T]",
+        about: "out = softmax(scale q k^T) v per head, over the keys before `lengths`, without a tensor of T x T \
+                scores in memory (Vaswani et al. 2017; tiled as Dao et al. 2022). Heads and their width must be \
+                constants. The compiler also finds this pattern in networks written with `einsum` and `softmax`.",
+        attributes: &[
+            ("scale", "factor of the scores"),
+            ("packed", "`true`: one operand [B, T, 3, H, d] in place of q, k and v"),
+            (
+                "dropout",
+                "left out by authors: the compiler sets it where it finds dropout on the probabilities",
+            ),
+        ],
+        example: Some(Example {
+            inputs: &[
+                ("q", "f32[B, T, 4, 16]"),
+                ("k", "f32[B, T, 4, 16]"),
+                ("v", "f32[B, T, 4, 16]"),
+                ("lengths", "i32[B]"),
+            ],
+            body: "(y, _) = attention(q, k, v, lengths, scale: 0.25, packed: false)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let heads = self.check(args)?;
         let [b, t, h, _] = &heads.shape[..] else {

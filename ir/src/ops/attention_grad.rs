@@ -3,7 +3,7 @@
 //! Operands: those of the forward op, its two results, and the gradient of `out`.
 
 use super::Attention;
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample};
@@ -18,6 +18,13 @@ pub struct AttentionGrad {
 }
 
 impl OpDef for AttentionGrad {
+    const DOC: Doc = Doc {
+        group: Group::Gradient,
+        signature: "operands and results of attention, gradient of out -> gradients of q, k, v",
+        about: "Gradient of `attention`. The compiler makes it when it differentiates.",
+        attributes: &[("forward", "the attributes of the `attention`")],
+        example: None,
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let n = self.forward.operands();
         if args.len() != n + 3 {

@@ -1,6 +1,6 @@
 //! Functions of two values, element by element, broadcasting.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Value;
 use crate::lower::Lower;
@@ -17,6 +17,13 @@ pub struct BinaryOp {
 }
 
 impl OpDef for BinaryOp {
+    const DOC: Doc = Doc {
+        group: Group::Elementwise,
+        signature: "a [..], b [..] -> [..], broadcasting",
+        about: "A function of two values, applied to each pair of elements.",
+        attributes: &[],
+        example: None,
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [a, b] = arity::<2>(args)?;
         if a.dtype != b.dtype {

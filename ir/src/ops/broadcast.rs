@@ -1,6 +1,6 @@
 //! Repeats elements along axes of size 1 (and new leading axes) up to a shape.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -16,6 +16,16 @@ pub struct Broadcast {
 }
 
 impl OpDef for Broadcast {
+    const DOC: Doc = Doc {
+        group: Group::Shape,
+        signature: "x [..] -> [shape]",
+        about: "Repeats x along axes of size 1 and along new leading axes.",
+        attributes: &[("shape", "list of sizes")],
+        example: Some(Example {
+            inputs: &[("x", "f32[16]")],
+            body: "y = broadcast(x, shape: [B, T, 16])",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x] = arity::<1>(args)?;
         let shape = broadcast(&[&x.shape, &self.shape])?;

@@ -1,6 +1,6 @@
 //! The same numbers in another element type; float to i32 truncates.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Value;
 use crate::lower::Lower;
@@ -17,6 +17,16 @@ pub struct Cast {
 }
 
 impl OpDef for Cast {
+    const DOC: Doc = Doc {
+        group: Group::Elementwise,
+        signature: "x [..] -> dtype[..]",
+        about: "The same numbers in another element type. Float to i32 truncates toward 0.",
+        attributes: &[("dtype", "`f32`, `f64` or `i32`")],
+        example: Some(Example {
+            inputs: &[("lengths", "i32[B]")],
+            body: "y = cast(lengths, dtype: f32)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x] = arity::<1>(args)?;
         Ok(vec![Type::new(self.dtype, x.shape.clone())])

@@ -1,7 +1,7 @@
 //! Operands one after the other along an axis.
 
 use super::pad::within;
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::kernel::{Index, ValId, Value};
@@ -19,6 +19,16 @@ pub struct Concat {
 }
 
 impl OpDef for Concat {
+    const DOC: Doc = Doc {
+        group: Group::Shape,
+        signature: "x0 [.., N0, ..], x1 [.., N1, ..], .. -> [.., N0 + N1 + .., ..]",
+        about: "Joins one or more operands along an axis. The other axes must be equal.",
+        attributes: &[("axis", "the axis")],
+        example: Some(Example {
+            inputs: &[("a", "f32[B, T, 16]"), ("b", "f32[B, T, 8]")],
+            body: "y = concat(a, b, axis: 2)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let Some(first) = args.first() else {
             return type_error("takes at least one operand");

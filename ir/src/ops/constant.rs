@@ -1,6 +1,6 @@
 //! A scalar constant of shape [].
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Value;
 use crate::lower::Lower;
@@ -27,6 +27,13 @@ impl Constant {
 }
 
 impl OpDef for Constant {
+    const DOC: Doc = Doc {
+        group: Group::Source,
+        signature: "() -> dtype[]",
+        about: "A scalar constant. The language makes one of a number beside a tensor.",
+        attributes: &[("dtype", "`f32`, `f64` or `i32`"), ("value", "the number")],
+        example: None,
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         arity::<0>(args)?;
         Ok(vec![Type::new(self.dtype, [])])

@@ -1,11 +1,11 @@
 //! A 1-D convolution in [batch, time, channel] layout.
 //!
-//! x [B, N, C], weight [O, C/groups, K] (or [B, O, C/groups, K]: one filter bank per batch entry), result [B, T, O] with
-//! T = floor((N + 2 padding - K) / stride) + 1. It becomes a matrix product whose rows overlap: row t starts at
-//! t * stride * C and is K * C wide.
+//! x [B, N, C], weight [O, C/groups, K] (or [B, O, C/groups, K]: one filter bank per batch entry), result [B, T, O]
+//! with T = floor((N + 2 padding - K) / stride) + 1. It becomes a matrix product whose rows overlap: row t starts at t
+//! * stride * C and is K * C wide.
 
 use super::{Conv1dInputGrad, Unfold};
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -29,6 +29,22 @@ fn one() -> i64 {
 }
 
 impl OpDef for Conv1d {
+    const DOC: Doc = Doc {
+        group: Group::Matrix,
+        signature: "x [B, N, C], weight [O, C/groups, K] -> [B, T, O], T = (N + 2 padding - K) / stride + 1",
+        about: "Convolution over time in [batch, time, channel] layout: y[b, t, o] = sum over c, k of x[b, t * \
+                stride + k - padding, c] weight[o, c, k]. A weight [B, O, C/groups, K] has one filter bank per batch \
+                entry.",
+        attributes: &[
+            ("stride", "from 1"),
+            ("padding", "zeros on both sides; default 0"),
+            ("groups", "groups of channels; default 1"),
+        ],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, N, 16]"), ("weight", "f32[32, 16, 3]")],
+            body: "y = conv1d(x, weight, stride: 2)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x, w] = arity::<2>(args)?;
         float("the input", x)?;

@@ -1,11 +1,11 @@
 //! The gradient of `conv1d` for its input of `length` positions: d [B, T, O] and the weight give [B, length, C].
 //!
-//! With stride s every input position n + padding = s u + p belongs to a phase p, which only taps k = p, p + s, ... reach.
-//! So each phase is one product of overlapping rows of d, padded once for all, with those taps (design idea 1), and nothing
-//! is scattered.
+//! With stride s every input position n + padding = s u + p belongs to a phase p, which only taps k = p, p + s, ...
+//! reach. So each phase is one matrix multiplication of overlapping rows of d, padded once, with those taps, and
+//! nothing is scattered.
 
 use super::{Concat, Conv1d, Unfold};
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -24,6 +24,18 @@ pub struct Conv1dInputGrad {
 }
 
 impl OpDef for Conv1dInputGrad {
+    const DOC: Doc = Doc {
+        group: Group::Gradient,
+        signature: "d [B, T, O], weight [O, C/groups, K] -> [B, length, C]",
+        about: "Gradient of `conv1d` for its input. The compiler makes it when it differentiates.",
+        attributes: &[
+            ("stride", "that of the convolution"),
+            ("padding", "that of the convolution"),
+            ("groups", "that of the convolution"),
+            ("length", "positions of the input"),
+        ],
+        example: None,
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [d, w] = arity::<2>(args)?;
         rank("the output gradient", d, 3)?;

@@ -1,11 +1,10 @@
 //! Connectionist temporal classification (Graves et al. 2006), blank = 0.
 //!
-//! Operands: log-probabilities [B, T, V], lengths i32 [B], labels i32 [B, L]. A length
-//! counts as 0 to T, and labels outside 1..V are padding. Results: -log p(labels)
-//! [B], and its gradient for the log-probabilities [B, T, V] (minus the posterior of every symbol). Both are 0 where the
-//! labels do not fit the frames.
+//! Operands: log-probabilities [B, T, V], lengths i32 [B], labels i32 [B, L]. A length counts as 0 to T, and labels
+//! outside 1..V are padding. Results: -log p(labels) [B], and its gradient for the log-probabilities [B, T, V] (minus
+//! the posterior of every symbol). Both are 0 where the labels do not fit the frames.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -51,6 +50,22 @@ fn alpha(log_p: &dyn Fn(usize, usize) -> f64, t: usize, states: &[usize]) -> Vec
 }
 
 impl OpDef for CtcLoss {
+    const DOC: Doc = Doc {
+        group: Group::Network,
+        signature: "log-probabilities f32[B, T, V], lengths i32[B], labels i32[B, L] -> loss [B], gradient [B, T, V]",
+        about: "Connectionist temporal classification (Graves et al. 2006) with blank 0: -log p(labels). Labels \
+                outside 1 .. V are padding; a length counts as 0 to T. Loss and gradient are 0 where the labels do \
+                not fit the frames. The second result is the gradient for the log-probabilities.",
+        attributes: &[],
+        example: Some(Example {
+            inputs: &[
+                ("logits", "f32[B, T, 32]"),
+                ("lengths", "i32[B]"),
+                ("labels", "i32[B, 40]"),
+            ],
+            body: "(y, _) = ctc_loss(log_softmax(logits), lengths, labels)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [log_p, lengths, labels] = arity::<3>(args)?;
         rank("log-probabilities", log_p, 3)?;

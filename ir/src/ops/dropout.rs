@@ -1,9 +1,10 @@
 //! Zeroes elements with probability `rate` (operand 1, f32 [1]) and divides the others by 1 - rate.
 //!
-//! The random numbers are those of `uniform` at the same seed (operand 2) and site, so the backward pass draws them again.
+//! The random numbers are those of `uniform` at the same seed (operand 2) and site, so the backward pass draws them
+//! again.
 
 use super::Uniform;
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -20,6 +21,20 @@ pub struct Dropout {
 }
 
 impl OpDef for Dropout {
+    const DOC: Doc = Doc {
+        group: Group::Network,
+        signature: "x [..], rate f32[1], seed i32[2] -> [..]",
+        about: "Sets each element to 0 with probability `rate` and divides the others by 1 - rate. The backward pass \
+                draws the same numbers again.",
+        attributes: &[(
+            "site",
+            "tells the uses of one seed apart; filled in when it is left out",
+        )],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T, 16]"), ("rate", "f32[1]"), ("seed", "i32[2]")],
+            body: "y = dropout(x, rate, seed)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x, rate, seed] = arity::<3>(args)?;
         float("the operand", x)?;

@@ -1,7 +1,7 @@
 //! A sum of products over index letters, `bik,bjk->bij`: letters of both operands and not of the result are summed.
 //! A letter stands at most once in an operand, and one that is in a single operand is in the result.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -57,6 +57,17 @@ impl Einsum {
 }
 
 impl OpDef for Einsum {
+    const DOC: Doc = Doc {
+        group: Group::Matrix,
+        signature: "a, b -> one axis for each letter after the arrow",
+        about: "Sum of products over index letters. Letters of both operands that the result lacks are summed. \
+                Letters of one operand only must be in the result; no letter occurs twice in one part.",
+        attributes: &[("spec", "text such as `'bik,bjk->bij'`")],
+        example: Some(Example {
+            inputs: &[("q", "f32[B, T, 16]"), ("k", "f32[B, T, 16]")],
+            body: "y = einsum(q, k, spec: 'bik,bjk->bij')",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [ta, tb] = arity::<2>(args)?;
         let [a, b, out] = self.letters()?;

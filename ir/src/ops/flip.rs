@@ -1,6 +1,6 @@
 //! An axis in reversed order.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -16,6 +16,16 @@ pub struct Flip {
 }
 
 impl OpDef for Flip {
+    const DOC: Doc = Doc {
+        group: Group::Shape,
+        signature: "x [..] -> [..]",
+        about: "Reverses an axis.",
+        attributes: &[("axis", "the axis")],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T, 16]")],
+            body: "y = flip(x, axis: 1)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x] = arity::<1>(args)?;
         if self.axis >= x.rank() {

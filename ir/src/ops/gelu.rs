@@ -1,6 +1,6 @@
 //! The exact GELU, x * Phi(x) with Phi the normal distribution function (Hendrycks & Gimpel 2016).
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -15,6 +15,16 @@ use std::f64::consts::FRAC_1_SQRT_2;
 pub struct Gelu {}
 
 impl OpDef for Gelu {
+    const DOC: Doc = Doc {
+        group: Group::Network,
+        signature: "x [..] -> [..]",
+        about: "Exact GELU: x * (1 + erf(x / sqrt(2))) / 2 (Hendrycks & Gimpel 2016).",
+        attributes: &[],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T, 16]")],
+            body: "y = gelu(x)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x] = arity::<1>(args)?;
         float("the operand", x)?;

@@ -1,6 +1,6 @@
 //! One result of a node that has several.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -15,6 +15,13 @@ pub struct Get {
 }
 
 impl OpDef for Get {
+    const DOC: Doc = Doc {
+        group: Group::Structure,
+        signature: "results of a node -> one of them",
+        about: "One result of an op that has several. Statements take results apart: `(a, b) = f(x)`.",
+        attributes: &[("index", "which result")],
+        example: None,
+    };
     fn infer(&self, _: &[Type]) -> Result<Vec<Type>, TypeError> {
         type_error("is built by the graph, which knows all results of the node it reads")
     }

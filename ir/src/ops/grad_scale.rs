@@ -1,6 +1,6 @@
 //! The operand itself; its gradient is multiplied by `factor`.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -16,6 +16,16 @@ pub struct GradScale {
 }
 
 impl OpDef for GradScale {
+    const DOC: Doc = Doc {
+        group: Group::Gradient,
+        signature: "x [..] -> [..]",
+        about: "x itself; its gradient is multiplied by `factor`.",
+        attributes: &[("factor", "the factor")],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T]")],
+            body: "y = grad_scale(x, factor: 0.1)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x] = arity::<1>(args)?;
         float("the operand", x)?;

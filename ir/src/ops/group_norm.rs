@@ -1,10 +1,10 @@
 //! Normalises every channel over time: x [B, T, C], gamma and beta [C], lengths i32 [B].
 //!
-//! Mean and variance are those of the first `lengths` positions, so padding never changes a result (GroupNorm of Wu & He
-//! 2018 with as many groups as channels).
+//! Mean and variance are those of the first `lengths` positions, so padding never changes a result (GroupNorm of Wu &
+//! He 2018 with as many groups as channels).
 
 use super::Iota;
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -60,6 +60,22 @@ impl GroupNorm {
 }
 
 impl OpDef for GroupNorm {
+    const DOC: Doc = Doc {
+        group: Group::Network,
+        signature: "x [B, T, C], gamma [C], beta [C], lengths i32[B] -> [B, T, C]",
+        about: "Normalises each channel over the first `lengths` positions of time, with one group per channel (Wu & \
+                He 2018). Padding beyond a length does not change the result.",
+        attributes: &[("eps", "added to the variance")],
+        example: Some(Example {
+            inputs: &[
+                ("x", "f32[B, T, 16]"),
+                ("gamma", "f32[16]"),
+                ("beta", "f32[16]"),
+                ("lengths", "i32[B]"),
+            ],
+            body: "y = group_norm(x, gamma, beta, lengths, eps: 1e-5)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x, gamma, beta, lengths] = arity::<4>(args)?;
         float("the operand", x)?;

@@ -1,6 +1,6 @@
 //! A value given from outside; a repeat body binds its inputs in order.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -16,6 +16,13 @@ pub struct Input {
 }
 
 impl OpDef for Input {
+    const DOC: Doc = Doc {
+        group: Group::Source,
+        signature: "() -> f32[..] or i32[..]",
+        about: "An input of the program, or of the body of a `repeat`.",
+        attributes: &[("name", "its name"), ("ty", "its type")],
+        example: None,
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         arity::<0>(args)?;
         Ok(vec![self.ty.clone()])

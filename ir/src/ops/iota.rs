@@ -1,6 +1,6 @@
 //! 0, 1, 2, ... as i32 [size].
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -16,6 +16,16 @@ pub struct Iota {
 }
 
 impl OpDef for Iota {
+    const DOC: Doc = Doc {
+        group: Group::Source,
+        signature: "() -> i32[size]",
+        about: "y[i] = i.",
+        attributes: &[("size", "a size")],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T]")],
+            body: "y = iota(size: T)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         arity::<0>(args)?;
         Ok(vec![Type::i32([self.size.clone()])])

@@ -1,6 +1,6 @@
 //! (x - mean) / sqrt(variance + eps) * gamma + beta along the last axis (Ba et al. 2016). Operands x, gamma, beta.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -34,6 +34,16 @@ impl LayerNorm {
 }
 
 impl OpDef for LayerNorm {
+    const DOC: Doc = Doc {
+        group: Group::Network,
+        signature: "x [.., C], gamma [C], beta [C] -> [.., C]",
+        about: "(x - mean) / sqrt(variance + eps) * gamma + beta along the last axis (Ba et al. 2016).",
+        attributes: &[("eps", "added to the variance")],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T, 16]"), ("gamma", "f32[16]"), ("beta", "f32[16]")],
+            body: "y = layer_norm(x, gamma, beta, eps: 1e-5)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x, gamma, beta] = arity::<3>(args)?;
         float("the operand", x)?;

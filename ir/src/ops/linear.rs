@@ -1,6 +1,6 @@
 //! x [.., I] times weight [O, I] transposed, plus bias [O] if given.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -18,6 +18,16 @@ fn spec_letters(rank: usize, last: char) -> String {
 }
 
 impl OpDef for Linear {
+    const DOC: Doc = Doc {
+        group: Group::Matrix,
+        signature: "x [.., I], weight [O, I], bias [O] (optional) -> [.., O]",
+        about: "y = x weight^T + bias.",
+        attributes: &[],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T, 16]"), ("weight", "f32[32, 16]"), ("bias", "f32[32]")],
+            body: "y = linear(x, weight, bias)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let ([x, w] | [x, w, _]) = args else {
             return type_error(format!("takes 2 or 3 operands, got {}", args.len()));

@@ -1,7 +1,7 @@
 //! The logarithm of the softmax along the last axis, shifted by the maximum.
 
 use super::MaxReduce;
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -15,6 +15,16 @@ use serde::{Deserialize, Serialize};
 pub struct LogSoftmax {}
 
 impl OpDef for LogSoftmax {
+    const DOC: Doc = Doc {
+        group: Group::Network,
+        signature: "x [.., N] -> [.., N]",
+        about: "Logarithm of the softmax along the last axis, shifted by the maximum.",
+        attributes: &[],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T, 32]")],
+            body: "y = log_softmax(x)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let x = float_rows(args)?;
         Ok(vec![x.clone()])

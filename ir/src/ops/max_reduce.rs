@@ -1,7 +1,7 @@
 //! The maximum over the last axis, which stays with size 1. Used for stable exponentials: no gradient flows.
 
 use super::sum::reduced;
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Reduction;
 use crate::lower::Lower;
@@ -15,6 +15,16 @@ use serde::{Deserialize, Serialize};
 pub struct MaxReduce {}
 
 impl OpDef for MaxReduce {
+    const DOC: Doc = Doc {
+        group: Group::Reduction,
+        signature: "x [.., N] -> [.., 1]",
+        about: "Maximum over the last axis. It has no gradient: it serves to shift exponentials.",
+        attributes: &[],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T]")],
+            body: "y = max_reduce(x)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let x = float_rows(args)?;
         Ok(vec![x.with_shape(reduced(x, &[x.rank() - 1], true)?)])

@@ -1,6 +1,6 @@
 //! x / max(|x|, eps) along the last axis, |x| its Euclidean norm.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -28,6 +28,16 @@ impl Normalize {
 }
 
 impl OpDef for Normalize {
+    const DOC: Doc = Doc {
+        group: Group::Network,
+        signature: "x [.., C] -> [.., C]",
+        about: "x / max(norm of x, eps) along the last axis, with the Euclidean norm.",
+        attributes: &[("eps", "least norm to divide by")],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T, 16]")],
+            body: "y = normalize(x, eps: 1e-8)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let x = float_rows(args)?;
         Ok(vec![x.clone()])

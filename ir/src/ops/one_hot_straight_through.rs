@@ -1,10 +1,10 @@
 //! The hard Gumbel softmax (Jang et al. 2016): operands logits [.., V], noise of the same shape, temperature f32 [1].
 //!
-//! Forward: 1 at the first maximum of logits + noise along the last axis, 0 elsewhere. Backward: as if the result had been
-//! softmax((logits + noise) / temperature).
+//! Forward: 1 at the first maximum of logits + noise along the last axis, 0 elsewhere. Backward: as if the result had
+//! been softmax((logits + noise) / temperature).
 
 use super::{ArgMax, Iota, Softmax};
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -19,6 +19,21 @@ use serde::{Deserialize, Serialize};
 pub struct OneHotStraightThrough {}
 
 impl OpDef for OneHotStraightThrough {
+    const DOC: Doc = Doc {
+        group: Group::Gradient,
+        signature: "logits [.., V], noise [.., V], temperature f32[1] -> [.., V]",
+        about: "Hard Gumbel softmax (Jang et al. 2016). Forward: 1 at the first maximum of logits + noise, else 0. \
+                Backward: the gradient of softmax((logits + noise) / temperature).",
+        attributes: &[],
+        example: Some(Example {
+            inputs: &[
+                ("logits", "f32[B, T, 64]"),
+                ("noise", "f32[B, T, 64]"),
+                ("temperature", "f32[1]"),
+            ],
+            body: "y = one_hot_straight_through(logits, noise, temperature)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [logits, noise, temperature] = arity::<3>(args)?;
         float("the logits", logits)?;

@@ -1,6 +1,6 @@
 //! Zeros before and after the positions of an axis.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::kernel::{Index, ValId};
@@ -21,6 +21,20 @@ pub struct Pad {
 }
 
 impl OpDef for Pad {
+    const DOC: Doc = Doc {
+        group: Group::Shape,
+        signature: "x [.., N, ..] -> [.., before + N + after, ..]",
+        about: "Adds zeros before and after the positions of an axis.",
+        attributes: &[
+            ("axis", "the axis"),
+            ("before", "zeros before, from 0"),
+            ("after", "zeros after, from 0"),
+        ],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T, 16]")],
+            body: "y = pad(x, axis: 1, before: 1, after: 1)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x] = arity::<1>(args)?;
         if self.axis >= x.rank() {

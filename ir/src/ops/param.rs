@@ -1,6 +1,6 @@
 //! A trained tensor. Layers of a repeat are stacked along axis 0 and named with `{i}`.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -16,6 +16,13 @@ pub struct Param {
 }
 
 impl OpDef for Param {
+    const DOC: Doc = Doc {
+        group: Group::Source,
+        signature: "() -> f32[..]",
+        about: "A trained parameter. Layers of a `repeat` are stacked along axis 0.",
+        attributes: &[("name", "its name"), ("ty", "its type")],
+        example: None,
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         arity::<0>(args)?;
         Ok(vec![self.ty.clone()])

@@ -1,12 +1,12 @@
 //! The same layer several times: compiled once, with per-layer parameters.
 //!
 //! Operands: carries (values handed from layer to layer), stacked values [count, ..] of which layer l sees slice l, and
-//! invariants that every layer sees whole; with `keep`, a last operand f32 [count]: a layer whose element is 0 is skipped,
-//! its carries pass through (layerdrop skips a layer, it does not zero a branch). Results: the final carries, then the
-//! body's other outputs stacked to [count, ..]; slices of skipped layers are zero, or unspecified where nothing reads them.
-//! The size `layer` is the layer's number inside the body.
+//! invariants that every layer sees whole; with `keep`, a last operand f32 [count]: a layer whose element is 0 is
+//! skipped, its carries pass through (layerdrop skips a layer, it does not zero a branch). Results: the final carries,
+//! then the body's other outputs stacked to [count, ..]; slices of skipped layers are zero, or unspecified where
+//! nothing reads them. The size `layer` is the layer's number inside the body.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp};
 use crate::dim::{Dim, Env};
 use crate::eval;
 use crate::gradient;
@@ -49,6 +49,22 @@ impl Repeat {
 }
 
 impl OpDef for Repeat {
+    const DOC: Doc = Doc {
+        group: Group::Structure,
+        signature: "carries, stacked values, values shared by all layers, keep f32[count] (optional) -> carries, \
+                    stacked results",
+        about: "The same layer `count` times, compiled once, with parameters per layer. The language has a statement \
+                for it: `y = repeat(count) block(x) as layers.{i}`.",
+        attributes: &[
+            ("count", "number of layers"),
+            ("carries", "values handed from layer to layer"),
+            ("stacked", "operands of which layer l reads slice l"),
+            ("keep", "the last operand says which layers are skipped"),
+            ("reverse", "from the last layer to the first"),
+            ("body", "the graph of one layer"),
+        ],
+        example: None,
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let inputs: Vec<&Type> = self.body.inputs.iter().map(|v| self.body.ty(*v)).collect();
         if self.carries.saturating_add(self.stacked) > inputs.len() {

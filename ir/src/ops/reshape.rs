@@ -1,6 +1,6 @@
 //! The same elements in the same row-major order under another shape.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::dim::{Dim, numel};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -16,6 +16,17 @@ pub struct Reshape {
 }
 
 impl OpDef for Reshape {
+    const DOC: Doc = Doc {
+        group: Group::Shape,
+        signature: "x [..] -> [shape]",
+        about: "The same elements in row-major order under another shape. The number of elements must be provably \
+                equal.",
+        attributes: &[("shape", "list of sizes")],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T, 32]")],
+            body: "y = reshape(x, shape: [B, T, 4, 8])",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x] = arity::<1>(args)?;
         if numel(&x.shape) != numel(&self.shape) {

@@ -2,7 +2,7 @@
 //! give [batch.., size, rest..]. Indices outside 0..size are skipped; colliding rows are added in order.
 
 use super::Take;
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -19,6 +19,20 @@ pub struct Scatter {
 }
 
 impl OpDef for Scatter {
+    const DOC: Doc = Doc {
+        group: Group::Shape,
+        signature: "x [batch.., I.., rest..], index i32[batch.., I..] -> [batch.., size, rest..]",
+        about: "Adds rows of x into a tensor of zeros at the rows that the index names; the transpose of `take`. \
+                Indices outside 0 .. size are skipped; rows of one index are added in order.",
+        attributes: &[
+            ("batch", "number of leading axes that x and index share"),
+            ("size", "number of rows of the result"),
+        ],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T, 16]"), ("index", "i32[B, T]")],
+            body: "y = scatter(x, index, batch: 1, size: 10)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [from, index] = arity::<2>(args)?;
         int("the index", index)?;

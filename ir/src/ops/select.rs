@@ -1,6 +1,6 @@
 //! Elements of operand 1 where operand 0 (i32) is nonzero, else of operand 2; broadcasting.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Value;
 use crate::lower::Lower;
@@ -14,6 +14,16 @@ use serde::{Deserialize, Serialize};
 pub struct Select {}
 
 impl OpDef for Select {
+    const DOC: Doc = Doc {
+        group: Group::Elementwise,
+        signature: "condition i32[..], a [..], b [..] -> [..], broadcasting",
+        about: "y = a where the condition is not 0, else b.",
+        attributes: &[],
+        example: Some(Example {
+            inputs: &[("inside", "i32[B, T]"), ("x", "f32[B, T]")],
+            body: "y = select(inside, x, -inf)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [c, a, b] = arity::<3>(args)?;
         int("the condition", c)?;

@@ -1,6 +1,6 @@
 //! `len` positions of an axis from `start` on.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -18,6 +18,20 @@ pub struct Slice {
 }
 
 impl OpDef for Slice {
+    const DOC: Doc = Doc {
+        group: Group::Shape,
+        signature: "x [.., N, ..] -> [.., len, ..]",
+        about: "The positions start .. start + len of an axis.",
+        attributes: &[
+            ("axis", "the axis"),
+            ("start", "first position"),
+            ("len", "number of positions"),
+        ],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T, 16]")],
+            body: "y = slice(x, axis: 2, start: 8, len: 8)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x] = arity::<1>(args)?;
         if self.axis >= x.rank() {

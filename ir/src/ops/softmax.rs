@@ -1,7 +1,7 @@
 //! exp(x) over its sum along the last axis, shifted by the maximum. A row of -inf alone gives NaN.
 
 use super::MaxReduce;
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -15,6 +15,16 @@ use serde::{Deserialize, Serialize};
 pub struct Softmax {}
 
 impl OpDef for Softmax {
+    const DOC: Doc = Doc {
+        group: Group::Network,
+        signature: "x [.., N] -> [.., N]",
+        about: "exp(x - max x) / sum of exp(x - max x) along the last axis. A row of -inf alone gives NaN.",
+        attributes: &[],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T]")],
+            body: "y = softmax(x)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let x = float_rows(args)?;
         Ok(vec![x.clone()])

@@ -1,6 +1,6 @@
 //! The operand itself; no gradient flows back.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -13,6 +13,16 @@ use serde::{Deserialize, Serialize};
 pub struct StopGradient {}
 
 impl OpDef for StopGradient {
+    const DOC: Doc = Doc {
+        group: Group::Gradient,
+        signature: "x [..] -> [..]",
+        about: "x itself; no gradient flows back.",
+        attributes: &[],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T]")],
+            body: "y = stop_gradient(x)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x] = arity::<1>(args)?;
         Ok(vec![x.clone()])

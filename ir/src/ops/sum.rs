@@ -1,6 +1,6 @@
 //! Sums over axes, which stay with size 1 if `keep`.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Reduction;
@@ -19,6 +19,19 @@ pub struct Sum {
 }
 
 impl OpDef for Sum {
+    const DOC: Doc = Doc {
+        group: Group::Reduction,
+        signature: "x [..] -> [..] without the axes, or with size 1 in their place",
+        about: "Sum over axes.",
+        attributes: &[
+            ("axes", "list of axes"),
+            ("keep", "`true` keeps the summed axes with size 1"),
+        ],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T, 16]")],
+            body: "y = sum(x, axes: [1, 2], keep: false)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x] = arity::<1>(args)?;
         float("the operand", x)?;

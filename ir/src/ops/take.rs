@@ -3,7 +3,7 @@
 //! An index outside 0..R gives zeros, and nothing is read for it. The first `batch` axes are shared.
 
 use super::Scatter;
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Index;
 use crate::lower::Lower;
@@ -20,6 +20,16 @@ pub struct Take {
 }
 
 impl OpDef for Take {
+    const DOC: Doc = Doc {
+        group: Group::Shape,
+        signature: "x [batch.., R, rest..], index i32[batch.., I..] -> [batch.., I.., rest..]",
+        about: "Gathers rows: y[b, i, ..] = x[b, index[b, i], ..]. An index outside 0 .. R gives zeros.",
+        attributes: &[("batch", "number of leading axes that x and index share")],
+        example: Some(Example {
+            inputs: &[("table", "f32[100, 16]"), ("index", "i32[B, T]")],
+            body: "y = take(table, index, batch: 0)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x, index] = arity::<2>(args)?;
         int("the index", index)?;

@@ -1,6 +1,6 @@
 //! Permutes axes: axis i of the result is axis perm[i] of the operand.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -25,6 +25,16 @@ impl Transpose {
 }
 
 impl OpDef for Transpose {
+    const DOC: Doc = Doc {
+        group: Group::Shape,
+        signature: "x [..] -> axes permuted",
+        about: "Axis i of the result is axis perm[i] of x.",
+        attributes: &[("perm", "list of all axes")],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, T, 16]")],
+            body: "y = transpose(x, perm: [0, 2, 1])",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x] = arity::<1>(args)?;
         let mut sorted = self.perm.clone();

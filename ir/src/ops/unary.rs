@@ -1,6 +1,6 @@
 //! Functions of one value, element by element.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Value;
 use crate::lower::Lower;
@@ -17,6 +17,13 @@ pub struct UnaryOp {
 }
 
 impl OpDef for UnaryOp {
+    const DOC: Doc = Doc {
+        group: Group::Elementwise,
+        signature: "x [..] -> [..]",
+        about: "A function of one value, applied to each element.",
+        attributes: &[],
+        example: None,
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x] = arity::<1>(args)?;
         match self.function {

@@ -1,7 +1,7 @@
 //! Overlapping windows of a sequence: [B, N] to [B, T, size], window t starting at t * step.
 
 use super::{Conv1dInputGrad, Iota};
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -19,6 +19,19 @@ pub struct Unfold {
 }
 
 impl OpDef for Unfold {
+    const DOC: Doc = Doc {
+        group: Group::Shape,
+        signature: "x [.., N] -> [.., T, size], T = (N - size) / step + 1",
+        about: "Overlapping windows of the last axis: y[.., t, k] = x[.., t * step + k].",
+        attributes: &[
+            ("size", "width of a window, from 1"),
+            ("step", "distance of two windows, from 1"),
+        ],
+        example: Some(Example {
+            inputs: &[("x", "f32[B, N]")],
+            body: "y = unfold(x, size: 400, step: 160)",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [x] = arity::<1>(args)?;
         if x.rank() < 1 || self.size < 1 || self.step < 1 {

@@ -1,6 +1,6 @@
 //! Uniform random numbers in [0, 1) from a seed (i32 [2]), a site and the layer of an enclosing repeat.
 
-use super::{EvalCx, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Index;
@@ -20,6 +20,23 @@ pub struct Uniform {
 }
 
 impl OpDef for Uniform {
+    const DOC: Doc = Doc {
+        group: Group::Source,
+        signature: "seed i32[2] -> f32[shape]",
+        about: "Uniform random numbers in [0, 1): a function of seed, site, layer and index, so the backward pass \
+                draws the same numbers again.",
+        attributes: &[
+            ("shape", "list of sizes"),
+            (
+                "site",
+                "tells the uses of one seed apart; filled in when it is left out",
+            ),
+        ],
+        example: Some(Example {
+            inputs: &[("seed", "i32[2]")],
+            body: "y = uniform(seed, shape: [B, T])",
+        }),
+    };
     fn infer(&self, args: &[Type]) -> Result<Vec<Type>, TypeError> {
         let [seed] = arity::<1>(args)?;
         if *seed != Type::i32([Dim::from(2)]) {

@@ -1,4 +1,4 @@
-//! Which values have a place of their own: what kernels need whole, and what costs more to compute twice than to keep.
+//! Which values are stored: those that kernels need whole, and those that cost more to compute twice than to store.
 
 use super::{is_leaf, root};
 use crate::reshape;

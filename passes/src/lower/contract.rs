@@ -1,4 +1,4 @@
-//! Products: index letters become batch, row, column and summed axes of a matrix product with strides.
+//! Contractions: index letters become batch, row, column and summed axes of a matrix multiplication with strides.
 
 use super::kernel::KernelBuilder;
 use super::region::Region;

@@ -1,4 +1,4 @@
-//! From when to when the contents of a buffer matter.
+//! Lifetimes of buffers.
 
 use ir::artifact::{Program, Step};
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Ops that are kernels of their own.
+//! Ops that become one kernel each.
 
 use super::kernel::KernelBuilder;
 use super::region::Region;

@@ -1,4 +1,4 @@
-//! Concatenations that no kernel makes: products write their results straight to their places in them.
+//! Concatenations without a kernel: matrix multiplications write their results directly into them.
 //!
 //! `prepare` moves kernels that write a whole buffer, so parts that depend on parameters alone stay where they are.
 

@@ -1,4 +1,4 @@
-//! Which buffers are kept in bf16.
+//! Which buffers are stored in bf16.
 
 use crate::lower::Kernels;
 use crate::rewrite::cost::example;

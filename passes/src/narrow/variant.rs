@@ -1,4 +1,4 @@
-//! Kernels with products of bf16.
+//! Kernels with matrix multiplications in bf16.
 
 use ir::artifact::Operand;
 use ir::kernel::{Access, Body, Kernel, Slot, Value};

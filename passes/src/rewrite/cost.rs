@@ -1,6 +1,7 @@
-//! What a term costs: a roofline without overlap over the kernels it roughly becomes.
+//! Cost of a term: a roofline without overlap over the kernels it roughly becomes.
 //!
-//! Element-wise work with one reader runs inside that reader's kernel, so its result is not written; with more it may be.
+//! Element-wise work with one reader runs inside that reader's kernel, so its result is not written; with more it may
+//! be.
 
 use ir::dim::{Atom, Dim};
 use ir::ops::{Einsum, Op};

@@ -1,4 +1,4 @@
-//! For tests of rules: small graphs with drawn operands, held against what rewriting makes of them, gradients included.
+//! For tests of rules: small graphs with random operands, compared with their rewritten form, gradients included.
 
 use super::rewrite_with;
 use crate::differentiate::differentiate;

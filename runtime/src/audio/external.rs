@@ -1,4 +1,4 @@
-//! Formats that nothing here reads, through the program ffmpeg where it is installed.
+//! Other formats, through the program ffmpeg if it is installed.
 
 use super::decode::{Decoder, Format};
 use super::input::Input;

@@ -1,4 +1,4 @@
-//! The bytes of a recording: opened without waiting for anybody, read with failures of the system kept apart from faults
+//! The bytes of a recording: opened without blocking, read with system failures kept apart from faults
 //! of the content.
 
 use super::bad;

@@ -1,4 +1,4 @@
-//! Whether a container is whole, as far as it shows without decoding: decoders pass over damage and take a cut file for a
+//! Detects truncated and damaged containers without decoding: decoders skip damage and take a truncated file for a
 //! short one.
 
 mod boxes;

@@ -1,4 +1,4 @@
-//! Checks a GPU, or the emulator, against values worked out beforehand; `make gpu-bundle` puts it beside its files.
+//! Checks a GPU, or the emulator, against precomputed values; `make gpu-bundle` packs it with its files.
 
 use clap::Parser;
 use serde::{Deserialize, Serialize};

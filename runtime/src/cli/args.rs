@@ -8,7 +8,7 @@ use ir::artifact::Artifact;
 use ir::task::{Does, Gives, Judge, Task};
 use std::path::PathBuf;
 
-/// A compiled speech model: trains, and turns recordings into what it has learnt.
+/// A compiled speech model: trains, and predicts from recordings.
 #[derive(Parser)]
 #[command(
     version,
@@ -20,7 +20,7 @@ use std::path::PathBuf;
                   13 training failed, 14 one of several ranks is gone, or they do not go together"
 )]
 pub struct Global {
-    /// Threads to compute with; 0: one per core.
+    /// Number of threads; 0: one per core.
     #[arg(long, global = true, default_value_t = 0)]
     pub threads: usize,
     /// For executables compiled for the GPU: `auto` (the first suitable GPU), `cuda:N`, or `emulator` (no GPU needed,
@@ -33,24 +33,24 @@ pub struct Global {
 /// Commands that every program has.
 #[derive(Subcommand)]
 pub enum Fixed {
-    /// Find texts in logits again, with a language model, a lexicon, hotwords: no audio is read.
+    /// Decode logits with a language model, a lexicon or hotwords; reads no audio.
     #[command(
         after_help = "Examples:\n  OUT transcribe --weights run2 --logits heard.safetensors *.wav\n  OUT decode heard.safetensors \
                       --vocab run2 --lm lm.arpa\n  OUT decode heard.safetensors --vocab run2 --lm lm.bin --tune texts.tsv\n  OUT \
                       decode heard.safetensors --vocab run2 --lexicon words.txt --timestamps word"
     )]
     Decode(decode::DecodeArgs),
-    /// Find where the words of a known text are said; or how well the texts of a corpus fit its recordings.
+    /// Align a known text with its recording, or score how well the texts of a corpus fit.
     #[command(
-        after_help = "TEXT has a segment a line; words keep their spelling. What the vocabulary cannot write, as 2014, is found by \
-                      what stands around it.\nExamples:\n  OUT align --weights run2 speech.wav --text speech.txt --format srt > \
+        after_help = "TEXT has one segment per line; words keep their spelling. What the vocabulary cannot write, as 2014, is found by \
+                      its neighbours.\nExamples:\n  OUT align --weights run2 speech.wav --text speech.txt --format srt > \
                       speech.srt\n  OUT align --weights run2 book.mp3 --text book.txt --timestamps word --format json\n  OUT align \
                       --weights run2 --manifest corpus.tsv --min-score -2 -o clean.tsv"
     )]
     Align(align::AlignArgs),
-    /// Make a language model of texts, for --lm.
+    /// Estimate a language model from texts, for --lm.
     #[command(
-        after_help = "The method is modified Kneser-Ney, as lmplz of KenLM has it.\nExamples:\n  OUT lm texts.txt more.txt.gz --vocab \
+        after_help = "The method is modified Kneser-Ney, as in KenLM's lmplz.\nExamples:\n  OUT lm texts.txt more.txt.gz --vocab \
                       run2 -o lm.arpa\n  OUT lm texts.txt --vocab run2 --order 4 --prune 0 0 1 -o lm.bin\n  OUT lm texts.txt --vocab run2 \
                       --letters --order 6 -o letters.bin"
     )]
@@ -63,27 +63,27 @@ pub enum Fixed {
                       listen --weights run2"
     )]
     Listen(listen::ListenArgs),
-    /// Answer requests for transcripts over HTTP, as OpenAI's clients make them; with a page at /.
+    /// Serve transcription over HTTP with OpenAI's interface; with a page at /.
     #[command(
         after_help = "Paths: POST /v1/audio/transcriptions, GET /v1/models, /health, /metrics (Prometheus), / (a page), and the \
                       WebSocket /v1/audio/stream.\nExamples:\n  OUT serve --weights run2\n  OUT serve --weights run2 --port 9000 --queue \
                       64 --lm lm.bin\n  curl -F file=@a.wav -F response_format=srt http://127.0.0.1:8080/v1/audio/transcriptions"
     )]
     Serve(serve::ServeArgs),
-    /// Transcribe recordings whose texts are known, and count the errors.
+    /// Transcribe recordings with known texts, and report error rates.
     #[command(after_help = "Example: OUT evaluate --weights run2 --data test.tsv --hyp heard.tsv")]
     Evaluate(evaluate::EvaluateArgs),
-    /// Look at data before training on them.
+    /// Inspect data before training.
     Data(data::DataArgs),
-    /// Count the errors between two text files.
+    /// Report error rates between two text files.
     #[command(after_help = "Example: OUT score texts.tsv heard.tsv --json")]
     Score(score::ScoreArgs),
-    /// Show what runs logged: one HTML file with curves, settings and samples.
+    /// Write an HTML report of runs: curves, settings and samples.
     #[command(
         after_help = "Examples:\n  OUT report run1\n  OUT report run1 run2 -o compared.html --tensorboard events/"
     )]
     Report(report::ReportArgs),
-    /// Losses and gradients of one given batch, to compare with other implementations.
+    /// Compute losses and gradients of one given batch, to compare with other implementations.
     #[command(
         after_help = "The batch holds wave f32 [B,N], lengths i64 [B], mask u8 [B,T], negatives i64 [B,M,K], and \
                             optionally gumbel f32 [B,M,G,V], temperature f32 [1]; for finetune labels i64 [B,L] padded \
@@ -91,17 +91,17 @@ pub enum Fixed {
                             sum), its parts, logits, and grad.NAME for every trained parameter."
     )]
     Step(StepArgs),
-    /// What this model is, and every setting with its default.
+    /// Print what this executable is, and every setting with its default.
     Info,
-    /// Measure speed on made-up clips.
+    /// Measure speed on synthetic clips.
     Bench(BenchArgs),
-    /// Print what a shell needs to complete command lines.
+    /// Print a shell completion script.
     #[command(
         after_help = "Examples:\n  OUT completions bash > ~/.local/share/bash-completion/completions/OUT\n  OUT completions fish > \
                       ~/.config/fish/completions/OUT.fish"
     )]
     Completions(shell::CompletionsArgs),
-    /// Print the manual page of a command, or write them all.
+    /// Print the manual page of a command, or write all pages.
     #[command(after_help = "Examples:\n  OUT man report | man -l -\n  OUT man --out ~/.local/share/man/man1")]
     Man(shell::ManArgs),
 }
@@ -127,23 +127,23 @@ pub const RESERVED: &[&str] = &[
 
 #[derive(Args)]
 pub struct TrainArgs {
-    /// Recordings to learn from; may be given several times.
+    /// Training recordings; may be repeated.
     #[arg(long, value_name = "D", required = true)]
     pub data: Vec<PathBuf>,
-    /// Recordings to validate on; may be given several times. By default a share of the data.
+    /// Validation recordings; may be repeated. Default: a share of the training data.
     #[arg(long, value_name = "D")]
     pub valid: Vec<PathBuf>,
-    /// Go on where clips cannot be used, up to this share of them (all, where no share is given); by default 2 % may be left
+    /// Continue if clips cannot be used, up to this share of them (without a value: any number); by default 2 % may be left
     /// out.
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "1", value_parser = share)]
     pub allow_skips: Option<f64>,
     /// Folder for checkpoints, log and model.
     #[arg(long, value_name = "RUN")]
     pub out: PathBuf,
-    /// Weights to start from: a run, a Hugging Face folder, or a file of weights (.pt, .bin, .safetensors).
+    /// Initial weights: a run, a Hugging Face folder, or a file of weights (.pt, .bin, .safetensors).
     #[arg(long, value_name = "RUN")]
     pub init: Option<PathBuf>,
-    /// Go on with the run in --out from its last checkpoint.
+    /// Continue the run in --out from its last checkpoint.
     #[arg(long)]
     pub resume: bool,
     /// Change a setting of the task; `info` lists them.
@@ -154,12 +154,12 @@ pub struct TrainArgs {
 /// Of trainings that learn texts.
 #[derive(Args, Default)]
 pub struct TextArgs {
-    /// Tokens (vocab.json or dict.ltr.txt), or `auto`: made of the texts. By default those of --init, or made of the texts where
+    /// Vocabulary (vocab.json or dict.ltr.txt), or `auto`: made of the texts. Default: that of --init, or made of the texts if
     /// it has none.
     #[arg(long, value_name = "auto|FILE")]
     pub vocab: Option<PathBuf>,
-    /// What a token stands for. `jamo`: the letters of Korean syllables, composed again in output. `tokens`: what spaces separate,
-    /// as phonemes.
+    /// Unit of the vocabulary. `jamo`: the letters of Korean syllables, composed in output. `tokens`: whatever spaces separate,
+    /// such as phonemes.
     #[arg(long, value_name = "letters|jamo|tokens")]
     pub units: Option<String>,
     /// Learn punctuation instead of dropping it.
@@ -172,43 +172,46 @@ pub struct StepArgs {
     /// A run, a Hugging Face folder, or a file of weights (.pt, .bin, .safetensors).
     #[arg(long, value_name = "DIR")]
     pub weights: PathBuf,
+    /// The batch; see below.
     #[arg(long, value_name = "FILE.safetensors")]
     pub batch: PathBuf,
+    /// Where the result goes; see below.
     #[arg(long, value_name = "FILE.safetensors")]
     pub out: PathBuf,
-    /// A program of a training; by default that of the training whose labels the batch has, or that needs none.
+    /// A training program. Default: that of the task whose labels the batch has, or that needs none.
     #[arg(long)]
     pub program: Option<String>,
-    /// No dropout of any kind, and every layer kept.
+    /// Turn off dropout and layerdrop.
     #[arg(long)]
     pub no_dropout: bool,
-    /// Change a setting of the recipe; `info` lists them.
+    /// Change a setting of the task; `info` lists them.
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
 }
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// A program of a task, as `info` lists them; by default that of the first task that turns recordings into text.
+    /// A program of a task, as `info` lists them. Default: that of the first task that transcribes.
     #[arg(long)]
     pub program: Option<String>,
-    /// Length of each clip.
+    /// Seconds of each clip.
     #[arg(long, default_value_t = 10.0)]
     pub seconds: f64,
-    /// Clips.
+    /// Number of clips.
     #[arg(long, default_value_t = 1)]
     pub batch: usize,
+    /// Timed runs; the fastest and the median are printed.
     #[arg(long, default_value_t = 5)]
     pub runs: usize,
-    /// Time whole updates: the program, the norm of its gradients, and Adam.
+    /// Time whole updates: the program, the gradient norm, and Adam.
     #[arg(long)]
     pub update: bool,
-    /// Then run as often again with every launch timed, and show where the time of a run goes: per kernel its time and
+    /// Also run with every launch timed, and show where the time goes: per kernel its time and
     /// launches, its GFLOP/s and GB/s, which of two ceilings measured in the same run bounds it, how much of that it reaches, and
-    /// how long its threads wait for the busiest one.
+    /// how long threads wait for the slowest.
     #[arg(long)]
     pub profile: bool,
-    /// Kernels that the profile shows one by one.
+    /// Kernels that the profile lists.
     #[arg(long, default_value_t = 25, requires = "profile")]
     pub top: usize,
     /// One JSON object instead of text.
@@ -227,15 +230,21 @@ pub enum Asked {
 
 /// The whole command line of a program.
 pub fn command_line(artifact: &Artifact) -> clap::Command {
+    command_line_of(&artifact.tasks)
+}
+
+/// The command line of a program that these tasks are compiled into.
+pub fn command_line_of(tasks: &[Task]) -> clap::Command {
     let global = <Global as clap::CommandFactory>::command();
     let about = global.get_about().cloned().unwrap_or_default();
     // A list of commands brings its own description.
     let mut all = Fixed::augment_subcommands(global).about(about);
-    for (place, task) in artifact.tasks.iter().enumerate() {
+    for (place, task) in tasks.iter().enumerate() {
         let own = clap::Command::new(task.name.clone())
             .about(task.about.clone())
             .display_order(place);
-        all = all.subcommand(with_args(own, task));
+        // Groups of arguments bring descriptions of their own.
+        all = all.subcommand(with_args(own, task).about(task.about.clone()).long_about(None));
     }
     all
 }

@@ -1,4 +1,4 @@
-//! `align`: where the words of known texts are said.
+//! `align`: times of the words of known texts.
 
 use super::decode::{classes, logits, vocabulary};
 use crate::atomic::{check_output, write_text};
@@ -25,29 +25,29 @@ pub struct AlignArgs {
         conflicts_with = "logits"
     )]
     pub weights: Option<PathBuf>,
-    /// Instead of a recording: a file that `transcribe --logits` wrote, with one recording.
+    /// Instead of a recording: logits of one recording, as `transcribe --logits` writes them.
     #[arg(long, value_name = "FILE.safetensors", requires = "vocab")]
     pub logits: Option<PathBuf>,
-    /// For --logits: the tokens of the classes, vocab.json or the folder of the run.
+    /// For --logits: the vocabulary, vocab.json or a run folder.
     #[arg(long, value_name = "FILE")]
     pub vocab: Option<PathBuf>,
     /// The recording.
     #[arg(value_name = "RECORDING", conflicts_with_all = ["logits", "manifest"])]
     pub file: Option<PathBuf>,
-    /// What is said in it, a segment a line.
+    /// Its text, one segment per line.
     #[arg(long, value_name = "TEXT.txt", conflicts_with = "manifest")]
     pub text: Option<PathBuf>,
-    /// Where there may be speech, music or applause that the text does not have [default: edges, with --manifest none].
+    /// Where audio may contain what the text does not (speech, music) [default: edges, with --manifest none].
     #[arg(long)]
     pub star: Option<Star>,
-    /// Instead of one recording: a data set with texts, as finetune takes it. Prints `recording<TAB>score<TAB>text`: the mean ln
+    /// Instead of one recording: a data set with texts. Prints `recording<TAB>score<TAB>text`; the score is the mean natural log
     /// of the probability over the worst 0.6 s. Below -2 a text hardly fits.
     #[arg(long, value_name = "D", conflicts_with = "logits")]
     pub manifest: Option<PathBuf>,
-    /// With --manifest: what a text scores at least to be in the new data set.
+    /// With --manifest: the least score of the texts that -o writes.
     #[arg(long, value_name = "S", requires = "output", default_value_t = -2.0, allow_hyphen_values = true)]
     pub min_score: f64,
-    /// With --manifest: write the data set of recordings whose texts fit, `recording<TAB>text` lines.
+    /// With --manifest: write the recordings whose texts fit, as `recording<TAB>text` lines.
     #[arg(short = 'o', long = "output", value_name = "NEW.tsv", requires = "manifest")]
     pub output: Option<PathBuf>,
     /// Change a setting of `transcribe`; `info` lists them.

@@ -24,9 +24,9 @@ pub struct DataArgs {
 
 #[derive(Subcommand)]
 pub enum DataCommand {
-    /// Clips, hours, lengths and letters of data, and what would be left out and why. Every recording is decoded to its end.
+    /// Report clips, hours, lengths and letters, and what would be left out and why. Decodes every recording to its end.
     #[command(
-        after_help = "Data with texts are checked as finetune would take them, others as pretrain would.\nExit code: 9 where \
+        after_help = "Data with texts are checked for fine-tuning, others for pretraining.\nExit code: 9 where \
                       more would be left out than a training allows by default.\nExamples:\n  OUT data check recordings/\n  \
                       OUT data check train.tsv --vocab vocab.json\n  OUT data check train.tsv --set units=jamo"
     )]
@@ -38,11 +38,11 @@ pub struct CheckArgs {
     /// Data sets, in any form that --data takes.
     #[arg(required = true, value_name = "DATA")]
     data: Vec<PathBuf>,
-    /// Tokens (vocab.json or dict.ltr.txt) that the texts must be made of. By default, and with `auto`, those that finetune
+    /// Vocabulary (vocab.json or dict.ltr.txt) of the texts. By default, and with `auto`, the one that finetune
     /// would make of the texts.
     #[arg(long, value_name = "auto|FILE")]
     vocab: Option<PathBuf>,
-    /// Change a setting of the recipe, such as min_samples; `info` lists them.
+    /// Change a setting of the task, such as min_samples; `info` lists them.
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
     /// One JSON object instead of text.
@@ -293,7 +293,7 @@ impl Report {
         note(self.silent, "are silent");
         note(
             self.cancelling,
-            "have channels that cancel each other: their mean, which is what is heard, is nearly silent",
+            "have channels that cancel each other: their mean, which is what is used, is nearly silent",
         );
         for note in &self.notes {
             out += &format!("{note}\n");

@@ -18,13 +18,13 @@ const TOGETHER: usize = 64;
 
 #[derive(Args)]
 pub struct DecodeArgs {
-    /// Logits f32 [frames, classes], a tensor per recording, as `transcribe --logits` writes them.
+    /// Logits f32 [frames, classes], one tensor per recording, as `transcribe --logits` writes them.
     #[arg(value_name = "LOGITS.safetensors")]
     pub logits: PathBuf,
-    /// The tokens of the classes: vocab.json, or the folder of the run.
+    /// The vocabulary: vocab.json, or a run folder.
     #[arg(long, value_name = "FILE")]
     pub vocab: PathBuf,
-    /// Look for the --lm-weight and --word-score with which most words of these texts (`recording<TAB>text` lines) are right,
+    /// Search the --lm-weight and --word-score with the fewest word errors against these texts (`recording<TAB>text` lines)
     /// instead of writing texts.
     #[arg(long, value_name = "REFS.tsv", requires = "lm")]
     pub tune: Option<PathBuf>,

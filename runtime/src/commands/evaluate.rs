@@ -1,4 +1,4 @@
-//! `evaluate`: transcribes recordings whose texts are known, and scores what was heard.
+//! `evaluate`: transcribes recordings with known texts, and scores the transcripts.
 
 use super::score::Lists;
 use crate::atomic::write_text;
@@ -21,10 +21,10 @@ pub struct EvaluateArgs {
     /// Recordings with texts, in any of the forms that finetune takes.
     #[arg(long, value_name = "D")]
     pub data: PathBuf,
-    /// Also write what was heard, `path<TAB>text` per recording: `score` reads it.
+    /// Also write the transcripts, `path<TAB>text` per recording; `score` reads them.
     #[arg(long, value_name = "FILE")]
     pub hyp: Option<PathBuf>,
-    /// Compare with the texts as they are, rather than in the letters of the vocabulary.
+    /// Compare with the texts as they are instead of normalising them to the vocabulary.
     #[arg(long)]
     pub raw: bool,
     /// Change a setting of `transcribe`; `info` lists them.

@@ -17,7 +17,7 @@ pub struct FeaturesArgs {
     /// A run, a Hugging Face folder, or a file of weights (.pt, .bin, .safetensors).
     #[arg(long, value_name = "DIR")]
     pub weights: PathBuf,
-    /// A layer, counted from 1; 0 is the input of the first. May be given several times.
+    /// A layer, counted from 1; 0 is the input of the first. May be repeated.
     #[arg(long = "layer", required = true, value_delimiter = ',', value_name = "N")]
     pub layers: Vec<usize>,
     /// OUT.safetensors (one tensor per recording and layer, `PATH` or `PATH:layer.N`), OUT.npy (one recording and one layer), or

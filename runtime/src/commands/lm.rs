@@ -17,22 +17,22 @@ const BINARY: &str = "bin";
 
 #[derive(Args)]
 pub struct LmArgs {
-    /// Texts, a sentence a line, also gzipped; `-` for the standard input.
+    /// Texts, one sentence per line, also gzipped; `-` for standard input.
     #[arg(required = true, value_name = "TEXT")]
     pub texts: Vec<PathBuf>,
-    /// Write the texts in the letters of this vocabulary first, as fine-tuning does: vocab.json, or the folder of a run.
+    /// Normalise the texts to this vocabulary first, as fine-tuning does: vocab.json, or a run folder.
     #[arg(long, value_name = "FILE")]
     pub vocab: Option<PathBuf>,
-    /// Words that the model sees at a time.
+    /// Order of the model: words per n-gram.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=MOST_ORDER))]
     pub order: u32,
-    /// Leave out n-grams seen at most so often: a number per order, the last for all higher ones; single words always stay.
+    /// Prune n-grams with at most this count: one number per order, the last for all higher ones; single words are kept.
     #[arg(long, value_name = "N", num_args = 1..)]
     pub prune: Vec<u64>,
-    /// A model of letters, with `|` behind every word, instead of words; an order of 6 and more suits it.
+    /// A letter model, with `|` after every word, instead of a word model; use order 6 or more.
     #[arg(long)]
     pub letters: bool,
-    /// File to write: .bin for a KenLM binary, which starts at once, else ARPA.
+    /// Output file: .bin for a KenLM binary, which loads at once, else ARPA.
     #[arg(short, long, value_name = "lm.arpa|lm.bin")]
     pub output: PathBuf,
 }

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct ReportArgs {
-    /// Run folders; several are laid over each other.
+    /// Run folders; several are overlaid.
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<PathBuf>,
-    /// Where the page goes.
+    /// The HTML file to write.
     #[arg(short, long, value_name = "FILE.html", default_value = "report.html")]
     pub output: PathBuf,
     /// Also write event files for TensorBoard below this folder.

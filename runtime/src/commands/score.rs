@@ -12,13 +12,13 @@ pub const SEED: u64 = 1;
 
 #[derive(Args)]
 pub struct ScoreArgs {
-    /// What was said: a text per line, or `path<TAB>text` lines.
+    /// References: one text per line, or `path<TAB>text` lines.
     #[arg(value_name = "REF")]
     pub reference: PathBuf,
-    /// What was heard, in the same form; tables are matched by path.
+    /// Hypotheses, in the same form; tables are matched by path.
     #[arg(value_name = "HYP")]
     pub hypothesis: PathBuf,
-    /// Write both texts in the letters of this vocabulary first, as fine-tuning does; otherwise they are compared as they are.
+    /// Normalise both to this vocabulary first, as fine-tuning does; by default they are compared as they are.
     #[arg(long, value_name = "FILE")]
     pub vocab: Option<PathBuf>,
     #[command(flatten)]
@@ -31,10 +31,10 @@ pub struct Lists {
     /// One JSON object instead of text.
     #[arg(long)]
     pub json: bool,
-    /// Confusions and clips that are listed.
+    /// Number of confusions and clips to list.
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub top: usize,
-    /// Seed of the bootstrap that gives the intervals.
+    /// Seed of the bootstrap intervals.
     #[arg(long, default_value_t = SEED, value_name = "N")]
     pub seed: u64,
 }

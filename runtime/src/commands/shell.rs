@@ -1,4 +1,4 @@
-//! What shells and `man` need to know of a command line: made of its own definition, so that it is never behind it.
+//! Shell completions and manual pages, generated from the command line's definition.
 
 use crate::atomic::{create_dir, write_bytes};
 use crate::error::Error;
@@ -9,13 +9,13 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct CompletionsArgs {
-    /// The shell that completes.
+    /// The shell.
     shell: Shell,
 }
 
 #[derive(Args)]
 pub struct ManArgs {
-    /// The command whose page to print, as `data check`; by default the page that lists them all.
+    /// The command, such as `data check`; default: the page that lists all commands.
     command: Vec<String>,
     /// Write the pages of all commands into this folder.
     #[arg(long, value_name = "DIR", conflicts_with = "command")]

@@ -31,7 +31,7 @@ pub struct TranscribeArgs {
     /// A run, a Hugging Face folder, or a file of weights (.pt, .bin, .safetensors).
     #[arg(long, value_name = "DIR")]
     pub weights: PathBuf,
-    /// Also write logits f32 [frames, classes], one tensor per recording, named by its path (`PATH#2` where it comes again).
+    /// Also write logits f32 [frames, classes], one tensor per recording, named by its path (`PATH#2` if it is repeated).
     #[arg(long, value_name = "FILE.safetensors")]
     pub logits: Option<PathBuf>,
     /// Change a setting; `info` lists them.

@@ -1,4 +1,4 @@
-//! Decoding ahead of training, on threads of its own.
+//! Prefetches and decodes training data on background threads.
 
 use super::clip::{Taken, take};
 use super::{Batcher, Corpus, Plan, Position, Skipped};

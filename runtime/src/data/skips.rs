@@ -97,7 +97,7 @@ pub(crate) fn enough_left(place: &str, skipped: &[Skipped], left: (usize, f64), 
         table(skipped)
     );
     let remedy = format!(
-        "mend them or the settings that refuse them, or go on without them by --allow-skips; by default {:.0} % may be left out",
+        "repair them, change the settings that refuse them, or continue without them with --allow-skips; by default {:.0} % may be left out",
         100.0 * DEFAULT_SHARE
     );
     Err(Error::data(place, what, remedy))

@@ -110,7 +110,7 @@ fn separated(path: &Path, base: &Path, content: &str, separator: u8) -> Result<V
         };
         let line = record.position().map_or(0, |p| p.line());
         if record.len() != header.len() {
-            let what = format!("{} fields stand under {} columns", record.len(), header.len());
+            let what = format!("{} fields in a row of {} columns", record.len(), header.len());
             return fault(line, what, "put fields that hold the separator in quotation marks");
         }
         let field = |i: Option<usize>| {

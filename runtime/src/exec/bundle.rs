@@ -84,7 +84,7 @@ pub fn check_runner(bytes: &[u8], path: &Path) -> Result<(), Error> {
                 MARK.trim_end_matches(';')
             )
         }
-        None => format!("it is no runner of w2vc, or one from before {VERSION}"),
+        None => format!("it is not a runner of w2vc, or one from before {VERSION}"),
     };
     Err(Error::Usage(format!(
         "cannot use `{}`: {what}; install it together with w2vc, as `make build` does",

@@ -1,5 +1,6 @@
-//! A machine in which every access outside its memory ends the process: arenas, inputs and outputs lie between guards, with
-//! the end or the beginning right at one. Tests run programs so; what it costs is a copy of inputs and outputs per run.
+//! A machine in which every access outside its memory ends the process: arenas, inputs and outputs lie between guard
+//! pages, with the end or the beginning right at one. Tests run programs so; what it costs is a copy of inputs and
+//! outputs per run.
 
 use super::guarded::{Edge, Guarded};
 use crate::bytes;

@@ -1,5 +1,5 @@
-//! Memory between pages that nobody may touch: whoever leaves it by a little ends with a fault instead of reading or changing
-//! what is another's. The pages cost address space alone.
+//! Memory between guard pages: an access slightly outside ends the process instead of reading or changing
+//! other memory. The pages cost only address space.
 
 use std::ffi::c_void;
 use std::io;

@@ -1,7 +1,7 @@
-//! What is done once where parameters stay as they are, and the memory of those that nothing reads any more.
+//! Work done once when parameters are frozen, and the memory of those that are no longer read.
 //!
-//! Matrix by matrix: as soon as the last of what is made from a parameter is made, its pages go back to the system, so that
-//! what is kept takes their place and never comes on top of all of them.
+//! Matrix by matrix: as soon as the last of what is made from a parameter is made, its pages go back to the system, so
+//! that what is kept takes their place and never comes on top of all of them.
 
 use super::arena::Arena;
 use super::launch::{Bases, Part, Sizes, launch};

@@ -1,4 +1,4 @@
-//! What every machine does around a run: find the program, take sizes from its inputs, make its outputs, and the
+//! What every machine does around a run: find the program, read sizes from its inputs, make its outputs, and the
 //! numbers of the optimizer.
 
 use crate::error::Error;

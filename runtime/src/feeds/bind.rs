@@ -1,4 +1,4 @@
-//! From a task's declaration to what fills the inputs of its programs.
+//! Binds a task's feeds to the inputs of its programs.
 
 use super::batch::{Batch, Clips, Inputs, Layout, Occasion};
 use super::{Feed, File, Fill, Label, RECORDINGS, bound, lengths, wave};

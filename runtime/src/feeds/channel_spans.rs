@@ -1,4 +1,4 @@
-//! Spans of channels that are hidden from the network, over all frames of a clip.
+//! Masked spans of channels, over all frames of a clip.
 //!
 //! Source: SpecAugment (arXiv 1904.08779), in fairseq's form.
 
@@ -22,9 +22,9 @@ pub struct ChannelSpans {
 impl Feed for ChannelSpans {
     const SIGNATURE: Signature = Signature {
         name: "ChannelSpans",
-        about: "1 where a channel is hidden: spans of `length` channels, which would cover the share `prob` if none overlapped",
+        about: "1 where a channel is masked: spans of `length` channels, which would cover the share `prob` without overlap",
         dtype: DType::I32,
-        rank: 2,
+        axes: &["clips", "channels"],
         params: &[FeedParam::amount("prob"), FeedParam::amount("length")],
     };
 

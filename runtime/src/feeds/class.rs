@@ -1,4 +1,4 @@
-//! What each clip is.
+//! The label of each clip.
 
 use super::letters::beside;
 use super::{Args, Feed, File, Fill, Label, Layout, Occasion, Padding};
@@ -21,7 +21,7 @@ impl Feed for Class {
         name: "Class",
         about: "the class of the clip's label, one of `classes`; the label is the clip's text as a whole",
         dtype: DType::I32,
-        rank: 1,
+        axes: &["clips"],
         params: &[FeedParam::size("classes")],
     };
 
@@ -30,7 +30,7 @@ impl Feed for Class {
         let classes = args.fixed_size(0)?;
         if names.len() > classes {
             let n = names.len();
-            return Err(args.wrong(format!("there are {n} labels, and the model tells {classes} apart")));
+            return Err(args.wrong(format!("there are {n} labels, and the model has {classes} classes")));
         }
         Ok(Class { names, classes })
     }

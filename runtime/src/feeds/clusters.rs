@@ -33,7 +33,7 @@ impl Feed for Clusters {
         name: "Clusters",
         about: "the cluster of each frame, one of `classes`, padded with -1: from a .km file, which has `rate` of them for a second",
         dtype: DType::I32,
-        rank: 2,
+        axes: &["clips", "frames"],
         params: &[FeedParam::size("classes"), FeedParam::amount("rate")],
     };
 

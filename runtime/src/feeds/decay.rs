@@ -1,4 +1,4 @@
-//! A number that falls in the course of training.
+//! A number that decays during training.
 
 use super::{Args, Feed, File, Fill, Layout, Occasion, Padding};
 use crate::error::Error;
@@ -18,9 +18,9 @@ pub struct Decay {
 impl Feed for Decay {
     const SIGNATURE: Signature = Signature {
         name: "Decay",
-        about: "the greater of `start` times `factor` to the power of the updates done, and `floor`",
+        about: "the greater of `start` times `factor` to the power of the number of updates, and `floor`",
         dtype: DType::F32,
-        rank: 1,
+        axes: &["1"],
         params: &[
             FeedParam::amount("start"),
             FeedParam::amount("factor"),

@@ -1,4 +1,4 @@
-//! The key of the random numbers that a program draws itself.
+//! The seed of the random numbers that a program draws.
 
 use super::{Args, Feed, File, Fill, Layout, Occasion, Padding};
 use crate::error::Error;
@@ -14,9 +14,9 @@ pub struct DropoutKey;
 impl Feed for DropoutKey {
     const SIGNATURE: Signature = Signature {
         name: "DropoutKey",
-        about: "key of the random numbers that the program draws itself, another one in every micro-batch",
+        about: "seed of the random numbers that the program draws, different in every micro-batch",
         dtype: DType::I32,
-        rank: 1,
+        axes: &["2"],
         params: &[],
     };
 

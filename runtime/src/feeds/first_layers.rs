@@ -1,4 +1,4 @@
-//! How far the network is run.
+//! The first layers of the network.
 
 use super::bind::constant;
 use super::{Args, Feed, File, Fill, Layout, Occasion, Padding};
@@ -14,9 +14,9 @@ pub struct FirstLayers;
 impl Feed for FirstLayers {
     const SIGNATURE: Signature = Signature {
         name: "FirstLayers",
-        about: "1 for the layers up to the one whose state is asked for",
+        about: "1 for the layers up to the requested one, else 0",
         dtype: DType::F32,
-        rank: 1,
+        axes: &["layers"],
         params: &[],
     };
 

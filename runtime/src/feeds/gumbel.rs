@@ -1,4 +1,4 @@
-//! Noise that a choice among code vectors is made with.
+//! Gumbel noise for the choice of code vectors.
 //!
 //! Source: Gumbel-softmax (arXiv 1611.01144).
 
@@ -23,9 +23,9 @@ pub struct Gumbel {
 impl Feed for Gumbel {
     const SIGNATURE: Signature = Signature {
         name: "Gumbel",
-        about: "standard Gumbel noise for each frame that `of` hides; 0 outside training",
+        about: "standard Gumbel noise for each frame that `of` masks; 0 outside training",
         dtype: DType::F32,
-        rank: 4,
+        axes: &["clips", "masked", "groups", "codes"],
         params: &[FeedParam::input("of", "Spans")],
     };
 

@@ -20,9 +20,9 @@ pub struct LayerDrop {
 impl Feed for LayerDrop {
     const SIGNATURE: Signature = Signature {
         name: "LayerDrop",
-        about: "0 where a layer is skipped, with the probability `rate` in training; 1 elsewhere",
+        about: "0 where a layer is skipped, with probability `rate` in training; else 1",
         dtype: DType::F32,
-        rank: 1,
+        axes: &["layers"],
         params: &[FeedParam::amount("rate")],
     };
 

@@ -15,7 +15,7 @@ impl Feed for Lengths {
         name: "Lengths",
         about: "samples of each clip",
         dtype: DType::I32,
-        rank: 1,
+        axes: &["clips"],
         params: &[],
     };
 

@@ -1,4 +1,4 @@
-//! What is said in each clip, in the letters of a vocabulary.
+//! The text of each clip, as tokens of a vocabulary.
 
 use super::{Args, Feed, File, Fill, Label, Layout, Occasion, Padding};
 use crate::data::{Clip, Utterance};
@@ -24,7 +24,7 @@ impl Feed for Letters {
         name: "Letters",
         about: "classes of the letters of the text, padded with -100; class 0 is the blank",
         dtype: DType::I32,
-        rank: 2,
+        axes: &["clips", "letters"],
         params: &[],
     };
 

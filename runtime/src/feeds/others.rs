@@ -1,4 +1,4 @@
-//! Distractors: other hidden frames of the same clip.
+//! Distractors: other masked frames of the same clip.
 //!
 //! Source: wav2vec 2.0 (arXiv 2006.11477), section 3.2, in fairseq's form.
 
@@ -21,10 +21,10 @@ pub struct Others {
 impl Feed for Others {
     const SIGNATURE: Signature = Signature {
         name: "Others",
-        about: "for each frame that `of` hides, `count` others of the same clip, as positions among its hidden frames, padded \
+        about: "for each frame that `of` masks, `count` others of the same clip, as positions among its masked frames, padded \
                 with -1",
         dtype: DType::I32,
-        rank: 3,
+        axes: &["clips", "masked", "count"],
         params: &[FeedParam::input("of", "Spans"), FeedParam::amount("count")],
     };
 

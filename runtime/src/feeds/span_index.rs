@@ -1,4 +1,4 @@
-//! Where the hidden frames lie.
+//! Positions of the masked frames.
 
 use super::{Args, Feed, File, Fill, Layout, Occasion, Padding};
 use crate::error::Error;
@@ -15,9 +15,9 @@ pub struct SpanIndex {
 impl Feed for SpanIndex {
     const SIGNATURE: Signature = Signature {
         name: "SpanIndex",
-        about: "the hidden frames of each clip in order of time, padded with -1",
+        about: "the masked frames of each clip in order of time, padded with -1",
         dtype: DType::I32,
-        rank: 2,
+        axes: &["clips", "masked"],
         params: &[FeedParam::input("of", "Spans")],
     };
 

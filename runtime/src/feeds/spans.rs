@@ -1,4 +1,4 @@
-//! Spans of frames that are hidden from the network.
+//! Masked spans of frames.
 //!
 //! Source: wav2vec 2.0 (arXiv 2006.11477), section 3.1, in fairseq's form.
 
@@ -19,10 +19,10 @@ pub struct Spans {
 impl Feed for Spans {
     const SIGNATURE: Signature = Signature {
         name: "Spans",
-        about: "1 where a frame is hidden: spans of `length` frames, which would cover the share `prob` if none overlapped, \
+        about: "1 where a frame is masked: spans of `length` frames, which would cover the share `prob` without overlap, \
                 at least `least` of them in a clip",
         dtype: DType::I32,
-        rank: 2,
+        axes: &["clips", "frames"],
         params: &[
             FeedParam::amount("prob"),
             FeedParam::amount("length"),

@@ -32,18 +32,19 @@ fn every_feed() -> (Artifact, Task, Program) {
         let args = signature.params.iter().enumerate().map(arg).collect();
         let kind = signature.name.to_string();
         feeds.push((name.clone(), ir::task::Feed { kind, args }));
-        let axes = [["B", "N"], ["B", "T"], ["B", "M"]];
-        let shape: Vec<Dim> = match (signature.name, signature.rank) {
-            ("Wave", _) => axes[0].iter().map(|d| d.parse().unwrap()).collect(),
-            ("ChannelSpans", _) => ["B", "12"].iter().map(|d| d.parse().unwrap()).collect(),
-            ("DropoutKey", _) => vec![Dim::from(2)],
-            ("Decay", _) => vec![Dim::from(1)],
-            ("LayerDrop" | "FirstLayers", _) => vec![Dim::from(3)],
-            (_, 1) => vec!["B".parse().unwrap()],
-            (_, 2) => axes[1].iter().map(|d| d.parse().unwrap()).collect(),
-            (_, 3) => ["B", "M", "5"].iter().map(|d| d.parse().unwrap()).collect(),
-            _ => ["B", "M", "2", "4"].iter().map(|d| d.parse().unwrap()).collect(),
+        let size = |axis: &'static str| match axis {
+            "clips" => "B",
+            "samples" => "N",
+            "masked" => "M",
+            "frames" | "letters" => "T",
+            "channels" => "12",
+            "layers" => "3",
+            "count" => "5",
+            "groups" => "2",
+            "codes" => "4",
+            number => number,
         };
+        let shape: Vec<Dim> = signature.axes.iter().map(|a| size(a).parse().unwrap()).collect();
         let (dtype, buffer) = (signature.dtype, 0);
         inputs.push(Port {
             name,
@@ -115,7 +116,7 @@ proptest! {
             let signature = SIGNATURES.iter().find(|s| s.name.to_lowercase() == *name).unwrap();
             let dtype = match tensor.data { Data::F32(_) => ir::scalar::DType::F32, Data::I32(_) => ir::scalar::DType::I32 };
             prop_assert_eq!(dtype, signature.dtype, "{}", name);
-            prop_assert_eq!(tensor.shape.len(), signature.rank, "{}", name);
+            prop_assert_eq!(tensor.shape.len(), signature.rank(), "{}", name);
             let padding = feeds.padding(name);
             let own = |row: usize| match signature.name {
                 "Wave" => Some(lengths[row]),

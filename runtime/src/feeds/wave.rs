@@ -1,4 +1,4 @@
-//! Recordings at 16 kHz, side by side.
+//! A batch of recordings at 16 kHz, padded.
 
 use super::{Args, Feed, File, Fill, Layout, Occasion, Padding};
 use crate::error::Error;
@@ -15,7 +15,7 @@ impl Feed for Wave {
         name: "Wave",
         about: "samples at 16 kHz, zero beyond a clip's end; `frames` says how many frames they become",
         dtype: DType::F32,
-        rank: 2,
+        axes: &["clips", "samples"],
         params: &[FeedParam::size("frames")],
     };
 

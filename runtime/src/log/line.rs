@@ -1,4 +1,4 @@
-//! The one line that shows how a training goes: what matters first, no wider than a terminal.
+//! The progress line of a training: most important first, no wider than a terminal.
 
 use super::pace::{clock, duration};
 

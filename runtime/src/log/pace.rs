@@ -1,4 +1,4 @@
-//! How fast something goes on, and so how long it still takes.
+//! Speed of some work, and its remaining time.
 
 use std::collections::VecDeque;
 

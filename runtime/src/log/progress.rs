@@ -1,4 +1,5 @@
-//! Progress of work that is no training: a bar on a terminal, elsewhere a line after two seconds and then once a minute.
+//! Progress of work other than training: a bar on a terminal, elsewhere a line after two seconds and then once a
+//! minute.
 
 use super::pace::{Pace, clock, duration};
 use super::tell;

@@ -1,4 +1,4 @@
-//! What `log.jsonl` of a run says.
+//! Reads `log.jsonl` of a run.
 
 use crate::error::Error;
 use serde_json::{Map, Value};

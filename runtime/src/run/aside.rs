@@ -1,4 +1,4 @@
-//! Checkpoints put aside: renamed, so that nothing takes them for sound ones, and kept for whoever looks into what went wrong.
+//! Checkpoints set aside: renamed, so that nothing takes them for valid ones, and kept for inspection.
 //! The newest few of each kind stay.
 
 use super::Run;
@@ -54,7 +54,7 @@ impl Run {
         });
         let to = named(taken.max().unwrap_or(0) + 1);
         fs::rename(path, &to).map_err(Error::io("rename", path))?;
-        self.note(format!("`{}` was put aside as `{}`", path.display(), to.display()));
+        self.note(format!("`{}` was set aside as `{}`", path.display(), to.display()));
         self.forget_old(why)?;
         Ok(to)
     }

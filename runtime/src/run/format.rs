@@ -83,7 +83,7 @@ pub fn encode(saved: &Saved) -> String {
 pub fn decode(path: &Path, bytes: &[u8]) -> Result<Saved, Error> {
     let damaged = |what: String| Error::damaged(path, what, "a checkpoint before it may be sound");
     let Some(rest) = bytes.strip_prefix(MAGIC.as_bytes()) else {
-        return earlier::decode(bytes).ok_or_else(|| damaged("it is no state of a training".into()));
+        return earlier::decode(bytes).ok_or_else(|| damaged("it is not the state of a training".into()));
     };
     let end = rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
     let (line, body) = (&rest[..end], rest.get(end + 1..).unwrap_or_default());

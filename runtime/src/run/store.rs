@@ -1,8 +1,8 @@
 //! Checkpoints: written whole, read with every digest checked, kept as long as they may be needed.
 //!
 //! A checkpoint is written under a temporary name, synced and renamed as a whole, so weights, moments and state always
-//! belong together. What counts when old ones are removed are sound ones alone: one that is damaged, or that another hand
-//! put there, neither takes the place of a sound one nor is removed.
+//! belong together. What counts when old ones are removed are sound ones alone: one that is damaged, or that another
+//! hand put there, neither takes the place of a sound one nor is removed.
 
 use super::aside::Why;
 use super::format::{Saved, State, decode, encode};
@@ -223,13 +223,13 @@ impl Run {
             let saved = match open_checkpoint(&path) {
                 Ok(saved) => saved,
                 Err(e) => {
-                    self.note(format!("checkpoint passed over: {e}"));
+                    self.note(format!("checkpoint skipped: {e}"));
                     damaged.get_or_insert(e);
                     continue;
                 }
             };
             if let Err(e) = self.check(&saved, &artifact, command) {
-                self.note(format!("checkpoint passed over: `{}`: {e}", path.display()));
+                self.note(format!("checkpoint skipped: `{}`: {e}", path.display()));
                 strange.get_or_insert(e);
                 continue;
             }
@@ -239,7 +239,7 @@ impl Run {
                     return Ok(Some(saved.saved.state));
                 }
                 Err(e) => {
-                    self.note(format!("checkpoint passed over: {e}"));
+                    self.note(format!("checkpoint skipped: {e}"));
                     damaged.get_or_insert(e);
                 }
             }
@@ -259,7 +259,7 @@ impl Run {
             Some(what) => Err(Error::run(
                 &self.dir,
                 format!("it was begun with another model: {what}"),
-                "resume with the executable that began it, or begin anew with another --out",
+                "resume with the executable that began it, or begin again with another --out",
             )),
         }
     }
@@ -382,7 +382,7 @@ fn read_state(dir: &Path) -> Result<Saved, Error> {
     let path = dir.join(STATE);
     let known = fs::symlink_metadata(dir).map_err(Error::io("open", dir))?;
     if !known.is_dir() {
-        let what = "it is no folder of its own but a link or a file";
+        let what = "it is not a folder but a link or a file";
         return Err(Error::damaged(dir, what, "move it away"));
     }
     let file = open_own(OpenOptions::new().read(true), &path).map_err(Error::io("open", &path))?;

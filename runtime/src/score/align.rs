@@ -1,8 +1,8 @@
-//! Which part of a hypothesis answers to which part of its reference: one of the alignments with the fewest errors.
+//! Alignment of a hypothesis with its reference: one of those with the fewest errors.
 //!
-//! Several alignments may have as few. The one chosen here is that of rapidfuzz, and so of jiwer, so that insertions, deletions and
-//! substitutions are the same numbers: what both begin or end with is equal; of the rest, seen from its end, a deletion is
-//! taken where it is one of the best ways, then an insertion where the row falls, else a pair.
+//! Several alignments may have as few. The one chosen here is that of rapidfuzz, and so of jiwer, so that insertions,
+//! deletions and substitutions are the same numbers: what both begin or end with is equal; of the rest, seen from its
+//! end, a deletion is taken where it is one of the best ways, then an insertion where the row falls, else a pair.
 
 use std::ops::Range;
 

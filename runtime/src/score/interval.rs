@@ -1,4 +1,4 @@
-//! How far a rate may be off by the choice of clips: a bootstrap over clips.
+//! Confidence intervals of error rates: a bootstrap over clips.
 
 use crate::random::{Purpose, Stream};
 

@@ -12,7 +12,7 @@ impl Display for Score {
             0 => writeln!(f)?,
             n => writeln!(
                 f,
-                ", {n} of them with an empty reference: whatever is heard there is inserted"
+                ", {n} of them with an empty reference: everything in their hypotheses is an insertion"
             )?,
         }
         list(f, "confused words", &self.wer.confusions)?;

@@ -8,44 +8,44 @@ use std::path::PathBuf;
 /// How far below the best beginnings of known words are kept, as flashlight keeps them.
 const CLOSED_PRUNE: f64 = 50.0;
 
-/// How texts are looked for.
+/// Search options.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Search")]
 pub struct SearchFlags {
-    /// Language model of words or of letters: an ARPA file (.gz too) or a KenLM binary of any type.
+    /// Word or letter language model: an ARPA file, also gzipped, or a KenLM binary of any type.
     #[arg(long, value_name = "FILE")]
     pub lm: Option<PathBuf>,
-    /// Weight of the language model [default: 0.5]. In torchaudio's and fairseq's units (their lm_weight) it is theirs / 2.303.
+    /// Weight of the language model [default: 0.5]. It is the lm_weight of torchaudio and fairseq divided by 2.303.
     #[arg(long, value_name = "W", value_parser = finite)]
     pub lm_weight: Option<f64>,
     /// Added for every word (natural logarithm) [default: 1.5 with a language model, else 0].
     #[arg(long, value_name = "S", value_parser = finite, allow_hyphen_values = true)]
     pub word_score: Option<f64>,
-    /// What a word that language model or lexicon lack pays (log10); `-inf`: none comes out [default: -10, -inf with --lexicon].
+    /// Score (log10) of a word that the language model or lexicon lacks; `-inf` forbids it [default: -10, -inf with --lexicon].
     #[arg(long, value_name = "S", value_parser = penalty, allow_hyphen_values = true)]
     pub unk_score: Option<f64>,
-    /// Beginnings of texts that are kept at a time [default: 100]. Without it and the other flags of the search each frame's
-    /// best letter is taken.
+    /// Beam size: prefixes kept per frame [default: 100]. Without this and the other search options, decoding is greedy: each frame's
+    /// best letter.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub beam: Option<u32>,
-    /// Beginnings so much less likely than the best (natural logarithm) are dropped [default: 10, where only known words come
-    /// out 50].
+    /// Drop prefixes this much less likely than the best (natural logarithm) [default: 10; 50 with only known
+    /// words].
     #[arg(long, value_name = "D", value_parser = positive)]
     pub beam_prune: Option<f64>,
-    /// Letters so unlikely in a frame (natural logarithm) are not looked at [default: 5, where only known words come out all
-    /// are].
+    /// Ignore letters this unlikely in a frame (natural logarithm) [default: 5; with only known words none
+    /// are ignored].
     #[arg(long, value_name = "D", value_parser = positive)]
     pub token_prune: Option<f64>,
-    /// Words that may come out: `WORD<TAB>S P E L L I N G |` lines, or a word a line.
+    /// The only words of the output: `WORD<TAB>S P E L L I N G |` lines, or one word per line.
     #[arg(long, value_name = "FILE")]
     pub lexicon: Option<PathBuf>,
-    /// Words and phrases that are expected: `PHRASE[<TAB>weight]` lines of a file, or a list "a,b".
+    /// Expected words and phrases: a file of `PHRASE[<TAB>weight]` lines, or a list "a,b".
     #[arg(long, value_name = "FILE|LIST")]
     pub hotwords: Option<String>,
-    /// What a hotword is worth each time it is said (natural logarithm).
+    /// Bonus for each occurrence of a hotword (natural logarithm).
     #[arg(long, value_name = "W", default_value_t = 10.0, value_parser = finite, allow_hyphen_values = true)]
     pub hotword_weight: f64,
-    /// Texts to give for each recording, best first.
+    /// Number of texts per recording, best first.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub nbest: u32,
 }
@@ -82,23 +82,23 @@ impl SearchFlags {
     }
 }
 
-/// How texts are written.
+/// Output options.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Output")]
 pub struct OutputFlags {
-    /// Times and confidences of words or of letters too.
+    /// Also print times and confidences of words or letters.
     #[arg(long, value_name = "word|char")]
     pub timestamps: Option<Of>,
-    /// [default: text, with --timestamps tsv]
+    /// Output format [default: text, with --timestamps tsv].
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Form>,
-    /// Write a file per recording, named after it, to this folder, instead of all to the standard output.
+    /// Write one file per recording, named after it, to this folder instead of standard output.
     #[arg(long, value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
-    /// Letters of a line of subtitles.
+    /// Maximum letters per line of subtitles.
     #[arg(long, value_name = "N", default_value_t = 42, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_line: u32,
-    /// Lines of a subtitle.
+    /// Maximum lines per subtitle.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_lines: u32,
 }
@@ -117,7 +117,7 @@ pub enum Form {
     Tsv,
     /// Segments with their words, confidences, alternatives.
     Json,
-    /// The same, an object a line.
+    /// The same, one object per line.
     Jsonl,
     /// Subtitles (SubRip).
     Srt,

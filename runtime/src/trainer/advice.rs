@@ -1,4 +1,4 @@
-//! What does not fit between a recipe, its data and this machine, said before training begins.
+//! Warnings before training about a recipe that does not fit its data or this machine.
 
 use crate::log::pace::duration;
 

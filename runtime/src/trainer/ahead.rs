@@ -1,4 +1,4 @@
-//! The batch after the one that is running: noise and negatives are drawn for it while the device is busy.
+//! Prefetches the next batch: its noise and negatives are drawn while the device computes.
 
 use crate::data::Clip;
 use crate::error::Error;

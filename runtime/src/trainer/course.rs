@@ -1,4 +1,4 @@
-//! A training task with its settings: what an update runs, and what is made of what it gives.
+//! A training task bound to its settings: what an update runs, and what becomes of its outputs.
 
 use super::totals::{Totals, sum_of};
 use crate::error::Error;

@@ -1,5 +1,5 @@
-//! How long a training will take and how much memory it needs: from one step on made-up clips, timed before the first update.
-//! The step's gradients are thrown away and its random numbers have streams that nothing else reads, so that results are the
+//! Estimates time and memory of a training from one step on synthetic clips, timed before the first update.
+//! The step's gradients are discarded and its random numbers come from separate streams, so results are the
 //! same bits with and without it.
 
 use super::Trainer;

@@ -1,4 +1,4 @@
-//! A recipe's batch in the memory that there is: micro-batches are made smaller, and as many more make an update.
+//! Fits a recipe's batch into memory: smaller micro-batches, and more of them per update.
 
 use super::estimate::noise;
 use crate::data::{Batcher, Corpus, Limits};

@@ -1,4 +1,4 @@
-//! What validation makes of predictions: texts against texts, labels against labels.
+//! Judges predictions in validation: texts against texts, labels against labels.
 
 use super::opening::histogram;
 use crate::data::Clip;

@@ -1,4 +1,4 @@
-//! Checkpoints in the course of a training: when they are written, and what signals ask for.
+//! Checkpoints during training: when they are written, and what signals request.
 
 #[cfg(test)]
 mod tests;
@@ -151,7 +151,7 @@ impl Trainer<'_> {
         match wish {
             Wish::Checkpoint => {
                 let path = self.save(&state)?;
-                let message = format!("`{}` is written, as SIGUSR1 asks for", path.display());
+                let message = format!("`{}` was written, as SIGUSR1 requested", path.display());
                 self.log.event(state.update, "checkpoint", &message)
             }
             Wish::End(signal) => {
@@ -191,7 +191,7 @@ impl Trainer<'_> {
             None => what,
         };
         let what = match run.newest() {
-            Some(path) => format!("{what}; `{}` is kept: go on from it by --resume", path.display()),
+            Some(path) => format!("{what}; `{}` is kept: continue from it with --resume", path.display()),
             None => format!("{what}; no checkpoint was written"),
         };
         Error::Training { update, what }

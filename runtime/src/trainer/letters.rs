@@ -1,4 +1,4 @@
-//! Which vocabulary a fine-tuning learns, and which rows of the given head serve for it.
+//! Which vocabulary a fine-tuning uses, and which rows of the given output layer are copied.
 
 use super::prepare::Options;
 use crate::data::{DEFAULT_SHARE, open, show_places};
@@ -137,7 +137,7 @@ fn of_run(options: &Options) -> Result<Option<Vocab>, Error> {
         Some(_) => Err(Error::run(
             &options.out,
             "--vocab is not the vocabulary that it was begun with",
-            "leave --vocab out, or start anew with --init this folder and another --out",
+            "leave --vocab out, or start again with --init this folder and another --out",
         )),
     }
 }

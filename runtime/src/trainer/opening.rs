@@ -1,4 +1,4 @@
-//! What is said and written before the first update.
+//! Reports before the first update.
 
 use super::Trainer;
 use super::advice::{Facts, warnings};

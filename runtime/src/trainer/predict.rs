@@ -1,4 +1,4 @@
-//! What every task that predicts begins with: weights in the session, settings, and what fills the inputs.
+//! The start of every prediction: weights in the session, settings, and feeds.
 
 use crate::error::Error;
 use crate::feeds::{Feeds, Target};

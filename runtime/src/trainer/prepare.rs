@@ -147,7 +147,7 @@ fn apart(options: &Options) -> Result<(), Error> {
     if known.is_some_and(|out| out.starts_with(&init)) {
         return Err(Error::run(
             &options.out,
-            "it is, or lies in, the folder of --init, whose weights are read and not written",
+            "it is, or is inside, the folder of --init, which is never written to",
             "choose another folder with --out",
         ));
     }
@@ -545,10 +545,10 @@ fn run(
                     "settings that choose the clips differ from those it was begun with: {}",
                     list(&of_data)
                 ),
-                "leave them as they were, or start anew with --init this folder and another --out",
+                "leave them as they were, or start again with --init this folder and another --out",
             ));
         }
-        let remedy = "give the same as before, or start anew with --init this folder and another --out";
+        let remedy = "give the same as before, or start again with --init this folder and another --out";
         return Err(Error::run(run.dir(), what, remedy));
     }
     if let Some(run) = &run {

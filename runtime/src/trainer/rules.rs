@@ -1,4 +1,4 @@
-//! Which clips a training takes, and how.
+//! Which clips a training uses, and how.
 
 use super::LEAST_FRAMES;
 use crate::data::{Limits, Utterance};

@@ -1,4 +1,4 @@
-//! Clips that a training leaves out: counted once each, told together, and too many stop it.
+//! Clips that a training leaves out: counted once each, reported together; too many stop it.
 
 use super::Trainer;
 use crate::data::{SILENT, Skipped, table_of_reasons, too_many};
@@ -29,7 +29,7 @@ impl Trainer<'_> {
         Err(Error::data(
             "training",
             what,
-            "mend them and go on with --resume, or go on without them by --allow-skips",
+            "repair them and continue with --resume, or continue without them with --allow-skips",
         ))
     }
 

@@ -92,7 +92,7 @@ pub fn labels_of(dir: &Path) -> Result<Option<Vec<String>>, Error> {
     }
     let text = crate::atomic::read_to_string(&path).map_err(Error::io("read", &path))?;
     let names = serde_json::from_str(&text);
-    let wrong = |e| Error::weights(&path, format!("it is no list of labels: {e}"), "restore the file");
+    let wrong = |e| Error::weights(&path, format!("it is not a list of labels: {e}"), "restore the file");
     names.map(Some).map_err(wrong)
 }
 
@@ -122,7 +122,7 @@ fn of_labels(session: &mut dyn Session, task: &Task, options: &Options) -> Resul
     } else if session.artifact().classes(task).is_some_and(|n| n < names.len()) {
         let classes = session.artifact().classes(task).unwrap_or_default();
         let what = format!(
-            "its clips have {} labels, and the model tells {classes} apart",
+            "its clips have {} labels, and the model has {classes} classes",
             names.len()
         );
         return Err(Error::data(place(), what, "compile the model for as many"));

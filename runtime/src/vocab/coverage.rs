@@ -1,4 +1,4 @@
-//! What a vocabulary makes of texts: letters it has, letters it lacks, and what normalisation drops.
+//! Coverage of texts by a vocabulary: letters it has, letters it lacks, and what normalisation drops.
 
 use super::Vocab;
 use super::letters::{is_apostrophe, is_dash, is_invisible, is_optional_point, is_punctuation};

@@ -1,4 +1,4 @@
-//! What connectionist temporal classification asks of labels and frames.
+//! What connectionist temporal classification requires of labels and frames.
 
 /// The most likely class of each frame of logits [T, V]; the first of equals.
 pub fn best_path(logits: &[f32], classes: usize) -> Vec<usize> {

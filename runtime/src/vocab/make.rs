@@ -1,4 +1,4 @@
-//! A vocabulary made of the texts that are to be learnt.
+//! A vocabulary made of training texts.
 
 use super::case::{Case, is_turkic};
 use super::letters::{

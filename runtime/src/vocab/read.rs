@@ -1,4 +1,4 @@
-//! Vocabularies in files: `vocab.json` with what lies beside it, and fairseq's `dict.ltr.txt`.
+//! Vocabularies in files: `vocab.json` with the files beside it, and fairseq's `dict.ltr.txt`.
 
 use super::Vocab;
 use super::rules::Rules;
@@ -158,7 +158,7 @@ fn from_fairseq(path: &Path, text: &str) -> Result<Vocab, Error> {
             return Err(wrong(path, format!("line {}: `{count}` is no count", i + 1)));
         }
         if tokens.iter().any(|t| t == token) && tokens.len() >= 4 {
-            return Err(wrong(path, format!("line {}: `{token}` is there twice", i + 1)));
+            return Err(wrong(path, format!("line {}: `{token}` occurs twice", i + 1)));
         }
         tokens.push(token.to_string());
     }

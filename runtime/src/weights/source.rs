@@ -185,8 +185,7 @@ fn shards(dir: &Path, index: PathBuf, end: &str) -> Result<Source, Error> {
     let (mut names, mut files, mut at) = (vec![], vec![], BTreeMap::new());
     for (tensor, file) in map {
         let name = file.as_str().filter(|f| !f.contains('/') && f.ends_with(end));
-        let name =
-            name.ok_or_else(|| wrong(format!("`{tensor}` is said to be in {file}, which names no such file")))?;
+        let name = name.ok_or_else(|| wrong(format!("`{tensor}` should be in {file}, which is not a file name")))?;
         let known = names.iter().position(|n| n == name);
         let which = match known {
             Some(i) => i,
@@ -253,7 +252,7 @@ mod tests {
             assert!(error.contains(part), "{error}");
         };
         refused(r#"{"a": "model-00002-of-00002.safetensors"}"#, "`a` is not in");
-        refused(r#"{"a": "../secret.safetensors"}"#, "names no such file");
+        refused(r#"{"a": "../secret.safetensors"}"#, "is not a file name");
         refused(r#"{"a": "gone.safetensors"}"#, "gone.safetensors");
     }
 }

@@ -43,7 +43,7 @@ impl TensorFile {
     }
 
     fn of(file: std::io::Result<File>, path: &Path) -> Result<TensorFile, Error> {
-        let remedy = "the file is damaged or no safetensors file; copy or convert it again";
+        let remedy = "the file is damaged or not a safetensors file; copy or convert it again";
         let file = file.map_err(Error::io("open", path))?;
         if !file.metadata().map_err(Error::io("read", path))?.is_file() {
             return Err(Error::weights(path, "it is no regular file", "name a safetensors file"));

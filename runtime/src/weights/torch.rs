@@ -1,4 +1,5 @@
-//! Files that torch writes: tensors that a pickle describes, in a zip archive, or one after the other as before torch 1.6.
+//! Files that torch writes: tensors that a pickle describes, in a zip archive, or one after the other as before torch
+//! 1.6.
 
 mod globals;
 mod layout;
@@ -140,7 +141,7 @@ impl Fault {
     fn of(self, path: &Path) -> Error {
         let remedy = match self {
             Fault::Foreign(_) => {
-                "do not open it with other programs either unless you trust whoever made it; use safetensors"
+                "do not open it with other programs either unless you trust its author; use safetensors"
             }
             _ => "copy it again, or get the weights as safetensors",
         };

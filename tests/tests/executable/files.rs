@@ -309,7 +309,7 @@ fn recordings_and_checkpoints_that_a_disk_cannot_read_are_no_other_data() {
         let mut resumed = bench.training(&under, &run);
         resumed.arg("--resume");
         let out = resumed.output().expect("strace starts");
-        ends(&out, 0, &["passed over", file, "os error 5"]);
+        ends(&out, 0, &["skipped", file, "os error 5"]);
         bench.goes_on(&run, &format!("{file} could not be read"));
     }
 }

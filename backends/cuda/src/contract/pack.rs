@@ -1,5 +1,6 @@
-//! Weights that cannot be copied asynchronously as they lie (strides, f32, addresses off multiples of 16 bytes), laid out
-//! anew in the workspace by a function of their own. It reads each of their elements once; the tiles read them many times.
+//! Weights that cannot be copied asynchronously as they lie (strides, f32, addresses off multiples of 16 bytes), laid
+//! out anew in the workspace by a separate function. It reads each of their elements once; the tiles read them many
+//! times.
 
 use super::panel::Panel;
 use super::product::{Product, coordinates};

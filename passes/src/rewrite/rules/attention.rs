@@ -1,4 +1,4 @@
-//! Attention without a tensor of time x time.
+//! Attention without a [time, time] tensor.
 
 use crate::rewrite::language::Term;
 use crate::rewrite::rule::{Rule, Terms};

@@ -1,4 +1,4 @@
-//! Numbers that multiply tensors, moved to where they cost least.
+//! Scalar factors, moved to where they cost least.
 
 use crate::rewrite::language::Term;
 use crate::rewrite::rule::{Rule, Terms};

@@ -1,4 +1,4 @@
-//! Inputs on their way: through pinned memory on a stream of their own, so that copying goes on beside launches.
+//! Staging of inputs: through pinned memory on a separate stream, so that copies overlap launches.
 
 use super::driver::{self, CUstream, Event, Pinned};
 use crate::error::Error;

@@ -1,4 +1,4 @@
-//! What is kept of a training, whatever ends it.
+//! What a training leaves behind, however it ends.
 
 use crate::data::held;
 use crate::error::Error;

@@ -40,7 +40,7 @@ pub(super) fn read(file: &File, path: &Path) -> Result<Layout, Error> {
 /// A zip archive: `NAME/data.pkl`, and a storage in each `NAME/data/KEY`, not compressed.
 fn archive(file: &File, path: &Path) -> Result<Layout, Error> {
     let wrong = |what: String| Error::weights(path, what, "copy it again, or get the weights as safetensors");
-    let bad = |e: zip::result::ZipError| wrong(format!("it is no sound zip archive: {e}"));
+    let bad = |e: zip::result::ZipError| wrong(format!("it is not a valid zip archive: {e}"));
     let mut zip = ZipArchive::new(file).map_err(bad)?;
     let (mut pickle, mut places) = (None, BTreeMap::new());
     for i in 0..zip.len() {
@@ -76,7 +76,7 @@ fn archive(file: &File, path: &Path) -> Result<Layout, Error> {
     }
     let Some((start, size)) = pickle else {
         return Err(wrong(
-            "it has no data.pkl; a program of TorchScript or another archive is no file of weights".into(),
+            "it has no data.pkl; a TorchScript program or another archive does not contain weights".into(),
         ));
     };
     let pickle = pickle::read(&bytes(file, path, start, size)?).map_err(|e| e.of(path))?;

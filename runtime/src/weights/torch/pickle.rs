@@ -1,8 +1,9 @@
-//! A reader of pickles that runs nothing. A pickle is a program for a stack machine; of its instructions those are understood that
-//! build plain values, and the few calls that files of torch consist of ([`super::globals`]). Everything else is refused.
+//! A reader of pickles that runs nothing. A pickle is a program for a stack machine; of its instructions those are
+//! understood that build plain values, and the few calls that files of torch consist of ([`super::globals`]).
+//! Everything else is refused.
 //!
-//! Values lie in one list and refer to each other by number, so that neither reading nor dropping them recurses, whatever a file
-//! says.
+//! Values lie in one list and refer to each other by number, so that neither reading nor dropping them recurses,
+//! whatever a file says.
 
 use super::globals::{self, Global};
 use safetensors::Dtype;
@@ -18,7 +19,7 @@ const MOST_NAME: usize = 200;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(super) enum Fault {
     /// A name that no file of weights needs.
-    #[error("its pickle asks for `{0}`, which is no part of weights; nothing of it was run")]
+    #[error("its pickle refers to `{0}`, which weights do not need; nothing of it was executed")]
     Foreign(String),
     #[error("its pickle has {0}, at byte {1}")]
     Damaged(&'static str, usize),

@@ -153,7 +153,7 @@ fn nothing_that_a_pickle_names_is_run() {
             pickle.extend([0x85, b'R', b'.']);
             let error = refused(&pickle);
             assert!(
-                error.contains(&format!("`{module}.{name}`")) && error.contains("nothing of it was run"),
+                error.contains(&format!("`{module}.{name}`")) && error.contains("nothing of it was executed"),
                 "{error}"
             );
         }
