@@ -188,19 +188,3 @@ fn a_classifier_is_trained_and_predicts() {
     assert_eq!(value(&m, "classify", "normalize"), &Flag(true));
     assert!(w2vc_frontend::check_report(&m).contains("task `classify`: Print the label of each recording.\n"));
 }
-
-/// The tasks that the language's page shows are those of a model.
-#[test]
-fn the_tasks_of_the_documentation_load() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = std::fs::read_to_string(root.join("README.md")).unwrap();
-    let begin = page.find("```ron\ntasks: {").unwrap() + "```ron\n".len();
-    let tasks = &page[begin..][..page[begin..].find("```").unwrap()];
-    let classifier = std::fs::read_to_string(root.join("../tests/models/classifier.ron")).unwrap();
-    let programs = &classifier[..classifier.find("    tasks: {").unwrap()];
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("page.ron");
-    std::fs::write(&path, format!("{programs}{tasks})")).unwrap();
-    let m = load(&path, &[], &HOST).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(m.tasks.len(), 2);
-}
