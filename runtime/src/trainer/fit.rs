@@ -38,7 +38,7 @@ pub(super) fn fit(
         ..*limits
     };
     let text = format!(
-        "a micro-batch of {} samples needs more memory than there is: {parts} of {} stand for it, and an update has {accumulate} \
+        "a micro-batch of {} samples needs more memory than there is: it is split into {parts} of {}, and an update has {accumulate} \
          of them",
         limits.max_tokens, own.max_tokens
     );
