@@ -192,7 +192,7 @@ pub fn link_cuda(
 ) -> Result<Linked, Error> {
     let generated = generate::generate(kernels, &artifact.programs, progress)?;
     let info = |((name, kernel), archs): (&(String, Kernel), &Vec<Generated>)| {
-        let cost = ir::kernel_cost::estimate(kernel);
+        let cost = kernel.body.cost(&kernel.slots);
         KernelInfo {
             name: name.clone(),
             what: describe(kernel),
@@ -200,7 +200,7 @@ pub fn link_cuda(
             workspace: archs[0].ptx.workspace.clone(),
             scratch: 0.into(),
             flops: cost.flops,
-            factors: ir::kernel_cost::factors(kernel),
+            factors: kernel.body.factors(&kernel.slots),
             bytes: cost.bytes,
         }
     };

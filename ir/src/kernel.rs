@@ -6,9 +6,18 @@
 //!
 //! A slot may hold bf16, which is a way to lie in memory and no type of a value: what is loaded from it is f32, and f32
 //! stored to it is rounded to nearest, ties to even. Nothing is added up in bf16: no store accumulates into such a slot.
+//!
+//! Every kind of kernel is one file here and one line in `bodies!`. What many kinds share lies beside this module: scalar
+//! values in `kernel_values`, the text form in `kernel_text`, the verifier in `kernel_verify`, random samples in
+//! `kernel_sample`.
 
-use crate::dim::Dim;
-use crate::rounding::Rounding;
+use crate::artifact::Factors;
+use crate::dim::{Dim, Env};
+use crate::kernel_cost::Cost;
+use crate::kernel_sample::Sample;
+use crate::kernel_text::{Extents, Lines, Parsed};
+use crate::kernel_verify::{Checked, Verifier};
+use crate::sample::Rand;
 use crate::scalar::{Binary, DType, Unary};
 use serde::{Deserialize, Serialize};
 
@@ -36,17 +45,6 @@ pub enum Access {
     Write,
     /// Reads what is there, then writes: accumulation and in-place update.
     Update,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Body {
-    Row(RowKernel),
-    Column(ColumnKernel),
-    Contract(Contract),
-    Attention(Attention),
-    AttentionGrad(Box<AttentionGrad>),
-    Scatter(Scatter),
-    Ctc(Ctc),
 }
 
 /// An element address: `base + sum(stride * coordinate)`.
@@ -147,159 +145,230 @@ pub enum Reduction {
     ArgMax,
 }
 
-/// For every row (all axes but the last) the phases run in order; a phase walks the columns (the last axis) once.
-/// A store of an earlier phase is visible to loads of a later phase of the same row.
-/// One item of work is one row.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct RowKernel {
-    /// Extents; the last is the column axis. Never empty.
-    pub axes: Vec<Dim>,
-    pub values: Vec<Value>,
-    pub phases: Vec<Phase>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Phase {
-    /// For every column: add to reductions, write stores.
-    Columns {
-        reduce: Vec<(Reduction, ValId)>,
-        store: Vec<Store>,
-    },
-    /// Once per row; values may use reductions of earlier phases but not the column axis.
-    Row { store: Vec<Store> },
-}
-
-/// Reduces over leading axes, keeping columns: for every outer position and column, the reductions run over `reduced` in
-/// row-major order, then `store` writes. Axes are numbered outer, then reduced, then the column axis.
-/// One item of work is one outer position and one block of columns (block size is the backend's).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ColumnKernel {
-    pub outer: Vec<Dim>,
-    pub reduced: Vec<Dim>,
-    pub columns: Dim,
-    pub values: Vec<Value>,
-    /// Sum or Max.
-    pub reduce: Vec<(Reduction, ValId)>,
-    /// May use `Reduced`, outer axes and the column axis.
-    pub store: Vec<Store>,
-}
-
-/// acc[batch.., i, j] = sum over (o, p) of a[batch.., o, i, p] * b[batch.., o, p, j], in f32, o outer and p inner, in
-/// order; then the epilogue's stores with axes numbered batch.., i, j. The slots of a and b hold f32 or bf16.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Contract {
-    pub batch: Vec<Dim>,
-    pub m: Dim,
-    pub n: Dim,
-    /// The summed axis, as `k_outer` blocks of `k`.
-    pub k_outer: Dim,
-    pub k: Dim,
-    pub a: Strided,
-    pub b: Strided,
-    /// What elements of a and b become before they are multiplied. Sums are in f32; those of int8 are exact within a block.
-    pub round: Rounding,
-    pub values: Vec<Value>,
-    pub store: Vec<Store>,
-}
-
-/// A matrix operand of a contraction; rows may overlap. `free` is the stride of i (for a) or j (for b).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Strided {
-    pub slot: Slot,
-    pub base: Dim,
-    pub batch: Vec<Dim>,
-    pub k_outer: Dim,
-    pub free: Dim,
-    pub k: Dim,
-}
-
-/// A [batch, time, head, head_dim] operand; the stride of head_dim is 1.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct HeadView {
-    pub slot: Slot,
-    pub base: Dim,
-    pub batch: Dim,
-    pub time: Dim,
-    pub head: Dim,
-}
-
-/// Dropout on attention probabilities: the f32 rate is element 0 of `rate`. The random number of probability
-/// (b, h, i, j) is that of index ((b*heads + h)*time + i)*time + j, as in `Value::Uniform`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct AttentionDropout {
-    pub rate: Slot,
-    pub seed: Slot,
-    pub site: u32,
-}
-
-/// out = dropout(softmax over j < lengths[b] of scale * <q_i, k_j>) v. Rows i at or beyond the length are computed like
-/// any other; a length of 0 gives 0. `lse[b, h, i]` = log of the sum of exp(scale * <q_i, k_j>).
-/// Never holds time x time values.
+/// Everything the compiler knows of a kind of kernel. A missing facet does not compile; those with a body here answer for
+/// the kinds of which there is nothing to say.
 ///
-/// The slots of q, k, v and out hold all f32 or all bf16. Where they hold bf16, a backend may round the operands of every
-/// inner product to bf16: the probabilities too, after dropout. Where they hold f32 it may not. Scores, with their scale, the
-/// softmax and `lse` are in f32 either way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Attention {
-    pub batch: Dim,
-    pub time: Dim,
-    pub heads: i64,
-    pub head_dim: i64,
-    /// bits of an f64
-    pub scale: u64,
-    pub q: HeadView,
-    pub k: HeadView,
-    pub v: HeadView,
-    /// i32 [batch]
-    pub lengths: Slot,
-    pub dropout: Option<AttentionDropout>,
-    pub out: HeadView,
-    /// f32 [batch, heads, time], written by `Attention`, read by `AttentionGrad`
-    pub lse: Slot,
+/// Which instructions a kind becomes is the backends' knowledge: each has one function per kind, called from one `match`.
+pub trait BodyDef: Sized {
+    /// The extents as text: what follows the kind's name in the first line of a kernel.
+    fn extents(&self) -> String;
+    /// Lines of text for the operands that the kind names itself; values name theirs.
+    fn operands(&self) -> Vec<String> {
+        vec![]
+    }
+    /// Reads what `extents`, the slots, `operands`, the values and `blocks` are printed as. Extents come first, so that a
+    /// mistake in them is reported with their line.
+    ///
+    /// # Errors
+    /// The first line that is not as it is printed.
+    fn parse(of: Extents, lines: &mut Lines) -> Parsed<(Vec<SlotDecl>, Self)>;
+
+    /// The scalar values; none for kinds without expressions.
+    fn values(&self) -> &[Value] {
+        &[]
+    }
+    /// What is reduced and stored, in order.
+    fn blocks(&self) -> Vec<Block<'_>> {
+        vec![]
+    }
+    /// Every size that is written in the kernel outside of values and stores: extents, strides, offsets.
+    fn sizes(&self) -> Vec<&Dim>;
+    /// Checks what every backend relies on; the values' dtypes are checked already.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    fn verify(&self, v: &mut Verifier) -> Checked;
+
+    /// Operations and bytes of one launch.
+    fn cost(&self, slots: &[SlotDecl]) -> Cost;
+    /// A few words on what the kernel does, for people who follow a compilation.
+    fn describe(&self) -> String;
+
+    /// What is multiplied in matrix products: decides which units of a processor the kernel is measured against.
+    fn factors(&self, _slots: &[SlotDecl]) -> Factors {
+        Factors::F32
+    }
+    /// Slots whose elements are multiplied in matrix products, and what those make of them: worth keeping in bf16 however
+    /// small.
+    fn multiplied(&self) -> Vec<Slot> {
+        vec![]
+    }
+    /// Slots that must hold elements of one dtype.
+    fn of_one_dtype(&self) -> Vec<Slot> {
+        vec![]
+    }
+    /// Slots that are not kept in bf16, whatever else is known of them.
+    fn kept_wide(&self) -> Vec<(Slot, Wide)>;
+    /// Whether the kernel loads from a slot only what it has stored there itself, and adds nothing to it.
+    fn stores_before_loading(&self, _slot: Slot) -> bool {
+        false
+    }
+
+    /// A random valid kernel with operands, for property tests.
+    fn sample(seed: u32) -> Sample;
+    /// One of several blocks of a GPU, where `sample` draws smaller ones only.
+    fn sample_large(_seed: u32) -> Option<Sample> {
+        None
+    }
+    /// Keeps some operands of a sample of this kind in bf16, where that is defined.
+    fn narrow_sample(&self, sample: &mut Sample, r: &mut Rand);
+    /// Whether it is defined what becomes of a NaN in an operand, on every backend.
+    fn spreads_nan(&self) -> bool;
+    /// Whether a sample stays valid with other sizes.
+    fn may_be_resized(&self, _from: &Env, _to: &Env) -> bool {
+        true
+    }
+
+    /// All reductions in the order that [`Value::Reduced`] numbers them.
+    fn reductions(&self) -> Vec<(Reduction, ValId)> {
+        self.blocks().iter().flat_map(|b| b.reduce).copied().collect()
+    }
+    /// All stores.
+    fn stores(&self) -> Vec<&Store> {
+        self.blocks().iter().flat_map(|b| b.store).collect()
+    }
 }
 
-/// The gradients of `forward` (whose `out` and `lse` are read here) for the gradient `d_out` of its output.
-///
-/// The slots of d_out, dq, dk and dv hold what those of `forward` do. Where that is bf16, a backend may round the operands
-/// of every inner product to bf16: probabilities and the gradients of scores too.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct AttentionGrad {
-    pub forward: Attention,
-    pub d_out: HeadView,
-    pub dq: HeadView,
-    pub dk: HeadView,
-    pub dv: HeadView,
+/// One step of a kernel with expressions.
+pub struct Block<'k> {
+    /// Its line in the text.
+    pub name: &'static str,
+    /// Reductions, numbered through all blocks.
+    pub reduce: &'k [(Reduction, ValId)],
+    pub store: &'k [Store],
 }
 
-/// out[r, 0..into, 0..width] = 0, then for j in order: out[r, index[r, j], :] += from[r, j, :]; an index outside
-/// 0..into is skipped.
-/// All operands are contiguous. One item of work is one r. `from` may hold bf16 where `out` holds f32.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Scatter {
-    pub rows: Dim,
-    pub count: Dim,
-    pub into: Dim,
-    pub width: Dim,
-    pub from: Slot,
-    pub index: Slot,
-    pub out: Slot,
+/// Why a kind wants an operand in f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wide {
+    /// One number per row, or sums over rows: one of them goes into many numbers, and differences of them are taken.
+    Statistic,
+    /// Rows are added up in it, in memory.
+    Scattered,
+    /// Log-sum-exps, which are subtracted from scores.
+    LogSumExp,
+    /// Log-probabilities that are added up over all frames.
+    Ctc,
 }
 
-/// Connectionist temporal classification (Graves et al. 2006), blank = 0, one item of work per utterance.
-/// In: log-probabilities f32 [batch, time, vocab], lengths i32 [batch], labels i32 [batch, labels];
-/// a length counts as at most `time` and at least 0, and labels outside 1..vocab (the blank among them) are padding, wherever
-/// they stand. `vocab` is at least 1.
-/// Out: loss f32 [batch] = -log p(labels); grad f32 [batch, time, vocab] = d loss / d log-probability (minus the
-/// posterior of each symbol; 0 beyond the length). Where no alignment exists both are 0.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Ctc {
-    pub batch: Dim,
-    pub time: Dim,
-    pub vocab: Dim,
-    pub labels: Dim,
-    pub log_probs: Slot,
-    pub lengths: Slot,
-    pub label_ids: Slot,
-    pub loss: Slot,
-    pub grad: Slot,
+macro_rules! bodies {
+    ($($variant:ident($held:ty) = $name:literal in $file:ident { $($item:ident),* };)*) => {
+        $(pub mod $file;)*
+        $(pub use $file::{$($item),*};)*
+
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Body { $($variant($held)),* }
+
+        $(impl From<$held> for Body { fn from(body: $held) -> Body { Body::$variant(body) } })*
+
+        impl Body {
+            /// Every kind's name.
+            pub const KINDS: &'static [&'static str] = &[$($name),*];
+            /// A sampler per kind.
+            pub const SAMPLERS: &'static [(&'static str, fn(u32) -> Sample)] =
+                &[$(($name, <$held as BodyDef>::sample)),*];
+            /// A sampler of large kernels per kind.
+            pub const LARGE_SAMPLERS: &'static [(&'static str, fn(u32) -> Option<Sample>)] =
+                &[$(($name, <$held as BodyDef>::sample_large)),*];
+
+            /// The name of the kind in the table and in text.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Body::$variant(_) => $name),* }
+            }
+            /// `None` where there is no kind of that name.
+            pub(crate) fn parse_kind(
+                kind: &str,
+                of: Extents,
+                lines: &mut Lines,
+            ) -> Option<Parsed<(Vec<SlotDecl>, Body)>> {
+                match kind {
+                    $($name => Some(<$held>::parse(of, lines).map(|(slots, k)| (slots, k.into()))),)*
+                    _ => None,
+                }
+            }
+            /// [`BodyDef::extents`] of this kind.
+            pub fn extents(&self) -> String {
+                match self { $(Body::$variant(k) => k.extents()),* }
+            }
+            /// [`BodyDef::operands`] of this kind.
+            pub fn operands(&self) -> Vec<String> {
+                match self { $(Body::$variant(k) => k.operands()),* }
+            }
+            /// [`BodyDef::values`] of this kind.
+            pub fn values(&self) -> &[Value] {
+                match self { $(Body::$variant(k) => k.values()),* }
+            }
+            /// [`BodyDef::blocks`] of this kind.
+            pub fn blocks(&self) -> Vec<Block<'_>> {
+                match self { $(Body::$variant(k) => k.blocks()),* }
+            }
+            /// [`BodyDef::sizes`] of this kind.
+            pub fn sizes(&self) -> Vec<&Dim> {
+                match self { $(Body::$variant(k) => k.sizes()),* }
+            }
+            /// [`BodyDef::verify`] of this kind.
+            pub fn verify(&self, v: &mut Verifier) -> Checked {
+                match self { $(Body::$variant(k) => k.verify(v)),* }
+            }
+            /// [`BodyDef::cost`] of this kind.
+            pub fn cost(&self, slots: &[SlotDecl]) -> Cost {
+                match self { $(Body::$variant(k) => k.cost(slots)),* }
+            }
+            /// [`BodyDef::describe`] of this kind.
+            pub fn describe(&self) -> String {
+                match self { $(Body::$variant(k) => k.describe()),* }
+            }
+            /// [`BodyDef::factors`] of this kind.
+            pub fn factors(&self, slots: &[SlotDecl]) -> Factors {
+                match self { $(Body::$variant(k) => k.factors(slots)),* }
+            }
+            /// [`BodyDef::multiplied`] of this kind.
+            pub fn multiplied(&self) -> Vec<Slot> {
+                match self { $(Body::$variant(k) => k.multiplied()),* }
+            }
+            /// [`BodyDef::of_one_dtype`] of this kind.
+            pub fn of_one_dtype(&self) -> Vec<Slot> {
+                match self { $(Body::$variant(k) => k.of_one_dtype()),* }
+            }
+            /// [`BodyDef::kept_wide`] of this kind.
+            pub fn kept_wide(&self) -> Vec<(Slot, Wide)> {
+                match self { $(Body::$variant(k) => k.kept_wide()),* }
+            }
+            /// [`BodyDef::stores_before_loading`] of this kind.
+            pub fn stores_before_loading(&self, slot: Slot) -> bool {
+                match self { $(Body::$variant(k) => k.stores_before_loading(slot)),* }
+            }
+            /// [`BodyDef::narrow_sample`] of this kind.
+            pub fn narrow_sample(&self, sample: &mut Sample, r: &mut Rand) {
+                match self { $(Body::$variant(k) => k.narrow_sample(sample, r)),* }
+            }
+            /// [`BodyDef::spreads_nan`] of this kind.
+            pub fn spreads_nan(&self) -> bool {
+                match self { $(Body::$variant(k) => k.spreads_nan()),* }
+            }
+            /// [`BodyDef::may_be_resized`] of this kind.
+            pub fn may_be_resized(&self, from: &Env, to: &Env) -> bool {
+                match self { $(Body::$variant(k) => k.may_be_resized(from, to)),* }
+            }
+            /// [`BodyDef::reductions`] of this kind.
+            pub fn reductions(&self) -> Vec<(Reduction, ValId)> {
+                match self { $(Body::$variant(k) => k.reductions()),* }
+            }
+            /// [`BodyDef::stores`] of this kind.
+            pub fn stores(&self) -> Vec<&Store> {
+                match self { $(Body::$variant(k) => k.stores()),* }
+            }
+        }
+    };
+}
+
+bodies! {
+    Row(RowKernel) = "row" in row { RowKernel, Phase };
+    Column(ColumnKernel) = "column" in column { ColumnKernel };
+    Contract(Contract) = "contract" in contract { Contract, Strided };
+    Attention(Attention) = "attention" in attention { Attention, AttentionDropout, HeadView };
+    // In a box, being twice as large as the next.
+    AttentionGrad(Box<AttentionGrad>) = "attention_grad" in attention_grad { AttentionGrad };
+    Scatter(Scatter) = "scatter" in scatter { Scatter };
+    Ctc(Ctc) = "ctc" in ctc { Ctc };
 }

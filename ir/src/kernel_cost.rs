@@ -1,10 +1,8 @@
 //! Cost of a kernel: operations and bytes, as symbolic sizes, for reports and decisions. Estimates, not measurements.
 
-use crate::artifact::Factors;
-use crate::dim::{Dim, numel};
-use crate::kernel::{Attention, Body, Coord, HeadView, Index, Kernel, Phase, Slot, Store, ValId, Value};
-use crate::rounding::Rounding;
-use crate::scalar::{DType, Unary};
+use crate::dim::Dim;
+use crate::kernel::{Coord, Index, Slot, SlotDecl, Store, ValId, Value};
+use crate::scalar::Unary;
 use std::collections::BTreeSet;
 
 /// Work of one launch.
@@ -16,136 +14,16 @@ pub struct Cost {
 }
 
 /// Operations of an exponential, a logarithm or the like.
-const TRANSCENDENTAL: i64 = 20;
-
-/// The cost of one launch of a kernel.
-pub fn estimate(kernel: &Kernel) -> Cost {
-    let two = Dim::from(2);
-    match &kernel.body {
-        Body::Row(b) => {
-            let (columns, outer) = b.axes.split_last().expect("a row kernel has a column axis");
-            let mut walk = Walk::new(kernel, &b.values);
-            for phase in &b.phases {
-                match phase {
-                    Phase::Columns { reduce, store } => {
-                        walk.work(&b.axes, reduce.iter().map(|r| r.1), store);
-                        walk.flops = walk.flops.clone() + numel(&b.axes) * Dim::from(reduce.len() as i64);
-                    }
-                    Phase::Row { store } => walk.work(&[outer, std::slice::from_ref(columns)].concat(), [], store),
-                }
-            }
-            walk.cost()
-        }
-        Body::Column(b) => {
-            let axes = [&b.outer[..], &b.reduced, std::slice::from_ref(&b.columns)].concat();
-            let mut walk = Walk::new(kernel, &b.values);
-            walk.work(&axes, b.reduce.iter().map(|r| r.1), &[]);
-            walk.flops = walk.flops.clone() + numel(&axes) * Dim::from(b.reduce.len() as i64);
-            let mut stored = axes.clone();
-            for a in &mut stored[b.outer.len()..b.outer.len() + b.reduced.len()] {
-                *a = Dim::from(1);
-            }
-            walk.work(&stored, [], &b.store);
-            walk.cost()
-        }
-        Body::Contract(b) => {
-            let axes: Vec<Dim> = b.batch.iter().chain([&b.m, &b.n]).cloned().collect();
-            let depth = b.k_outer.clone() * b.k.clone();
-            let mut walk = Walk::new(kernel, &b.values);
-            walk.work(&axes, [], &b.store);
-            walk.flops = walk.flops.clone() + two.clone() * numel(&axes) * depth;
-            // Of rows that overlap, each brings a stride of new elements.
-            for (operand, free) in [(&b.a, &b.m), (&b.b, &b.n)] {
-                let outer = b
-                    .batch
-                    .iter()
-                    .zip(&operand.batch)
-                    .chain([(&b.k_outer, &operand.k_outer)]);
-                let outer: Dim = outer
-                    .filter(|(_, stride)| !stride.is_zero())
-                    .map(|(extent, _)| extent.clone())
-                    .product();
-                let overlap = operand.k.is_one()
-                    && operand
-                        .free
-                        .as_const()
-                        .zip(b.k.as_const())
-                        .is_some_and(|(stride, k)| stride < k);
-                let row = if overlap { operand.free.clone() } else { b.k.clone() };
-                let elements = if operand.free.is_zero() {
-                    outer * row
-                } else {
-                    outer * free.clone() * row
-                };
-                walk.bytes = walk.bytes.clone() + elements * walk.width(operand.slot);
-            }
-            walk.cost()
-        }
-        Body::Attention(a) => attention(kernel, a, 2, &[&a.q, &a.k, &a.v, &a.out]),
-        Body::AttentionGrad(a) => {
-            let f = &a.forward;
-            let views = [&f.q, &f.k, &f.v, &f.out, &a.d_out, &a.dq, &a.dk, &a.dv];
-            attention(kernel, f, 5, &views)
-        }
-        Body::Scatter(s) => {
-            let moved = s.rows.clone() * s.count.clone() * s.width.clone();
-            let out = s.rows.clone() * s.into.clone() * s.width.clone();
-            let index = s.rows.clone() * s.count.clone() * Dim::from(4);
-            Cost {
-                flops: moved.clone(),
-                bytes: moved * width(kernel, s.from) + out * width(kernel, s.out) + index,
-            }
-        }
-        Body::Ctc(c) => {
-            let cells = c.batch.clone() * c.time.clone() * (two.clone() * c.labels.clone() + Dim::from(1));
-            // Two sums of three exponentials and one posterior.
-            let flops = cells * Dim::from(9 * TRANSCENDENTAL);
-            Cost {
-                flops,
-                bytes: Dim::from(8) * c.batch.clone() * c.time.clone() * c.vocab.clone(),
-            }
-        }
-    }
-}
-
-/// What a kernel multiplies.
-pub fn factors(kernel: &Kernel) -> Factors {
-    let of = |slot: Slot| match kernel.slots[slot].dtype {
-        DType::Bf16 => Factors::Bf16,
-        _ => Factors::F32,
-    };
-    match &kernel.body {
-        Body::Contract(k) => match k.round {
-            Rounding::F32 => Factors::F32,
-            Rounding::Bf16 => Factors::Bf16,
-            Rounding::Int8(_) => Factors::Int8,
-        },
-        Body::Attention(k) => of(k.q.slot),
-        Body::AttentionGrad(k) => of(k.forward.q.slot),
-        Body::Row(_) | Body::Column(_) | Body::Scatter(_) | Body::Ctc(_) => Factors::F32,
-    }
-}
+pub const TRANSCENDENTAL: i64 = 20;
 
 /// Bytes of an element of a slot.
-fn width(kernel: &Kernel, slot: Slot) -> Dim {
-    Dim::from(kernel.slots[slot].dtype.bytes() as i64)
-}
-
-/// `products` products of time x time, with `operands` that each hold all heads.
-fn attention(kernel: &Kernel, a: &Attention, products: i64, operands: &[&HeadView]) -> Cost {
-    let heads = a.batch.clone() * Dim::from(a.heads);
-    let scores = heads.clone() * a.time.clone() * a.time.clone();
-    let flops = scores * Dim::from(2 * products * a.head_dim + TRANSCENDENTAL);
-    let elements = heads * a.time.clone() * Dim::from(a.head_dim);
-    let bytes = operands
-        .iter()
-        .fold(Dim::default(), |sum, v| sum + elements.clone() * width(kernel, v.slot));
-    Cost { flops, bytes }
+pub fn width(slots: &[SlotDecl], slot: Slot) -> Dim {
+    Dim::from(slots[slot].dtype.bytes() as i64)
 }
 
 /// Adds up expressions and the elements they touch.
-struct Walk<'k> {
-    kernel: &'k Kernel,
+pub struct Walk<'k> {
+    slots: &'k [SlotDecl],
     values: &'k [Value],
     seen: BTreeSet<ValId>,
     touched: Vec<(Slot, &'k Index)>,
@@ -154,10 +32,10 @@ struct Walk<'k> {
 }
 
 impl<'k> Walk<'k> {
-    fn new(kernel: &'k Kernel, values: &'k [Value]) -> Self {
+    pub fn new(slots: &'k [SlotDecl], values: &'k [Value]) -> Self {
         let (flops, bytes) = Default::default();
         Walk {
-            kernel,
+            slots,
             values,
             seen: BTreeSet::new(),
             touched: vec![],
@@ -167,7 +45,17 @@ impl<'k> Walk<'k> {
     }
 
     fn width(&self, slot: Slot) -> Dim {
-        width(self.kernel, slot)
+        width(self.slots, slot)
+    }
+
+    /// Adds operations beside those of values.
+    pub fn operations(&mut self, count: Dim) {
+        self.flops = self.flops.clone() + count;
+    }
+
+    /// Adds the bytes of elements of a slot.
+    pub fn elements(&mut self, slot: Slot, count: Dim) {
+        self.bytes = self.bytes.clone() + count * self.width(slot);
     }
 
     /// The axes a value depends on.
@@ -186,7 +74,7 @@ impl<'k> Walk<'k> {
     }
 
     /// Values and stores over a space; what was counted before is not counted again.
-    fn work(&mut self, space: &[Dim], values: impl IntoIterator<Item = ValId>, stores: &'k [Store]) {
+    pub fn work(&mut self, space: &[Dim], values: impl IntoIterator<Item = ValId>, stores: &'k [Store]) {
         let extent = |axes: &BTreeSet<usize>| -> Dim {
             space
                 .iter()
@@ -226,7 +114,8 @@ impl<'k> Walk<'k> {
         }
     }
 
-    fn cost(self) -> Cost {
+    /// All of it.
+    pub fn cost(self) -> Cost {
         Cost {
             flops: self.flops,
             bytes: self.bytes,
@@ -249,7 +138,10 @@ mod tests {
     use super::*;
 
     fn cost(text: &str) -> Cost {
-        estimate(&crate::kernel_text::parse(text).unwrap())
+        {
+        let kernel = crate::kernel_text::parse(text).unwrap();
+        kernel.body.cost(&kernel.slots)
+    }
     }
 
     fn d(s: &str) -> Dim {

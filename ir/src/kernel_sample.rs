@@ -4,27 +4,23 @@
 //! its function is smooth, and a bound on the error that rounding may cause. Comparisons, positions of maxima and casts
 //! to i32 are applied only to values that every backend computes exactly.
 
-mod boxed;
-mod contract;
-mod exprs;
-mod heads;
-mod large;
-mod maps;
+pub(crate) mod exprs;
+pub(crate) mod maps;
 mod narrow;
 mod special;
-mod structured;
 
 use crate::dim::{Dim, Env};
-use crate::kernel::{Access, Kernel, Slot, SlotDecl};
+use crate::kernel::{Access, Body, BodyDef, Ctc, Kernel, Scatter, Slot, SlotDecl};
 use crate::sample::Rand;
 use crate::scalar::DType;
-pub use boxed::contract_boxed;
-pub use contract::{contract, contract_bytes, contract_large};
-pub use large::{attention_grad_large, attention_large, row_large};
-pub use maps::{column, row};
+pub use crate::kernel::attention::sample::{attention, attention_grad, attention_grad_large, attention_large};
+pub use crate::kernel::column::sample::column;
+pub use crate::kernel::contract::boxed::contract_boxed;
+pub use crate::kernel::contract::sample::{contract, contract_bytes, contract_large};
+pub use crate::kernel::row::sample::{row, row_large};
 pub use narrow::narrowed;
+pub(crate) use narrow::{narrow, narrow_maps, narrow_some};
 pub use special::{least, with_nan};
-pub use structured::{attention, attention_grad, ctc, scatter};
 
 /// A valid kernel, the sizes it names (with `layer`), and a buffer for each of its slots, none shared.
 #[derive(Clone, Debug)]
@@ -49,7 +45,7 @@ pub struct Operand {
 
 impl Operand {
     /// Lets every element be off by another `share` of its size.
-    fn tolerate(&mut self, sizes: &[f64], share: f64) {
+    pub(crate) fn tolerate(&mut self, sizes: &[f64], share: f64) {
         self.tolerances.resize(sizes.len(), self.tolerance);
         for (tolerance, size) in self.tolerances.iter_mut().zip(sizes) {
             *tolerance += share * size;
@@ -72,36 +68,51 @@ impl Operand {
     }
 }
 
-/// A kernel of any body.
-pub fn any(seed: u32) -> Sample {
-    [row, row, column, contract, attention, attention_grad, scatter, ctc][seed as usize % 8](seed)
+/// A scatter.
+pub fn scatter(seed: u32) -> Sample {
+    Scatter::sample(seed)
 }
 
-/// A kernel of several blocks of a GPU.
+/// The loss of CTC.
+pub fn ctc(seed: u32) -> Sample {
+    Ctc::sample(seed)
+}
+
+/// A kernel of any kind.
+pub fn any(seed: u32) -> Sample {
+    Body::SAMPLERS[seed as usize % Body::SAMPLERS.len()].1(seed)
+}
+
+/// A kernel of several blocks of a GPU, of any kind that has such.
+///
+/// # Panics
+/// Never: some kinds do.
 pub fn any_large(seed: u32) -> Sample {
-    [row_large, contract_large, attention_large, attention_grad_large][seed as usize % 4](seed)
+    let all = Body::LARGE_SAMPLERS;
+    let from = (0..all.len()).map(|i| all[(seed as usize + i) % all.len()].1(seed));
+    from.flatten().next().expect("some kinds have large samples")
 }
 
 /// Rounding of f32: half a unit in the last place of 1, times 2 for operations that a backend contracts.
-const EPS: f64 = 1.2e-7;
+pub(crate) const EPS: f64 = 1.2e-7;
 
 /// What is being drawn: slots, sizes, operands.
-struct Draw {
-    rand: Rand,
-    slots: Vec<SlotDecl>,
-    operands: Vec<Operand>,
-    sizes: Env,
+pub(crate) struct Draw {
+    pub rand: Rand,
+    pub slots: Vec<SlotDecl>,
+    pub operands: Vec<Operand>,
+    pub sizes: Env,
 }
 
 /// An extent as written and its value.
 #[derive(Clone)]
-struct Extent {
-    dim: Dim,
-    size: i64,
+pub(crate) struct Extent {
+    pub dim: Dim,
+    pub size: i64,
 }
 
 impl Draw {
-    fn new(seed: u32) -> Draw {
+    pub fn new(seed: u32) -> Draw {
         let mut rand = Rand::new(seed);
         // `i` and `b` are names that text must keep apart from coordinates.
         let names = [
@@ -120,18 +131,18 @@ impl Draw {
         }
     }
 
-    fn size(&self, dim: &Dim) -> i64 {
+    pub fn size(&self, dim: &Dim) -> i64 {
         // Only the names above are used.
         dim.eval(&self.sizes).unwrap_or(0)
     }
 
     /// A constant or symbolic extent of at least 1.
-    fn extent(&mut self, constants: &[i64]) -> Extent {
+    pub fn extent(&mut self, constants: &[i64]) -> Extent {
         self.extent_to(i64::MAX, constants)
     }
 
     /// An extent of `most` or less, as the constants are.
-    fn extent_to(&mut self, most: i64, constants: &[i64]) -> Extent {
+    pub fn extent_to(&mut self, most: i64, constants: &[i64]) -> Extent {
         let text = *self
             .rand
             .pick(&["T", "N", "i", "b", "T - 1", "(N - 1)/2", "(N + 3)/5 + 1", "2*i*b"]);
@@ -144,12 +155,12 @@ impl Draw {
         Extent { dim, size }
     }
 
-    fn extents(&mut self, most: i64, constants: &[i64]) -> Vec<Extent> {
+    pub fn extents(&mut self, most: i64, constants: &[i64]) -> Vec<Extent> {
         (0..self.rand.int(0, most)).map(|_| self.extent(constants)).collect()
     }
 
     /// A new slot of `len` elements.
-    fn slot(&mut self, dtype: DType, access: Access, len: i64, draw: impl FnMut(&mut Rand) -> f64) -> Slot {
+    pub fn slot(&mut self, dtype: DType, access: Access, len: i64, draw: impl FnMut(&mut Rand) -> f64) -> Slot {
         let mut draw = draw;
         let values = (0..len).map(|_| draw(&mut self.rand)).collect();
         self.slots.push(SlotDecl { dtype, access });
@@ -163,15 +174,15 @@ impl Draw {
     }
 
     /// Eighths between -1 and 1: exact in f32 and often equal to each other.
-    fn floats(&mut self, access: Access, len: i64) -> Slot {
+    pub fn floats(&mut self, access: Access, len: i64) -> Slot {
         self.slot(DType::F32, access, len, |r| r.int(-8, 8) as f64 / 8.0)
     }
 
-    fn sample(self, body: crate::kernel::Body) -> Sample {
+    pub fn sample(self, body: impl Into<Body>) -> Sample {
         Sample {
             kernel: Kernel {
                 slots: self.slots,
-                body,
+                body: body.into(),
             },
             sizes: self.sizes,
             operands: self.operands,
@@ -179,7 +190,7 @@ impl Draw {
     }
 }
 
-fn dims(extents: &[Extent]) -> Vec<Dim> {
+pub(crate) fn dims(extents: &[Extent]) -> Vec<Dim> {
     extents.iter().map(|e| e.dim.clone()).collect()
 }
 

@@ -26,8 +26,12 @@ mod parse;
 mod print;
 mod scan;
 
-pub use parse::parse;
+pub use parse::{Extents, Lines, parse};
 pub use print::print;
+pub(crate) use print::{dims, float, nonzero};
+pub use scan::Parsed;
+pub(crate) use scan::{Strides, after, number, numbered, pieces, slot_and_address, split};
+pub(crate) use scan::{address as parse_address, dims as parse_dims, float as parse_float};
 
 /// Text that is no kernel.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -1,41 +1,9 @@
 //! Facts about the scalar values of a kernel: which there are, what they need, their dtypes.
 
 use crate::kernel::*;
-use crate::kernel_verify::VerifyError;
+use crate::kernel_verify::{Checked, VerifyError};
 use crate::scalar::{Binary, DType, Unary};
 use std::collections::BTreeSet;
-
-type Checked<T = ()> = Result<T, VerifyError>;
-
-/// The scalar values of a body; none for the kernels without expressions.
-pub fn values(body: &Body) -> &[Value] {
-    match body {
-        Body::Row(k) => &k.values,
-        Body::Column(k) => &k.values,
-        Body::Contract(k) => &k.values,
-        Body::Attention(_) | Body::AttentionGrad(_) | Body::Scatter(_) | Body::Ctc(_) => &[],
-    }
-}
-
-/// All reductions of a body in the order that `Value::Reduced` numbers them.
-pub fn reductions(body: &Body) -> Vec<(Reduction, ValId)> {
-    match body {
-        Body::Row(k) => k
-            .phases
-            .iter()
-            .flat_map(|p| {
-                if let Phase::Columns { reduce, .. } = p {
-                    &reduce[..]
-                } else {
-                    &[]
-                }
-            })
-            .copied()
-            .collect(),
-        Body::Column(k) => k.reduce.clone(),
-        _ => vec![],
-    }
-}
 
 /// The values that `roots` are computed from, themselves included, operands before users.
 pub fn needed(values: &[Value], roots: impl IntoIterator<Item = ValId>) -> Vec<ValId> {
@@ -69,7 +37,7 @@ pub(crate) fn index_axes(index: &Index) -> impl Iterator<Item = usize> + '_ {
         .filter_map(|(_, c)| if let Coord::Axis(a) = c { Some(*a) } else { None })
 }
 
-/// The dtype of every value; `reductions` as [`reductions`] lists them.
+/// The dtype of every value; `reductions` as [`BodyDef::reductions`] lists them.
 ///
 /// # Panics
 /// Where [`verify`](crate::kernel_verify::verify) would return an error.
@@ -222,5 +190,14 @@ pub(crate) fn value_axes(value: &Value) -> Vec<usize> {
         Value::Axis(a) => vec![*a],
         Value::Load { index, .. } | Value::Uniform { index, .. } => index_axes(index).collect(),
         _ => vec![],
+    }
+}
+
+/// A reduction in words.
+pub(crate) fn name_of(reduction: Reduction) -> &'static str {
+    match reduction {
+        Reduction::Sum => "sum",
+        Reduction::Max => "max",
+        Reduction::ArgMax => "arg max",
     }
 }

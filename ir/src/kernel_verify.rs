@@ -3,11 +3,11 @@
 
 use crate::kernel::*;
 use crate::kernel_values::{decl, expect, expect_slot, index_axes, index_values, infer, value_axes};
-use crate::rounding::{Levels, Rounding};
+use crate::rounding::Levels;
 use crate::scalar::DType;
 use std::collections::BTreeSet;
 
-pub use crate::kernel_values::{needed, reductions, store_roots, value_dtypes, values};
+pub use crate::kernel_values::{needed, store_roots, value_dtypes};
 
 /// What is wrong with a kernel. `at` says where: `v3` is the value of that number.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -66,58 +66,43 @@ pub enum VerifyError {
     BadLevels { levels: Levels },
 }
 
-type Checked<T = ()> = Result<T, VerifyError>;
+/// What a check comes to.
+pub type Checked<T = ()> = Result<T, VerifyError>;
 
 /// What the values used at one place of a kernel may refer to.
-struct Scope<'a> {
-    at: String,
+pub struct Scope<'a> {
+    /// Which place, for messages.
+    pub at: String,
     /// Axes without a single position here.
-    hidden: std::ops::Range<usize>,
+    pub hidden: std::ops::Range<usize>,
     /// Reductions that are over.
-    reduced: usize,
-    acc: bool,
+    pub reduced: usize,
+    /// Whether there is an accumulated product.
+    pub acc: bool,
     /// Slots that an earlier phase has stored.
-    stored: &'a BTreeSet<Slot>,
+    pub stored: &'a BTreeSet<Slot>,
 }
 
-struct Verifier<'a> {
+/// A kernel while it is checked.
+pub struct Verifier<'a> {
     slots: &'a [SlotDecl],
     values: &'a [Value],
     dtypes: Vec<DType>,
-    written: BTreeSet<Slot>,
+    /// Slots that are written by what was checked so far.
+    pub written: BTreeSet<Slot>,
 }
 
 /// Checks a kernel; the first thing found wrong is the error.
 pub fn verify(kernel: &Kernel) -> Checked {
-    let (slots, values) = (&kernel.slots[..], values(&kernel.body));
-    let dtypes = infer(values, slots, &reductions(&kernel.body))?;
+    let (slots, values) = (&kernel.slots[..], kernel.body.values());
+    let dtypes = infer(values, slots, &kernel.body.reductions())?;
     let mut v = Verifier {
         slots,
         values,
         dtypes,
         written: BTreeSet::new(),
     };
-    match &kernel.body {
-        Body::Row(k) => v.row(k)?,
-        Body::Column(k) => v.column(k)?,
-        Body::Contract(k) => v.contract(k)?,
-        Body::Attention(k) => v.attention(k)?,
-        Body::AttentionGrad(k) => v.attention_grad(k)?,
-        Body::Scatter(k) => {
-            v.reads("the index", k.index, DType::I32)?;
-            let dtype = decl(slots, k.from, || "the source".into())?.dtype;
-            v.reads("the source", k.from, dtype)?;
-            // Sums go through memory.
-            v.writes("the result", k.out, dtype.loaded())?;
-        }
-        Body::Ctc(k) => {
-            v.reads("the log-probabilities", k.log_probs, DType::F32)?;
-            v.reads("the lengths", k.lengths, DType::I32)?;
-            v.reads("the labels", k.label_ids, DType::I32)?;
-            v.writes("the loss", k.loss, DType::F32)?;
-            v.writes("the gradient", k.grad, DType::F32)?;
-        }
-    }
+    kernel.body.verify(&mut v)?;
     match (0..slots.len()).find(|s| slots[*s].access == Access::Write && !v.written.contains(s)) {
         Some(slot) => Err(VerifyError::NeverWritten { slot }),
         None => Ok(()),
@@ -125,88 +110,17 @@ pub fn verify(kernel: &Kernel) -> Checked {
 }
 
 impl Verifier<'_> {
-    fn row(&mut self, k: &RowKernel) -> Checked {
-        let columns = k.axes.len().checked_sub(1).ok_or(VerifyError::NoColumns)?;
-        self.axes(k.axes.len())?;
-        let mut reduced = 0;
-        for (p, phase) in k.phases.iter().enumerate() {
-            let stored = self.written.clone();
-            let (hidden, reduce, store) = match phase {
-                Phase::Columns { reduce, store } => (0..0, &reduce[..], store),
-                Phase::Row { store } => (columns..columns + 1, &[][..], store),
-            };
-            let scope = Scope {
-                at: format!("phase {p}"),
-                hidden,
-                reduced,
-                acc: false,
-                stored: &stored,
-            };
-            self.reduce(reduce, &scope)?;
-            self.store(store, k.axes.len(), &scope)?;
-            reduced += reduce.len();
-        }
-        Ok(())
-    }
-
-    fn column(&mut self, k: &ColumnKernel) -> Checked {
-        let (outer, count) = (k.outer.len(), k.outer.len() + k.reduced.len() + 1);
-        self.axes(count)?;
-        let stored = BTreeSet::new();
-        let mut scope = Scope {
-            at: "the reduction".into(),
-            hidden: 0..0,
-            reduced: 0,
-            acc: false,
-            stored: &stored,
-        };
-        if k.reduce.iter().any(|(how, _)| *how == Reduction::ArgMax) {
-            return Err(VerifyError::ArgMaxOverRows { at: scope.at });
-        }
-        self.reduce(&k.reduce, &scope)?;
-        scope = Scope {
-            at: "the epilogue".into(),
-            hidden: outer..count - 1,
-            reduced: k.reduce.len(),
-            ..scope
-        };
-        self.store(&k.store, count, &scope)
-    }
-
-    fn contract(&mut self, k: &Contract) -> Checked {
-        for (at, operand) in [("operand a", &k.a), ("operand b", &k.b)] {
-            let dtype = self.float_storage(at, operand.slot)?;
-            self.reads(at, operand.slot, dtype)?;
-            let (found, expected) = (operand.batch.len(), k.batch.len());
-            if found != expected {
-                return Err(VerifyError::Strides {
-                    at: at.into(),
-                    found,
-                    expected,
-                });
-            }
-        }
-        if let Rounding::Int8(levels) = k.round
-            && !levels.is_valid()
-        {
-            return Err(VerifyError::BadLevels { levels });
-        }
-        let count = k.batch.len() + 2;
-        self.axes(count)?;
-        let stored = BTreeSet::new();
-        let scope = Scope {
-            at: "the epilogue".into(),
-            hidden: 0..0,
-            reduced: 0,
-            acc: true,
-            stored: &stored,
-        };
-        self.store(&k.store, count, &scope)
+    /// The dtype of a slot.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn dtype(&self, at: &str, slot: Slot) -> Checked<DType> {
+        Ok(decl(self.slots, slot, || at.into())?.dtype)
     }
 
     /// The dtype of a slot that holds f32 or bf16.
-    fn float_storage(&self, at: &str, slot: Slot) -> Checked<DType> {
-        let dtype = decl(self.slots, slot, || at.into())?.dtype;
+    pub fn float_storage(&self, at: &str, slot: Slot) -> Checked<DType> {
+        let dtype = self.dtype(at, slot)?;
         expect(
             dtype.loaded() == DType::F32,
             || format!("{at}: slot {slot}"),
@@ -216,44 +130,8 @@ impl Verifier<'_> {
         Ok(dtype)
     }
 
-    /// Operands that both directions of attention read; the dtype that all operands of heads share.
-    fn attention_inputs(&self, k: &Attention) -> Checked<DType> {
-        if k.heads < 1 || k.head_dim < 1 {
-            return Err(VerifyError::NoHeads {
-                heads: k.heads,
-                head_dim: k.head_dim,
-            });
-        }
-        let dtype = self.float_storage("the queries", k.q.slot)?;
-        for (at, view) in [("the queries", &k.q), ("the keys", &k.k), ("the values", &k.v)] {
-            self.reads(at, view.slot, dtype)?;
-        }
-        self.reads("the lengths", k.lengths, DType::I32)?;
-        if let Some(d) = &k.dropout {
-            self.reads("the dropout rate", d.rate, DType::F32)?;
-            self.reads("the dropout seed", d.seed, DType::I32)?;
-        }
-        Ok(dtype)
-    }
-
-    fn attention(&mut self, k: &Attention) -> Checked {
-        let dtype = self.attention_inputs(k)?;
-        self.writes("the result", k.out.slot, dtype)?;
-        self.writes("the log-sum-exp", k.lse, DType::F32)
-    }
-
-    fn attention_grad(&mut self, k: &AttentionGrad) -> Checked {
-        let dtype = self.attention_inputs(&k.forward)?;
-        self.reads("the result", k.forward.out.slot, dtype)?;
-        self.reads("the log-sum-exp", k.forward.lse, DType::F32)?;
-        self.reads("the gradient of the result", k.d_out.slot, dtype)?;
-        for view in [&k.dq, &k.dk, &k.dv] {
-            self.writes("a gradient", view.slot, dtype)?;
-        }
-        Ok(())
-    }
-
-    fn reads(&self, at: &str, slot: Slot, dtype: DType) -> Checked {
+    /// A slot of this dtype is read.
+    pub fn reads(&self, at: &str, slot: Slot, dtype: DType) -> Checked {
         expect_slot(self.slots, slot, dtype, || at.into())?;
         match self.slots[slot].access {
             Access::Write => Err(VerifyError::ReadOfWrite { at: at.into(), slot }),
@@ -261,7 +139,8 @@ impl Verifier<'_> {
         }
     }
 
-    fn writes(&mut self, at: &str, slot: Slot, dtype: DType) -> Checked {
+    /// A slot of this dtype is written.
+    pub fn writes(&mut self, at: &str, slot: Slot, dtype: DType) -> Checked {
         expect_slot(self.slots, slot, dtype, || at.into())?;
         if self.slots[slot].access == Access::Read {
             return Err(VerifyError::WriteOfRead { at: at.into(), slot });
@@ -271,7 +150,7 @@ impl Verifier<'_> {
     }
 
     /// Every axis number in the values is below `count`.
-    fn axes(&self, count: usize) -> Checked {
+    pub fn axes(&self, count: usize) -> Checked {
         for (i, value) in self.values.iter().enumerate() {
             if let Some(axis) = value_axes(value).into_iter().find(|a| *a >= count) {
                 return Err(VerifyError::NoAxis {
@@ -284,11 +163,13 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn reduce(&self, reduce: &[(Reduction, ValId)], scope: &Scope) -> Checked {
+    /// What is reduced is there.
+    pub fn reduce(&self, reduce: &[(Reduction, ValId)], scope: &Scope) -> Checked {
         self.roots(reduce.iter().map(|(_, v)| *v), scope)
     }
 
-    fn store(&mut self, stores: &[Store], axes: usize, scope: &Scope) -> Checked {
+    /// What is stored is there, and so is where it goes.
+    pub fn store(&mut self, stores: &[Store], axes: usize, scope: &Scope) -> Checked {
         self.roots(store_roots(stores), scope)?;
         for (n, store) in stores.iter().enumerate() {
             let at = format!("{}, store {n}", scope.at);

@@ -7,7 +7,6 @@ use ir::artifact::{BufferKind, Init, Launch, Program, Step};
 use ir::dim::{Dim, Env};
 use ir::graph::Graph;
 use ir::kernel::{Body, Kernel, Reduction, SlotDecl};
-use ir::kernel_values::reductions;
 use ir::ops::Param;
 use ir::rounding::Rounding;
 use ir::sample::Rand;
@@ -265,7 +264,7 @@ fn check(lowered: &Lowered) {
             assert_eq!(slot.dtype, buffers[operand.buffer].dtype, "{name}");
         }
         let narrow = |s: &SlotDecl| s.dtype == DType::Bf16;
-        let picks = reductions(&kernel.body).iter().any(|(how, _)| *how != Reduction::Sum);
+        let picks = kernel.body.reductions().iter().any(|(how, _)| *how != Reduction::Sum);
         if picks || matches!(kernel.body, Body::Ctc(_)) {
             assert!(!kernel.slots.iter().any(narrow), "{name}\n{kernel}");
         }

@@ -8,7 +8,6 @@ use inkwell::targets::{FileType, TargetMachine};
 use ir::artifact::{Entry, KernelInfo};
 use ir::dim::Dim;
 use ir::kernel::{Body, Kernel};
-use ir::kernel_cost;
 use ir::kernel_describe::describe;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -95,7 +94,7 @@ pub fn compile_with(
                 prepares: emitted.prepares.filter(|_| i == 0),
             })
         });
-        let cost = kernel_cost::estimate(kernel);
+        let cost = kernel.body.cost(&kernel.slots);
         infos[*index] = Some(KernelInfo {
             name: name.clone(),
             what: if emitted.saved == Dim::default() {
@@ -107,7 +106,7 @@ pub fn compile_with(
             workspace: emitted.workspace.clone(),
             scratch: emitted.scratch.clone(),
             flops: cost.flops - emitted.saved.clone(),
-            factors: kernel_cost::factors(kernel),
+            factors: kernel.body.factors(&kernel.slots),
             bytes: cost.bytes,
         });
     }

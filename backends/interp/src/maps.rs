@@ -4,8 +4,7 @@ use crate::expr::{Exprs, Running, Stores};
 use crate::memory::Slots;
 use crate::{Error, positions};
 use ir::dim::{Dim, Env};
-use ir::kernel::{ColumnKernel, Phase, Reduction, RowKernel, ValId};
-use ir::kernel_verify::reductions;
+use ir::kernel::{BodyDef, ColumnKernel, Phase, Reduction, RowKernel, ValId};
 
 pub fn extents(dims: &[Dim], sizes: &Env) -> Result<Vec<i64>, Error> {
     dims.iter().map(|d| Ok(d.eval(sizes)?)).collect()
@@ -24,7 +23,7 @@ pub fn row(k: &RowKernel, memory: &mut Slots, sizes: &Env) -> Result<(), Error> 
     let axes = extents(&k.axes, sizes)?;
     // The verifier asks for at least one axis.
     let (columns, rows) = (axes[axes.len() - 1], &axes[..axes.len() - 1]);
-    let all = reductions(&ir::kernel::Body::Row(k.clone()));
+    let all = k.reductions();
     let mut exprs = Exprs::new(&k.values, &all, memory, sizes)?;
     let mut phases = Vec::new();
     for phase in &k.phases {

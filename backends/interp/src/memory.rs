@@ -2,7 +2,7 @@
 
 use crate::Error;
 use half::bf16;
-use ir::kernel::{Body, Kernel, Slot, SlotDecl};
+use ir::kernel::{Kernel, Slot, SlotDecl};
 use ir::scalar::DType;
 
 /// Elements of one dtype.
@@ -103,15 +103,7 @@ pub struct Slots<'a> {
 
 impl<'a> Slots<'a> {
     pub fn bind(kernel: &'a Kernel, buffers: &'a mut [Buffer], places: &'a [Place]) -> Result<Self, Error> {
-        let body = match kernel.body {
-            Body::Row(_) => "row",
-            Body::Column(_) => "column",
-            Body::Contract(_) => "contract",
-            Body::Attention(_) => "attention",
-            Body::AttentionGrad(_) => "attention_grad",
-            Body::Scatter(_) => "scatter",
-            Body::Ctc(_) => "ctc",
-        };
+        let body = kernel.body.kind();
         if places.len() != kernel.slots.len() {
             return Err(Error::Operands {
                 body,

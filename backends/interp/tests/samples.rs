@@ -3,7 +3,6 @@
 use half::bf16;
 use ir::kernel::{Access, Body, Kernel, Value};
 use ir::kernel_sample::{Sample, any, any_large, contract, narrowed};
-use ir::kernel_values::values;
 use ir::rounding::Rounding;
 use ir::scalar::DType;
 use proptest::prelude::*;
@@ -66,7 +65,7 @@ fn check(s: &Sample) -> Result<(), TestCaseError> {
 
 /// Whether a slot in bf16 is loaded after it was stored to.
 fn rounds_inside(kernel: &Kernel) -> bool {
-    values(&kernel.body).iter().any(|v| {
+    kernel.body.values().iter().any(|v| {
         let Value::Load { slot, .. } = v else { return false };
         let slot = &kernel.slots[*slot];
         slot.dtype == DType::Bf16 && slot.access == Access::Write

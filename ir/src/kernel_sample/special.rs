@@ -2,24 +2,15 @@
 
 use super::Sample;
 use crate::kernel::*;
-use crate::kernel_values::{reductions, values};
 use crate::scalar::{Binary, DType};
 
 /// The sample with a NaN where its kernel reads floats, if there is such a place and what becomes of it is defined.
 pub fn with_nan(sample: &Sample, seed: u32) -> Option<Sample> {
     let mut sample = sample.clone();
     let to_i32 = |v: &Value| matches!(v, Value::Cast(DType::I32, _));
-    let positions = reductions(&sample.kernel.body)
-        .iter()
-        .any(|(how, _)| *how == Reduction::ArgMax);
-    // Whether a dropped NaN is multiplied by 0 or left out is a backend's choice.
-    let dropout = match &sample.kernel.body {
-        Body::Row(_) | Body::Column(_) | Body::Contract(_) => false,
-        Body::Attention(a) => a.dropout.is_some(),
-        Body::AttentionGrad(g) => g.forward.dropout.is_some(),
-        Body::Scatter(_) | Body::Ctc(_) => return None,
-    };
-    if positions || dropout || values(&sample.kernel.body).iter().any(to_i32) {
+    let body = &sample.kernel.body;
+    let positions = body.reductions().iter().any(|(how, _)| *how == Reduction::ArgMax);
+    if positions || !body.spreads_nan() || body.values().iter().any(to_i32) {
         return None;
     }
     let read = |s: &usize| sample.kernel.slots[*s].access != Access::Write && sample.operands[*s].dtype.is_float();
@@ -37,15 +28,12 @@ pub fn least(sample: &Sample, seed: u32) -> Option<Sample> {
     // `T - 1` and `(N - 1)/2` are extents too, and may not be negative.
     let (name, size) = [("T", 1), ("N", 1), ("i", 0), ("b", 0)][seed as usize % 4];
     least.sizes.insert(name.into(), size);
-    // The blank and the labels stay.
-    let same_vocab = |k: &Ctc| k.vocab.eval(&least.sizes) == k.vocab.eval(&sample.sizes);
-    let legal = match &sample.kernel.body {
-        Body::Ctc(k) => same_vocab(k),
-        // The maximum of no numbers is beyond the range that the sample's values were drawn for.
-        body => reductions(body).iter().all(|(how, _)| *how == Reduction::Sum),
-    };
+    let body = &sample.kernel.body;
+    // The maximum of no numbers is beyond the range that the sample's values were drawn for.
+    let sums = body.reductions().iter().all(|(how, _)| *how == Reduction::Sum);
+    let legal = sums && body.may_be_resized(&sample.sizes, &least.sizes);
     // A divisor was drawn positive, as `floor_div` wants it; one that is worked out from a size may come to be 0.
-    let list = values(&sample.kernel.body);
+    let list = body.values();
     let divides = list.iter().any(|v| match v {
         Value::Binary(Binary::FloorDiv, _, by) => !matches!(list[*by], Value::Const { .. }),
         _ => false,

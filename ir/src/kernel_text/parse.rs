@@ -1,13 +1,9 @@
 //! Parsing kernels, line by line.
 
 use super::ParseError;
-use super::scan::{
-    Parsed, after, dims, dtype, float, index, number, numbered, pieces, slot_and_address, split, strided,
-};
-use super::scan::{value, view};
+use super::scan::{Parsed, after, dims, dtype, index, numbered, pieces, slot_and_address, split, value};
 use crate::dim::Dim;
 use crate::kernel::*;
-use crate::rounding::Rounding;
 use std::iter::Peekable;
 
 /// Reads the text of one kernel. It need not be valid; that is the verifier's to say.
@@ -33,7 +29,8 @@ pub fn parse(text: &str) -> Result<Kernel, ParseError> {
     })
 }
 
-struct Lines<'a> {
+/// The lines of a kernel that are still to be read.
+pub struct Lines<'a> {
     rest: Peekable<std::vec::IntoIter<(usize, &'a str)>>,
     /// The line being read.
     at: usize,
@@ -41,14 +38,14 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// The next line where `wanted` holds of it.
-    fn next_if(&mut self, wanted: impl Fn(&str) -> bool) -> Option<&'a str> {
+    pub fn next_if(&mut self, wanted: impl Fn(&str) -> bool) -> Option<&'a str> {
         let (at, line) = self.rest.next_if(|(_, l)| wanted(l))?;
         self.at = at;
         Some(line)
     }
 
     /// The next line, which is `name` = something.
-    fn field(&mut self, name: &str) -> Parsed<&'a str> {
+    pub fn field(&mut self, name: &str) -> Parsed<&'a str> {
         match self.next_if(|_| true) {
             Some(line) => split(line, "=").and_then(|(n, v)| {
                 if n == name {
@@ -61,34 +58,27 @@ impl<'a> Lines<'a> {
         }
     }
 
-    fn slot_field(&mut self, name: &str) -> Parsed<Slot> {
+    /// The next line, which gives the slot of an operand.
+    pub fn slot(&mut self, name: &str) -> Parsed<Slot> {
         numbered(self.field(name)?, "s")
-    }
-
-    fn view_field(&mut self, name: &str) -> Parsed<HeadView> {
-        view(self.field(name)?)
     }
 
     fn kernel(&mut self) -> Parsed<Kernel> {
         let head = self.next_if(|_| true).ok_or("there is no kernel")?;
         let (kind, extents) = head.split_once(' ').map_or((head, ""), |(k, e)| (k, e.trim()));
-        let kernel = match kind {
-            "row" => self.row(dims(extents)?),
-            "column" => self.column(Extents(pieces(extents, ','))),
-            "contract" => self.contract(Extents(pieces(extents, ','))),
-            "attention" => self.attention(Extents(pieces(extents, ',')), false),
-            "attention_grad" => self.attention(Extents(pieces(extents, ',')), true),
-            "scatter" => self.scatter(Extents(pieces(extents, ','))),
-            "ctc" => self.ctc(Extents(pieces(extents, ','))),
-            _ => Err(format!("`{kind}` is no kind of kernel")),
-        }?;
+        let extents = Extents(pieces(extents, ','));
+        let (slots, body) = Body::parse_kind(kind, extents, self).ok_or_else(|| {
+            let kinds = Body::KINDS.join(", ");
+            format!("`{kind}` is no kind of kernel; the kinds are {kinds}")
+        })??;
         match self.next_if(|_| true) {
             Some(line) => Err(format!("`{line}` does not belong here")),
-            None => Ok(kernel),
+            None => Ok(Kernel { slots, body }),
         }
     }
 
-    fn slots(&mut self) -> Parsed<Vec<SlotDecl>> {
+    /// Declarations of slots.
+    pub fn slots(&mut self) -> Parsed<Vec<SlotDecl>> {
         let mut slots = vec![];
         let is_slot =
             |l: &str| l.starts_with('s') && !l.contains('=') && l[1..].starts_with(|c: char| c.is_ascii_digit());
@@ -120,7 +110,8 @@ impl<'a> Lines<'a> {
         }
     }
 
-    fn values(&mut self) -> Parsed<Vec<Value>> {
+    /// Scalar values.
+    pub fn values(&mut self) -> Parsed<Vec<Value>> {
         let mut values = vec![];
         while let Some(line) = self.next_if(|l| l.starts_with('v')) {
             let (name, what) = split(line, "=")?;
@@ -131,7 +122,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Reductions, numbered from `first`.
-    fn reduce(&mut self, first: usize) -> Parsed<Vec<(Reduction, ValId)>> {
+    pub fn reduce(&mut self, first: usize) -> Parsed<Vec<(Reduction, ValId)>> {
         let mut list = vec![];
         while let Some(line) = self.next_if(|l| l.starts_with('r') && l.contains('=')) {
             let (name, what) = split(line, "=")?;
@@ -148,7 +139,8 @@ impl<'a> Lines<'a> {
         Ok(list)
     }
 
-    fn stores(&mut self) -> Parsed<Vec<Store>> {
+    /// Stores.
+    pub fn stores(&mut self) -> Parsed<Vec<Store>> {
         let mut list = vec![];
         while let Some(line) = self.next_if(|l| l.starts_with('s') && l.contains('=')) {
             let accumulate = line.contains("+=");
@@ -164,198 +156,54 @@ impl<'a> Lines<'a> {
         Ok(list)
     }
 
-    fn heading(&mut self, name: &str) -> Parsed<()> {
+    /// The line that begins a block.
+    pub fn heading(&mut self, name: &str) -> Parsed<()> {
         self.next_if(|l| l == name)
             .map(|_| ())
             .ok_or_else(|| format!("`{name}` is expected after this"))
     }
-
-    // Extents stand in the first line and are read first, so that a mistake in them is told with that line.
-
-    fn row(&mut self, axes: Vec<Dim>) -> Parsed<Kernel> {
-        let (slots, values) = (self.slots()?, self.values()?);
-        let (mut phases, mut reduced) = (vec![], 0);
-        while let Some(name) = self.next_if(|l| l == "columns" || l == "row") {
-            if name == "row" {
-                phases.push(Phase::Row { store: self.stores()? });
-                continue;
-            }
-            let reduce = self.reduce(reduced)?;
-            reduced += reduce.len();
-            phases.push(Phase::Columns {
-                reduce,
-                store: self.stores()?,
-            });
-        }
-        Ok(Kernel {
-            slots,
-            body: Body::Row(RowKernel { axes, values, phases }),
-        })
-    }
-
-    fn column(&mut self, of: Extents) -> Parsed<Kernel> {
-        let (outer, reduced, columns) = (of.list(0, "outer")?, of.list(1, "reduced")?, of.dim(2, "columns")?);
-        let (slots, values) = (self.slots()?, self.values()?);
-        self.heading("reduce")?;
-        let reduce = self.reduce(0)?;
-        self.heading("store")?;
-        let store = self.stores()?;
-        Ok(Kernel {
-            slots,
-            body: Body::Column(ColumnKernel {
-                outer,
-                reduced,
-                columns,
-                values,
-                reduce,
-                store,
-            }),
-        })
-    }
-
-    fn contract(&mut self, of: Extents) -> Parsed<Kernel> {
-        let (batch, m, n) = (of.list(0, "batch")?, of.dim(1, "m")?, of.dim(2, "n")?);
-        let (k_outer, k) = (of.dim(3, "k_outer")?, of.dim(4, "k")?);
-        let round = match of.0.get(5) {
-            Some(_) => of.text(5, "round")?.parse()?,
-            None => Rounding::F32,
-        };
-        let slots = self.slots()?;
-        let a = strided(self.field("a")?, batch.len(), "i")?;
-        let b = strided(self.field("b")?, batch.len(), "j")?;
-        let values = self.values()?;
-        self.heading("store")?;
-        let store = self.stores()?;
-        Ok(Kernel {
-            slots,
-            body: Body::Contract(Contract {
-                batch,
-                m,
-                n,
-                k_outer,
-                k,
-                a,
-                b,
-                round,
-                values,
-                store,
-            }),
-        })
-    }
-
-    fn attention(&mut self, of: Extents, grad: bool) -> Parsed<Kernel> {
-        let (batch, time) = (of.dim(0, "batch")?, of.dim(1, "time")?);
-        let (heads, head_dim) = (number(of.text(2, "heads")?)?, number(of.text(3, "head_dim")?)?);
-        let scale = float(of.text(4, "scale")?)?.to_bits();
-        let (slots, q) = (self.slots()?, self.view_field("q")?);
-        let (k, v, lengths) = (
-            self.view_field("k")?,
-            self.view_field("v")?,
-            self.slot_field("lengths")?,
-        );
-        let dropout = self.next_if(|l| l.starts_with("dropout ")).map(dropout).transpose()?;
-        let (out, lse) = (self.view_field("out")?, self.slot_field("lse")?);
-        let forward = Attention {
-            batch,
-            time,
-            heads,
-            head_dim,
-            scale,
-            q,
-            k,
-            v,
-            lengths,
-            dropout,
-            out,
-            lse,
-        };
-        if !grad {
-            return Ok(Kernel {
-                slots,
-                body: Body::Attention(forward),
-            });
-        }
-        let (d_out, dq) = (self.view_field("d_out")?, self.view_field("dq")?);
-        let (dk, dv) = (self.view_field("dk")?, self.view_field("dv")?);
-        Ok(Kernel {
-            slots,
-            body: Body::AttentionGrad(Box::new(AttentionGrad {
-                forward,
-                d_out,
-                dq,
-                dk,
-                dv,
-            })),
-        })
-    }
-
-    fn scatter(&mut self, of: Extents) -> Parsed<Kernel> {
-        let (rows, count) = (of.dim(0, "rows")?, of.dim(1, "count")?);
-        let (into, width) = (of.dim(2, "into")?, of.dim(3, "width")?);
-        let (slots, from) = (self.slots()?, self.slot_field("from")?);
-        let (index, out) = (self.slot_field("index")?, self.slot_field("out")?);
-        Ok(Kernel {
-            slots,
-            body: Body::Scatter(Scatter {
-                rows,
-                count,
-                into,
-                width,
-                from,
-                index,
-                out,
-            }),
-        })
-    }
-
-    fn ctc(&mut self, of: Extents) -> Parsed<Kernel> {
-        let (batch, time) = (of.dim(0, "batch")?, of.dim(1, "time")?);
-        let (vocab, labels) = (of.dim(2, "vocab")?, of.dim(3, "labels")?);
-        let (slots, log_probs) = (self.slots()?, self.slot_field("log_probs")?);
-        let (lengths, label_ids) = (self.slot_field("lengths")?, self.slot_field("label_ids")?);
-        let (loss, grad) = (self.slot_field("loss")?, self.slot_field("grad")?);
-        let body = Body::Ctc(Ctc {
-            batch,
-            time,
-            vocab,
-            labels,
-            log_probs,
-            lengths,
-            label_ids,
-            loss,
-            grad,
-        });
-        Ok(Kernel { slots, body })
-    }
 }
 
 /// The named extents of the first line.
-struct Extents<'a>(Vec<&'a str>);
+pub struct Extents<'a>(Vec<&'a str>);
 
 impl<'a> Extents<'a> {
-    fn text(&self, n: usize, name: &str) -> Parsed<&'a str> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The text of an extent that is alone and has no name.
+    ///
+    /// # Errors
+    /// There are more.
+    pub fn only(&self) -> Parsed<&'a str> {
+        match self.0[..] {
+            [one] => Ok(one),
+            _ => Err(format!("one list of sizes is expected, not {}", self.0.len())),
+        }
+    }
+
+    /// The text of extent `n`, which follows its name.
+    pub fn text(&self, n: usize, name: &str) -> Parsed<&'a str> {
         after(
             self.0.get(n).copied().ok_or_else(|| format!("`{name}` is missing"))?,
             name,
         )
     }
 
-    fn dim(&self, n: usize, name: &str) -> Parsed<Dim> {
+    /// The size that extent `n` is.
+    pub fn dim(&self, n: usize, name: &str) -> Parsed<Dim> {
         self.text(n, name)?.parse()
     }
 
-    fn list(&self, n: usize, name: &str) -> Parsed<Vec<Dim>> {
+    /// The sizes that extent `n` lists.
+    pub fn list(&self, n: usize, name: &str) -> Parsed<Vec<Dim>> {
         dims(self.text(n, name)?)
-    }
-}
-
-fn dropout(line: &str) -> Parsed<AttentionDropout> {
-    match pieces(split(line, "=")?.1, ',')[..] {
-        [rate, seed, site] => Ok(AttentionDropout {
-            rate: numbered(after(rate, "rate")?, "s")?,
-            seed: numbered(after(seed, "seed")?, "s")?,
-            site: number(after(site, "site")?)?,
-        }),
-        _ => Err("dropout has a rate, a seed and a site".into()),
     }
 }

@@ -116,51 +116,21 @@ pub fn slot_and_address(s: &str) -> Parsed<(Slot, &str)> {
 }
 
 /// Strides by coordinate; those not written are 0.
-struct Strides<'a>(Vec<(Dim, &'a str)>);
+pub struct Strides<'a>(pub Vec<(Dim, &'a str)>);
 
 impl Strides<'_> {
-    fn take(&mut self, name: &str) -> Dim {
+    pub fn take(&mut self, name: &str) -> Dim {
         let at = self.0.iter().position(|(_, n)| *n == name);
         at.map(|i| self.0.remove(i).0).unwrap_or_default()
     }
 
-    fn end(self) -> Parsed<()> {
+    /// # Errors
+    /// A coordinate that nobody took.
+    pub fn end(self) -> Parsed<()> {
         self.0
             .first()
             .map_or(Ok(()), |(_, name)| Err(format!("there is no coordinate `{name}` here")))
     }
-}
-
-pub fn strided(s: &str, batch: usize, free: &str) -> Parsed<Strided> {
-    let (slot, at) = slot_and_address(s)?;
-    let (base, terms) = address(at)?;
-    let mut strides = Strides(terms);
-    let batch = (0..batch).map(|n| strides.take(&format!("b{n}"))).collect();
-    let (k_outer, free, k) = (strides.take("o"), strides.take(free), strides.take("p"));
-    strides.end()?;
-    Ok(Strided {
-        slot,
-        base,
-        batch,
-        k_outer,
-        free,
-        k,
-    })
-}
-
-pub fn view(s: &str) -> Parsed<HeadView> {
-    let (slot, at) = slot_and_address(s)?;
-    let (base, terms) = address(at)?;
-    let mut strides = Strides(terms);
-    let (batch, time, head) = (strides.take("b"), strides.take("t"), strides.take("h"));
-    strides.end()?;
-    Ok(HeadView {
-        slot,
-        base,
-        batch,
-        time,
-        head,
-    })
 }
 
 pub fn value(s: &str) -> Parsed<Value> {

@@ -4,8 +4,7 @@ use crate::lower::Kernels;
 use crate::rewrite::cost::example;
 use ir::artifact::{BufferKind, Launch, Program, Step};
 use ir::dim::Dim;
-use ir::kernel::{Access, Attention, Body, Kernel, Phase, Reduction, Slot, Store, Value};
-use ir::kernel_values::{needed, reductions, store_roots};
+use ir::kernel::{Access, Kernel, Reduction, Slot, Wide};
 use ir::scalar::DType;
 use std::collections::BTreeSet;
 
@@ -94,10 +93,8 @@ pub fn reasons(program: &Program, kernels: &Kernels) -> Vec<Option<Reason>> {
         for (slot, reason) in reasons_of(kernel) {
             note(buffer(slot), reason);
         }
-        multiplied.extend(factors(&kernel.body).into_iter().map(buffer));
-        if matches!(kernel.body, Body::Attention(_) | Body::AttentionGrad(_)) {
-            together.push(factors(&kernel.body).into_iter().map(buffer).collect::<Vec<_>>());
-        }
+        multiplied.extend(kernel.body.multiplied().into_iter().map(buffer));
+        together.push(kernel.body.of_one_dtype().into_iter().map(buffer).collect::<Vec<_>>());
     }
     for (i, b) in program.buffers.iter().enumerate() {
         if is_small(&b.elements) && !multiplied.contains(&i) {
@@ -146,73 +143,25 @@ fn is_small(elements: &Dim) -> bool {
         || elements.terms().map(|(c, _)| c).fold(0, gcd) < FEW
 }
 
-/// Slots whose elements a kernel multiplies in products of bf16, and what it makes of them in attention.
-fn factors(body: &Body) -> Vec<Slot> {
-    let heads = |k: &Attention| [&k.q, &k.k, &k.v, &k.out].map(|v| v.slot).to_vec();
-    match body {
-        Body::Contract(k) => vec![k.a.slot, k.b.slot],
-        Body::Attention(k) => heads(k),
-        Body::AttentionGrad(g) => {
-            let grads = [&g.d_out, &g.dq, &g.dk, &g.dv].map(|v| v.slot);
-            heads(&g.forward).into_iter().chain(grads).collect()
+impl From<Wide> for Reason {
+    fn from(wide: Wide) -> Reason {
+        match wide {
+            Wide::Statistic => Reason::Statistic,
+            Wide::Scattered => Reason::Scattered,
+            Wide::LogSumExp => Reason::LogSumExp,
+            Wide::Ctc => Reason::Ctc,
         }
-        Body::Row(_) | Body::Column(_) | Body::Scatter(_) | Body::Ctc(_) => vec![],
     }
 }
 
 /// What one kernel has against bf16, by slot.
 fn reasons_of(kernel: &Kernel) -> Vec<(Slot, Reason)> {
-    let all = |reason| (0..kernel.slots.len()).map(|s| (s, reason)).collect();
-    let stored = |stores: &[Store], reason| stores.iter().map(|s| (s.slot, reason)).collect::<Vec<_>>();
-    if reductions(&kernel.body).iter().any(|(how, _)| *how != Reduction::Sum) {
-        return all(Reason::Softmax);
+    let body = &kernel.body;
+    if body.reductions().iter().any(|(how, _)| *how != Reduction::Sum) {
+        return (0..kernel.slots.len()).map(|s| (s, Reason::Softmax)).collect();
     }
-    let mut found = match &kernel.body {
-        Body::Row(k) => k
-            .phases
-            .iter()
-            .flat_map(|p| match p {
-                Phase::Row { store } => stored(store, Reason::Statistic),
-                Phase::Columns { .. } => vec![],
-            })
-            .collect(),
-        Body::Column(k) => stored(&k.store, Reason::Statistic),
-        Body::Contract(_) => vec![],
-        Body::Attention(k) => heads_reasons(k),
-        Body::AttentionGrad(g) => heads_reasons(&g.forward),
-        Body::Scatter(k) => vec![(k.out, Reason::Scattered)],
-        Body::Ctc(_) => return all(Reason::Ctc),
-    };
     let updated = (0..kernel.slots.len()).filter(|s| kernel.slots[*s].access == Access::Update);
-    let changed = updated.filter(|s| !is_written_first(&kernel.body, *s));
-    found.extend(changed.map(|s| (s, Reason::Accumulated)));
-    found
-}
-
-/// Whether a row kernel only loads from a slot what one of its earlier phases has stored there.
-fn is_written_first(body: &Body, slot: Slot) -> bool {
-    let Body::Row(k) = body else { return false };
-    let mut written = false;
-    for phase in &k.phases {
-        let (reduce, store) = match phase {
-            Phase::Columns { reduce, store } => (&reduce[..], store),
-            Phase::Row { store } => (&[][..], store),
-        };
-        let roots = store_roots(store).chain(reduce.iter().map(|(_, v)| *v));
-        let loads = |v: usize| matches!(&k.values[v], Value::Load { slot: s, .. } if *s == slot);
-        if !written && needed(&k.values, roots).into_iter().any(loads) {
-            return false;
-        }
-        let mut own = store.iter().filter(|s| s.slot == slot);
-        if own.clone().any(|s| s.accumulate) {
-            return false;
-        }
-        written |= own.next().is_some();
-    }
-    written
-}
-
-fn heads_reasons(k: &Attention) -> Vec<(Slot, Reason)> {
-    let rate = k.dropout.iter().map(|d| (d.rate, Reason::Statistic));
-    std::iter::once((k.lse, Reason::LogSumExp)).chain(rate).collect()
+    let changed = updated.filter(|s| !body.stores_before_loading(*s));
+    let wide = body.kept_wide().into_iter().map(|(s, wide)| (s, wide.into()));
+    wide.chain(changed.map(|s| (s, Reason::Accumulated))).collect()
 }

@@ -2,7 +2,6 @@
 
 use ir::artifact::Operand;
 use ir::kernel::{Access, Body, Kernel, Slot, Value};
-use ir::kernel_values::values;
 use ir::rounding::Rounding;
 
 /// Makes a contraction round its operands, and gives their slots, each once; a kernel that is none stays as it is, and one
@@ -24,7 +23,7 @@ pub fn round_product(kernel: &mut Kernel) -> Vec<Slot> {
 /// same place.
 pub fn own_operand(kernel: &mut Kernel, operands: &mut Vec<Operand>, slot: Slot) -> Slot {
     let loads = |v: &Value| matches!(v, Value::Load { slot: s, .. } | Value::Uniform { seed: s, .. } if *s == slot);
-    let shared = kernel.slots[slot].access != Access::Read || values(&kernel.body).iter().any(loads);
+    let shared = kernel.slots[slot].access != Access::Read || kernel.body.values().iter().any(loads);
     let Body::Contract(k) = &mut kernel.body else {
         return slot;
     };

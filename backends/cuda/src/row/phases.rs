@@ -13,8 +13,8 @@ use crate::reduce::{Accumulator, roots, states};
 use crate::values::{Point, Values, lanes_of};
 use crate::warp::WARP;
 use ir::dim::{Dim, numel};
-use ir::kernel::{Body, Phase, Reduction, RowKernel, Slot, Store, ValId};
-use ir::kernel_verify::{needed, reductions};
+use ir::kernel::{BodyDef, Phase, Reduction, RowKernel, Slot, Store, ValId};
+use ir::kernel_verify::needed;
 use melior::Context;
 
 /// Threads of a block.
@@ -84,7 +84,7 @@ pub fn emit<'c>(context: &'c Context, unit: &Unit, k: &RowKernel) -> Result<Emit
     let division = Division::new(k);
     let f = Function::new(context, unit, 0, THREADS);
     let (columns, outer) = k.axes.split_last().expect("a row kernel has axes");
-    let all = reductions(&Body::Row(k.clone()));
+    let all = k.reductions();
     let values = Values::new(&f, &k.values, k.axes.len(), &all, division.lanes as usize);
     let rows = numel(outer);
     let group = division.group.threads();

@@ -1,22 +1,8 @@
 //! Bounds on the sums inside attention, and so on their rounding error.
 
-use super::Sample;
 use crate::dim::{Dim, Env};
 use crate::kernel::*;
 use crate::rng;
-
-/// The operands of heads: those of the forward direction, then the gradients.
-pub fn views(body: &Body) -> Vec<&HeadView> {
-    let (forward, grads) = match body {
-        Body::Attention(k) => (k, vec![]),
-        Body::AttentionGrad(g) => (&g.forward, vec![&g.d_out, &g.dq, &g.dk, &g.dv]),
-        _ => return vec![],
-    };
-    [&forward.q, &forward.k, &forward.v, &forward.out]
-        .into_iter()
-        .chain(grads)
-        .collect()
-}
 
 /// The sums of absolute values that make up the elements of each output slot of heads.
 #[derive(Default)]
@@ -132,16 +118,8 @@ fn dropout(k: &Attention, sample: &Sample) -> impl Fn(i64, i64) -> f64 {
     }
 }
 
-/// The sums of an attention sample, from its operands.
-pub fn magnitudes(sample: &Sample) -> Magnitudes {
-    match &sample.kernel.body {
-        Body::Attention(k) => forward(k, sample),
-        Body::AttentionGrad(g) => backward(g, sample),
-        _ => Magnitudes::default(),
-    }
-}
-
-fn forward(k: &Attention, sample: &Sample) -> Magnitudes {
+/// The sums of a sample of attention, from its operands.
+pub fn forward(k: &Attention, sample: &Sample) -> Magnitudes {
     let (time, scale) = (size(&k.time, &sample.sizes), f64::from_bits(k.scale));
     let of = |v: &HeadView| View::new(v, k, sample);
     let (q, keys, v, factor) = (of(&k.q), of(&k.k), of(&k.v), dropout(k, sample));
@@ -163,7 +141,8 @@ fn forward(k: &Attention, sample: &Sample) -> Magnitudes {
     }
 }
 
-fn backward(g: &AttentionGrad, sample: &Sample) -> Magnitudes {
+/// The sums of a sample of its gradient, from its operands.
+pub fn backward(g: &AttentionGrad, sample: &Sample) -> Magnitudes {
     let k = &g.forward;
     let (time, scale) = (size(&k.time, &sample.sizes), f64::from_bits(k.scale));
     let of = |v: &HeadView| View::new(v, k, sample);

@@ -1,10 +1,10 @@
-//! Contractions.
+//! Random contractions.
 
-use super::exprs::{Exprs, Known};
-use super::maps::{COLUMNS, all, in_place, store, stores};
-use super::{Draw, EPS, Extent, Sample, dims};
 use crate::dim::Dim;
 use crate::kernel::*;
+use crate::kernel_sample::exprs::{Exprs, Known};
+use crate::kernel_sample::maps::{COLUMNS, all, in_place, store, stores};
+use crate::kernel_sample::{Draw, EPS, Extent, dims};
 use crate::rounding::{Levels, Rounding};
 use crate::scalar::{Binary, DType};
 
@@ -174,7 +174,7 @@ fn product(mut d: Draw, shape: Shape) -> Sample {
         values,
         store: list,
     };
-    d.sample(Body::Contract(body))
+    d.sample(body)
 }
 
 fn operand(d: &mut Draw, batch: &[Extent], k_outer: &Extent, free: &Extent, k: &Extent, gap: i64) -> Strided {
@@ -233,5 +233,24 @@ fn operand(d: &mut Draw, batch: &[Extent], k_outer: &Extent, free: &Extent, k: &
         k_outer: so,
         free: sf,
         k: sk,
+    }
+}
+
+/// Makes a contraction round its operands, and moves those in f32 off the eighths by less than half a unit of bf16.
+pub fn round_product(sample: &mut Sample, r: &mut Rand) {
+    let Body::Contract(k) = &mut sample.kernel.body else {
+        return;
+    };
+    k.round = Rounding::Bf16;
+    for slot in [k.a.slot, k.b.slot] {
+        let operand = &mut sample.operands[slot];
+        if operand.dtype == DType::Bf16 {
+            continue;
+        }
+        for v in &mut operand.values {
+            // Half a unit is 2^-9 of a number at least; those at the ends of the range stay inside.
+            let off = if v.abs() < 1.0 && r.flag() { 1.0 } else { -1.0 };
+            *v *= 1.0 + off * 2f64.powi(-10);
+        }
     }
 }

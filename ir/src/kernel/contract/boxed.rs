@@ -1,9 +1,9 @@
 //! Contractions whose operands a GPU can copy in boxes.
 
-use super::Sample;
-use super::contract::contract_large;
+use super::sample::contract_large;
 use crate::dim::Dim;
 use crate::kernel::{Body, Strided};
+use crate::kernel_sample::Sample;
 use crate::rounding::Rounding;
 use crate::sample::Rand;
 use crate::scalar::DType;

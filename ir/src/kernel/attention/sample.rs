@@ -1,9 +1,9 @@
-//! Kernels without expressions: attention, scatter, CTC.
+//! Random attention, in both directions.
 
-use super::{Draw, Extent, Sample};
+use super::sums::{self, Magnitudes};
 use crate::dim::Dim;
 use crate::kernel::*;
-use crate::scalar::DType;
+use crate::kernel_sample::{Draw, EPS, Extent, narrow};
 
 /// What both directions of attention draw.
 pub struct Heads {
@@ -108,7 +108,7 @@ pub fn attention(seed: u32) -> Sample {
     // Outputs are averages of eighths up to 1, scaled by 4 at most by dropout.
     d.operands[body.out.slot].tolerance = 1e-5;
     d.operands[body.lse].tolerance = 1e-5;
-    d.sample(Body::Attention(body))
+    d.sample(body)
 }
 
 /// Of a result and log-sum-exps that need not be those of the forward pass: both are only data here.
@@ -127,64 +127,76 @@ pub fn attention_grad(seed: u32) -> Sample {
     [&body.dq, &body.dk, &body.dv]
         .iter()
         .for_each(|v| d.operands[v.slot].tolerance = tolerance.max(1e-5));
-    d.sample(Body::AttentionGrad(Box::new(body)))
+    d.sample(Box::new(body))
 }
 
-pub fn scatter(seed: u32) -> Sample {
-    let mut d = Draw::new(seed);
-    let (rows, count) = (d.extent(&[1, 2, 4]), d.extent(&[1, 3, 10]));
-    let (into, width) = (d.extent(&[1, 2, 6]), d.extent(&[1, 3, 8, 17]));
-    let from = d.floats(Access::Read, rows.size * count.size * width.size);
-    let index = d.slot(DType::I32, Access::Read, rows.size * count.size, |r| {
-        r.int(-1, into.size - 1) as f64
-    });
-    // Sums of eighths are exact.
-    let out = d.floats(Access::Write, rows.size * into.size * width.size);
-    let (rows, count, into, width) = (rows.dim, count.dim, into.dim, width.dim);
-    d.sample(Body::Scatter(Scatter {
-        rows,
-        count,
-        into,
-        width,
-        from,
-        index,
-        out,
-    }))
-}
-
-pub fn ctc(seed: u32) -> Sample {
-    let mut d = Draw::new(seed);
-    let (batch, time) = (d.extent(&[1, 2, 4]), d.extent(&[1, 5, 20]));
-    let (vocab, labels) = (d.extent(&[2, 5, 32]), d.extent(&[1, 2, 6]));
-    // Log-probabilities need not sum to one.
-    let log_probs = d.slot(DType::F32, Access::Read, batch.size * time.size * vocab.size, |r| {
-        -(r.int(1, 32) as f64) / 8.0
-    });
-    let lengths = d.slot(DType::I32, Access::Read, batch.size, |r| r.int(0, time.size) as f64);
-    let symbols = vocab.size - 1;
-    let label_ids = d.slot(DType::I32, Access::Read, batch.size * labels.size, |r| {
-        r.int(1, symbols.max(1)) as f64
-    });
-    // Padding: from some label on all are negative. A vocabulary of the blank alone has no labels.
-    for b in 0..batch.size {
-        let used = if symbols == 0 { 0 } else { d.rand.int(0, labels.size) };
-        let (from, to) = (b * labels.size + used, (b + 1) * labels.size);
-        d.operands[label_ids].values[from as usize..to as usize].fill(-1.0);
+/// Four clips, among them one without keys, one with a single key and one that is full.
+fn long_heads(d: &mut Draw) -> Heads {
+    let head_dim = *d.rand.pick(&[16, 32, 64, 80]);
+    Heads {
+        batch: d.extent_to(0, &[4]),
+        time: d.extent_to(0, &[31, 64, 65, 97, 128, 129, 150]),
+        heads: if head_dim < 64 { d.rand.int(1, 2) } else { 1 },
+        head_dim,
     }
-    let loss = d.floats(Access::Write, batch.size);
-    let grad = d.floats(Access::Write, batch.size * time.size * vocab.size);
-    d.operands[loss].tolerance = 2e-5 * time.size as f64;
-    d.operands[grad].tolerance = 1e-5 * time.size as f64;
-    let (batch, time, vocab, labels) = (batch.dim, time.dim, vocab.dim, labels.dim);
-    d.sample(Body::Ctc(Ctc {
-        batch,
-        time,
-        vocab,
-        labels,
-        log_probs,
-        lengths,
-        label_ids,
-        loss,
-        grad,
-    }))
+}
+
+fn set_lengths(d: &mut Draw, slot: Slot, time: i64) {
+    let turn = d.rand.int(0, 3) as usize;
+    let lengths = [0, 1, time, d.rand.int(2, time)];
+    for (b, length) in d.operands[slot].values.iter_mut().enumerate() {
+        *length = lengths[(b + turn) % 4] as f64;
+    }
+}
+
+/// Relative error of terms that are made of an exponential of a score and sums of head_dim and of time terms. A score is
+/// sqrt(head_dim) at most, as is what is taken from it before the exponential; each step there adds EPS of that, and that
+/// is what the exponential is off by. Its expansion and the rest is a few units.
+fn relative(heads: &Heads) -> f64 {
+    let d = heads.head_dim as f64;
+    EPS * (8.0 * d.sqrt() + d + heads.time.size as f64 + 16.0)
+}
+
+fn tolerate(sample: &mut Sample, sums: Magnitudes, relative: f64) {
+    for (slot, sums) in sums.terms {
+        sample.operands[slot].tolerate(&sums, relative);
+    }
+}
+
+/// Attention with up to 150 positions.
+pub fn attention_large(seed: u32) -> Sample {
+    let mut d = Draw::new(seed);
+    let heads = long_heads(&mut d);
+    let body = heads.forward(&mut d, Access::Write);
+    set_lengths(&mut d, body.lengths, heads.time.size);
+    d.operands[body.lse].tolerance = relative(&heads);
+    let mut sample = d.sample(body.clone());
+    let sums = sums::forward(&body, &sample);
+    tolerate(&mut sample, sums, relative(&heads));
+    sample
+}
+
+/// The gradients of attention with up to 150 positions, of log-sum-exps as the forward direction gives them.
+pub fn attention_grad_large(seed: u32) -> Sample {
+    let mut d = Draw::new(seed);
+    let heads = long_heads(&mut d);
+    let body = heads.backward(&mut d);
+    let (lse, lengths, forward) = (body.forward.lse, body.forward.lengths, body.forward.clone());
+    set_lengths(&mut d, lengths, heads.time.size);
+    let mut sample = d.sample(Box::new(body.clone()));
+    sample.operands[lse].values = sums::forward_lse(&forward, &sample);
+    let sums = sums::backward(&body, &sample);
+    tolerate(&mut sample, sums, relative(&heads));
+    sample
+}
+
+/// Keeps all operands of heads of a sample in bf16, most times. `sums` come from the rounded operands.
+pub fn narrow_heads(sample: &mut Sample, r: &mut Rand, heads: &[Slot], sums: impl FnOnce(&Sample) -> Magnitudes) {
+    if r.int(0, 3) == 0 {
+        return;
+    }
+    heads.iter().for_each(|slot| narrow(sample, *slot));
+    for (slot, sums) in sums(sample).rounded {
+        sample.operands[slot].tolerate(&sums, 2f64.powi(-8));
+    }
 }
