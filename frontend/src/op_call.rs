@@ -34,9 +34,7 @@ impl<'a> Tracer<'a, '_> {
 
     /// Tensors for positional operands; numbers become constants of the element type of the tensors beside them.
     pub fn operands(&mut self, name: &str, args: &[Value], spans: &[Span]) -> Result<Vec<ValueId>> {
-        // The first operand of a select is a condition and says nothing of the choices.
-        let skip = if name == "select" { 1 } else { 0 };
-        let beside = args.iter().skip(skip).find_map(|a| match a {
+        let beside = args.iter().skip(Op::conditions(name)).find_map(|a| match a {
             Value::Tensor(v) => Some(*v),
             _ => None,
         });
@@ -95,7 +93,7 @@ impl<'a> Tracer<'a, '_> {
     /// Adds a node; what type inference says becomes the message.
     pub fn push(&mut self, op: Op, args: &[ValueId], span: Span) -> Result<Value> {
         let types: Vec<String> = args.iter().map(|a| self.current().ty(*a).to_string()).collect();
-        let name = op.name();
+        let advice = op.advice();
         let nodes = self.graph.nodes.len() + self.body.as_ref().map_or(0, |b| b.graph.nodes.len());
         if nodes + self.bodies > limits::NODES {
             return Err(self.expands(span, limits::NODES, "ops"));
@@ -116,9 +114,9 @@ impl<'a> Tracer<'a, '_> {
                 self.globals.with_size_names(&text),
                 self.globals.with_size_names(&label),
             );
-            match name {
-                "div" => d.help("floor_div(a, b) divides i32 values; cast(x, dtype: f32) makes floats"),
-                _ => d,
+            match advice {
+                Some(advice) => d.help(advice),
+                None => d,
             }
         })?;
         Ok(single_or_tuple(self.current().results(node)))
@@ -139,7 +137,7 @@ fn make(name: &str, call: &Call, named: &[(&Spanned<String>, Value, Span)], site
         fields.push(format!("{}: {}", key.value, value.attribute(*span)?));
     }
     // Every use of random numbers is told apart from the others without the author's help.
-    let own_site = matches!(name, "dropout" | "uniform") && !named.iter().any(|(k, ..)| k.value == "site");
+    let own_site = Op::has_site(name) && !named.iter().any(|(k, ..)| k.value == "site");
     if own_site {
         fields.push(format!("site: {site}"));
     }

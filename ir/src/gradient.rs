@@ -227,7 +227,7 @@ impl Extract<'_> {
                     &[],
                 )
             }
-            None if v.0 >= self.forward || is_cheap(&node.op) => self.copy(v, used),
+            None if v.0 >= self.forward || node.op.is_cheap() => self.copy(v, used),
             _ => {
                 self.saved.push(v);
                 self.out.add_op(
@@ -259,27 +259,6 @@ impl Extract<'_> {
         let args: Vec<ValueId> = node.args.iter().map(|a| self.value(*a, used)).collect();
         self.out.add_op(node.op, &args)
     }
-}
-
-/// Element-wise work that costs less to repeat than to keep: a few operations per element that fuse into their readers.
-pub fn is_cheap(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Constant(_)
-            | Op::Iota(_)
-            | Op::Uniform(_)
-            | Op::UnaryOp(_)
-            | Op::BinaryOp(_)
-            | Op::Select(_)
-            | Op::Cast(_)
-            | Op::Broadcast(_)
-            | Op::Reshape(_)
-            | Op::Slice(_)
-            | Op::Gelu(_)
-            | Op::Dropout(_)
-            | Op::StopGradient(_)
-            | Op::GradScale(_)
-    )
 }
 
 /// The same graph, where every repeat also gives what its backward pass reads. Run before `backward`.

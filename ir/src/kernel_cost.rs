@@ -139,9 +139,9 @@ mod tests {
 
     fn cost(text: &str) -> Cost {
         {
-        let kernel = crate::kernel_text::parse(text).unwrap();
-        kernel.body.cost(&kernel.slots)
-    }
+            let kernel = crate::kernel_text::parse(text).unwrap();
+            kernel.body.cost(&kernel.slots)
+        }
     }
 
     fn d(s: &str) -> Dim {

@@ -10,14 +10,14 @@ mod narrow;
 mod special;
 
 use crate::dim::{Dim, Env};
-use crate::kernel::{Access, Body, BodyDef, Ctc, Kernel, Scatter, Slot, SlotDecl};
-use crate::sample::Rand;
-use crate::scalar::DType;
 pub use crate::kernel::attention::sample::{attention, attention_grad, attention_grad_large, attention_large};
 pub use crate::kernel::column::sample::column;
 pub use crate::kernel::contract::boxed::contract_boxed;
 pub use crate::kernel::contract::sample::{contract, contract_bytes, contract_large};
 pub use crate::kernel::row::sample::{row, row_large};
+use crate::kernel::{Access, Body, BodyDef, Ctc, Kernel, Scatter, Slot, SlotDecl};
+use crate::sample::Rand;
+use crate::scalar::DType;
 pub use narrow::narrowed;
 pub(crate) use narrow::{narrow, narrow_maps, narrow_some};
 pub use special::{least, with_nan};

@@ -5,7 +5,7 @@
 
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
-use crate::kernel::{Coord, Index, Reduction, ValId, Value};
+use crate::kernel::{Body, Coord, Index, Reduction, Slot, ValId, Value};
 use crate::scalar::{Binary, DType};
 use crate::types::Type;
 
@@ -26,8 +26,63 @@ pub enum Lower<'a> {
     Contract { spec: &'a str },
     /// Simpler ops with the same results.
     Decompose(DecomposeFn<'a>),
-    /// A kernel of its own; `passes::lower` binds operands.
-    Opaque,
+    /// A kernel of its own.
+    Kernel { operands: Lie, build: KernelFn<'a> },
+    /// A loop over its body: `repeat`.
+    Loop,
+}
+
+/// How the operands of a kernel of its own lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// Contiguous.
+    Whole,
+    /// At any strides, that of the last axis being 1.
+    Rows,
+}
+
+/// The kernel of an op, over slots for its operands and results.
+pub type KernelFn<'a> = Box<dyn Fn(&mut dyn Bind) -> Result<Body, NotInMemory> + 'a>;
+
+/// What an op can ask for while its own kernel is built. A slot comes to be when it is first asked for.
+pub trait Bind {
+    fn arg_type(&self, i: usize) -> Type;
+    fn result_type(&self, i: usize) -> Type;
+    /// The slot of operand `i`, from its first element on.
+    fn read(&mut self, i: usize) -> Slot;
+    /// Where operand `i` lies, which need not be contiguous.
+    ///
+    /// # Errors
+    /// It is not in memory with a last axis of stride 1.
+    fn read_rows(&mut self, i: usize) -> Result<View, NotInMemory>;
+    /// The slot of result `i`, which is contiguous.
+    fn write(&mut self, i: usize) -> Slot;
+}
+
+impl dyn Bind + '_ {
+    /// Where result `i` lies.
+    pub fn write_rows(&mut self, i: usize) -> View {
+        View {
+            slot: self.write(i),
+            base: Dim::from(0),
+            strides: self.result_type(i).strides(),
+        }
+    }
+}
+
+/// A tensor in a slot.
+pub struct View {
+    pub slot: Slot,
+    /// Of its first element.
+    pub base: Dim,
+    /// One per axis.
+    pub strides: Vec<Dim>,
+}
+
+/// An operand that a kernel needs in memory is not there as it needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotInMemory {
+    pub operand: usize,
 }
 
 /// Results from operands, built in a graph.

@@ -1,6 +1,6 @@
 //! The op table: every op of tensor IR is one file here and one line in `ops!`.
 
-use crate::dim::{Dim, Env};
+use crate::dim::{Dim, Env, numel};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample};
@@ -20,8 +20,36 @@ pub trait OpDef: Sized {
     fn vjp(&self, g: &mut Graph, at: &Vjp) -> Vec<Option<ValueId>>;
     /// How the op becomes kernels.
     fn lower(&self) -> Lower<'_>;
+    /// How much it computes.
+    fn work(&self, args: &[&Type], results: &[Type]) -> Work;
     /// A random valid instance for property tests.
     fn sample(r: &mut Rand) -> Sample<Self>;
+
+    /// Whether the attributes have a `site`: it draws random numbers, and every use needs a site of its own.
+    const HAS_SITE: bool = false;
+    /// Operands in front whose dtype says nothing of the others'.
+    const CONDITIONS: usize = 0;
+    /// Whether the backward pass computes it again instead of having it kept: a few operations per element, which fuse into
+    /// their readers.
+    fn is_cheap(&self) -> bool {
+        false
+    }
+    /// Whether the result lies in the memory of operand 0, at strides of its own.
+    fn is_view(&self) -> bool {
+        false
+    }
+    /// Whether nothing is done for it at all: whoever reads the result reads operand 0.
+    fn is_free(&self) -> bool {
+        false
+    }
+    /// What must hold of sizes so that the op stays inside its operands, beyond axes of 0 or more.
+    fn requires(&self, _args: &[&Type], _results: &[Type]) -> Vec<Need> {
+        vec![]
+    }
+    /// What an author may have meant where types do not fit.
+    fn advice(&self) -> Option<&'static str> {
+        None
+    }
     /// Why the training gradient is not the derivative, where that is so.
     fn surrogate(&self) -> Option<&'static str> {
         None
@@ -88,6 +116,41 @@ impl Group {
             Group::Structure => "Structure",
         }
     }
+}
+
+/// How much an op computes, for a choice between equal graphs.
+pub enum Work {
+    /// Leaves, and ops that are free.
+    Nothing,
+    /// So many operations for each element of the result, inside the kernels that read it.
+    Element(f64),
+    /// So many operations for each element of operand 0, which is read `reads` times.
+    Rows { operations: f64, reads: f64 },
+    /// A kernel of so many operations in all, which reads each operand once.
+    Kernel { operations: Dim },
+}
+
+impl Work {
+    /// A kernel of its own that no rewrite rule touches, so that its cost decides nothing.
+    pub fn untouched(results: &[Type]) -> Work {
+        Work::Kernel {
+            operations: numel(&results[0].shape),
+        }
+    }
+    /// A sum of `terms` products for each element of a result.
+    pub fn products(result: &Type, terms: Dim) -> Work {
+        Work::Kernel {
+            operations: Dim::from(2) * numel(&result.shape) * terms,
+        }
+    }
+}
+
+/// A size that must not be less than something.
+pub struct Need {
+    pub value: Dim,
+    pub least: i64,
+    /// What it is of the op: "the start".
+    pub what: &'static str,
 }
 
 /// What `eval` may ask besides operand values.
@@ -158,6 +221,32 @@ macro_rules! ops {
             }
             pub fn lower(&self) -> Lower<'_> {
                 match self { $(Op::$variant(o) => o.lower()),* }
+            }
+            pub fn work(&self, args: &[&Type], results: &[Type]) -> Work {
+                match self { $(Op::$variant(o) => o.work(args, results)),* }
+            }
+            pub fn is_cheap(&self) -> bool {
+                match self { $(Op::$variant(o) => o.is_cheap()),* }
+            }
+            pub fn is_view(&self) -> bool {
+                match self { $(Op::$variant(o) => o.is_view()),* }
+            }
+            pub fn is_free(&self) -> bool {
+                match self { $(Op::$variant(o) => o.is_free()),* }
+            }
+            pub fn requires(&self, args: &[&Type], results: &[Type]) -> Vec<Need> {
+                match self { $(Op::$variant(o) => o.requires(args, results)),* }
+            }
+            pub fn advice(&self) -> Option<&'static str> {
+                match self { $(Op::$variant(o) => o.advice()),* }
+            }
+            /// [`OpDef::HAS_SITE`] of the kind of this name.
+            pub fn has_site(kind: &str) -> bool {
+                match kind { $($name => $variant::HAS_SITE,)* _ => false }
+            }
+            /// [`OpDef::CONDITIONS`] of the kind of this name.
+            pub fn conditions(kind: &str) -> usize {
+                match kind { $($name => $variant::CONDITIONS,)* _ => 0 }
             }
             pub fn surrogate(&self) -> Option<&'static str> {
                 match self { $(Op::$variant(o) => o.surrogate()),* }

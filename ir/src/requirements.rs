@@ -6,7 +6,7 @@ use crate::artifact::Requirement;
 use crate::dim::Dim;
 use crate::graph::{Graph, Node};
 use crate::ops::Op;
-use crate::types::MAX_AXIS;
+use crate::types::{MAX_AXIS, Type};
 
 /// Of a graph as it is lowered: no axis is shorter than 0, slices lie inside what they cut, and padding adds.
 pub fn of_sizes(g: &Graph) -> Vec<Requirement> {
@@ -29,17 +29,9 @@ pub fn of_sizes(g: &Graph) -> Vec<Requirement> {
             .iter()
             .flat_map(|t| &t.shape)
             .for_each(|d| need(d, 0, "an axis"));
-        match &node.op {
-            Op::Slice(s) => {
-                let whole = g.shape(node.args[0])[s.axis].clone();
-                need(&s.start, 0, "the start");
-                need(&(whole - s.start.clone() - s.len.clone()), 0, "what is left");
-            }
-            Op::Pad(p) => [&p.before, &p.after]
-                .into_iter()
-                .for_each(|d| need(d, 0, "the padding")),
-            Op::CtcLoss(_) => need(&node.types[1].shape[2], 1, "the vocabulary"),
-            _ => {}
+        let args: Vec<&Type> = node.args.iter().map(|a| g.ty(*a)).collect();
+        for n in node.op.requires(&args, &node.types) {
+            need(&n.value, n.least, n.what);
         }
     });
     all
@@ -95,7 +87,6 @@ fn each_node(g: &Graph, f: &mut dyn FnMut(&Graph, &Node)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Type;
 
     #[test]
     fn what_hangs_on_sizes_is_written_down_once() {

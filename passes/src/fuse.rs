@@ -145,7 +145,7 @@ impl Fuser<'_> {
                 }
             }
             Lower::Contract { .. } => self.place_alone(v, Space::Contract(v)),
-            Lower::Opaque => self.place_alone(v, Space::Opaque(v)),
+            Lower::Kernel { .. } | Lower::Loop => self.place_alone(v, Space::Opaque(v)),
             Lower::Decompose(_) => panic!("`{}` is decomposed before fusion", node.op.name()),
         }
     }

@@ -1,13 +1,14 @@
 //! Attention, without ever holding time x time values.
 
-pub mod sample;
-pub mod sums;
+pub(crate) mod sample;
+pub(crate) mod sums;
 
 use super::*;
 use crate::kernel_cost::{TRANSCENDENTAL, width};
 use crate::kernel_text::{Strides, after, float, nonzero, number, numbered, parse_address, parse_float, pieces};
 use crate::kernel_text::{slot_and_address, split};
 use crate::kernel_verify::VerifyError;
+use crate::lower::View;
 
 /// A [batch, time, head, head_dim] operand; the stride of head_dim is 1.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,6 +56,22 @@ pub struct Attention {
 }
 
 impl HeadView {
+    /// A [batch, time, head, head_dim] tensor, or one part of a [batch, time, part, head, head_dim] one.
+    pub fn new(view: View, part: Option<i64>) -> HeadView {
+        let s = &view.strides;
+        let (base, head) = match part {
+            Some(part) => (view.base.clone() + s[2].clone() * Dim::from(part), s[3].clone()),
+            None => (view.base.clone(), s[2].clone()),
+        };
+        HeadView {
+            slot: view.slot,
+            base,
+            batch: s[0].clone(),
+            time: s[1].clone(),
+            head,
+        }
+    }
+
     fn text(&self) -> String {
         let strides = [(&self.batch, "b".into()), (&self.time, "t".into()), (&self.head, "h".into())];
         format!("s{}{}", self.slot, nonzero(&self.base, strides.into_iter()))

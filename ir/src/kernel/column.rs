@@ -1,6 +1,6 @@
 //! Column kernels: reductions over leading axes, for every column.
 
-pub mod sample;
+pub(crate) mod sample;
 
 use super::*;
 use crate::dim::numel;

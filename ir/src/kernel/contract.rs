@@ -1,7 +1,7 @@
 //! Contractions: matrix products, also of operands whose rows overlap, with an epilogue.
 
-pub mod boxed;
-pub mod sample;
+pub(crate) mod boxed;
+pub(crate) mod sample;
 
 use super::*;
 use crate::dim::numel;

@@ -1,6 +1,6 @@
 //! Row kernels: maps, and reductions along the last axis.
 
-pub mod sample;
+pub(crate) mod sample;
 
 use super::*;
 use crate::dim::numel;

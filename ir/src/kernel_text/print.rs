@@ -20,12 +20,7 @@ pub fn print(kernel: &Kernel) -> String {
     }
     lines.extend(kernel.body.operands().into_iter().map(|l| format!("  {l}")));
     let values = kernel.body.values();
-    lines.extend(
-        values
-            .iter()
-            .enumerate()
-            .map(|(n, v)| format!("  v{n} = {}", value(v))),
-    );
+    lines.extend(values.iter().enumerate().map(|(n, v)| format!("  v{n} = {}", value(v))));
     let mut reduced = 0..;
     for block in kernel.body.blocks() {
         lines.push(format!("  {}", block.name));

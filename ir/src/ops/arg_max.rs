@@ -1,7 +1,7 @@
 //! The first position of the maximum over the last axis, i32, the axis staying with size 1.
 
 use super::sum::reduced;
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Reduction;
 use crate::lower::Lower;
@@ -44,6 +44,12 @@ impl OpDef for ArgMax {
             reduction: Reduction::ArgMax,
             axes: vec![],
             keep: true,
+        }
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Rows {
+            operations: 1.0,
+            reads: 0.5,
         }
     }
     fn sample(r: &mut Rand) -> Sample<Self> {

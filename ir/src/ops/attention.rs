@@ -5,10 +5,11 @@
 //! rate f32 [1] and seed i32 [2]. Results: out [B, T, H, d] and the log-sum-exp of every row [B, H, T].
 
 use super::{AttentionGrad, Uniform};
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
-use crate::lower::Lower;
+use crate::kernel::{self, HeadView, Slot};
+use crate::lower::{Bind, Lie, Lower, NotInMemory};
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::scalar::{DType, Float};
 use crate::tensor::Tensor;
@@ -60,6 +61,48 @@ impl Attention {
             return type_error(format!("heads and their width must be constants, got {heads}"));
         }
         Ok(heads)
+    }
+    /// The forward kernel, whose result and log-sum-exp lie where `results` says.
+    pub fn kernel(
+        &self,
+        b: &mut dyn Bind,
+        results: impl FnOnce(&mut dyn Bind) -> Result<(HeadView, Slot), NotInMemory>,
+    ) -> Result<kernel::Attention, NotInMemory> {
+        let mut heads = |i: usize| {
+            Ok(if self.packed {
+                HeadView::new(b.read_rows(0)?, Some(i as i64))
+            } else {
+                HeadView::new(b.read_rows(i)?, None)
+            })
+        };
+        let (q, k, v) = (heads(0)?, heads(1)?, heads(2)?);
+        let shape = self.heads_type(&b.arg_type(0)).shape;
+        let [batch, time, heads, head_dim] = &shape[..] else {
+            unreachable!("infer checked the rank")
+        };
+        let constant = |d: &Dim| d.as_const().expect("infer checked heads and width");
+        let n = self.heads_operands();
+        let lengths = b.read(n);
+        let dropout = self.dropout.map(|site| kernel::AttentionDropout {
+            rate: b.read(n + 1),
+            seed: b.read(n + 2),
+            site,
+        });
+        let (out, lse) = results(b)?;
+        Ok(kernel::Attention {
+            batch: batch.clone(),
+            time: time.clone(),
+            heads: constant(heads),
+            head_dim: constant(head_dim),
+            scale: self.scale.bits(),
+            q,
+            k,
+            v,
+            lengths,
+            dropout,
+            out,
+            lse,
+        })
     }
     /// q, k or v (0, 1, 2) of the evaluator's operands.
     pub fn part(&self, args: &[&Tensor], which: usize) -> Tensor {
@@ -208,7 +251,24 @@ impl OpDef for Attention {
         all
     }
     fn lower(&self) -> Lower<'_> {
-        Lower::Opaque
+        let build = |b: &mut dyn Bind| {
+            let body = self.kernel(b, |b| Ok((HeadView::new(b.write_rows(0), None), b.write(1))))?;
+            Ok(body.into())
+        };
+        Lower::Kernel {
+            operands: Lie::Rows,
+            build: Box::new(build),
+        }
+    }
+    fn work(&self, args: &[&Type], _: &[Type]) -> Work {
+        let shape = self.heads_type(args[0]).shape;
+        let [b, t, h, d] = &shape[..] else {
+            unreachable!("infer checked the rank")
+        };
+        let scores = b.clone() * h.clone() * t.clone() * t.clone();
+        Work::Kernel {
+            operations: scores * (Dim::from(4) * d.clone() + Dim::from(16)),
+        }
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let op = Attention::sample_op(r);

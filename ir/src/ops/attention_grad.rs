@@ -3,9 +3,10 @@
 //! Operands: those of the forward op, its two results, and the gradient of `out`.
 
 use super::Attention;
-use super::{Doc, EvalCx, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
-use crate::lower::Lower;
+use crate::kernel::{self, HeadView};
+use crate::lower::{Bind, Lie, Lower};
 use crate::sample::{Rand, Sample};
 use crate::tensor::Tensor;
 use crate::types::type_error;
@@ -82,7 +83,35 @@ impl OpDef for AttentionGrad {
         vec![None; at.args.len()]
     }
     fn lower(&self) -> Lower<'_> {
-        Lower::Opaque
+        let build = |b: &mut dyn Bind| {
+            let n = self.forward.operands();
+            let forward = self
+                .forward
+                .kernel(b, |b| Ok((HeadView::new(b.read_rows(n)?, None), b.read(n + 1))))?;
+            let d_out = HeadView::new(b.read_rows(n + 2)?, None);
+            let mut gradient = |i: usize| {
+                if self.forward.packed {
+                    HeadView::new(b.write_rows(0), Some(i as i64))
+                } else {
+                    HeadView::new(b.write_rows(i), None)
+                }
+            };
+            let body = kernel::AttentionGrad {
+                forward,
+                d_out,
+                dq: gradient(0),
+                dk: gradient(1),
+                dv: gradient(2),
+            };
+            Ok(Box::new(body).into())
+        };
+        Lower::Kernel {
+            operands: Lie::Rows,
+            build: Box::new(build),
+        }
+    }
+    fn work(&self, _: &[&Type], results: &[Type]) -> Work {
+        Work::untouched(results)
     }
     /// `out` and the log-sum-exp are read as the forward pass computed them, so random ones are no valid instance: the
     /// op is sampled through the gradient of `attention`.

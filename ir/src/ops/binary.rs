@@ -1,6 +1,6 @@
 //! Functions of two values, element by element, broadcasting.
 
-use super::{Doc, EvalCx, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Value;
 use crate::lower::Lower;
@@ -77,6 +77,16 @@ impl OpDef for BinaryOp {
             let (a, b) = (p.broadcast_arg(0, at), p.broadcast_arg(1, at));
             p.value(Value::Binary(self.function, a, b))
         }))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(if self.function == Binary::Div { 4.0 } else { 1.0 })
+    }
+    fn is_cheap(&self) -> bool {
+        true
+    }
+    fn advice(&self) -> Option<&'static str> {
+        let of_div = "floor_div(a, b) divides i32 values; cast(x, dtype: f32) makes floats";
+        (self.function == Binary::Div).then_some(of_div)
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let function = *r.pick(Binary::ALL);

@@ -1,6 +1,6 @@
 //! Repeats elements along axes of size 1 (and new leading axes) up to a shape.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -43,6 +43,18 @@ impl OpDef for Broadcast {
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Element(Box::new(|p, at| p.broadcast_arg(0, at)))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Nothing
+    }
+    fn is_free(&self) -> bool {
+        true
+    }
+    fn is_cheap(&self) -> bool {
+        true
+    }
+    fn is_view(&self) -> bool {
+        true
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let shape = r.shape(3);

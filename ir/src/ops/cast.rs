@@ -1,6 +1,6 @@
 //! The same numbers in another element type; float to i32 truncates.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Value;
 use crate::lower::Lower;
@@ -49,6 +49,12 @@ impl OpDef for Cast {
             let x = p.arg(0, at);
             p.value(Value::Cast(self.dtype, x))
         }))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(1.0)
+    }
+    fn is_cheap(&self) -> bool {
+        true
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let shape = r.shape(2);

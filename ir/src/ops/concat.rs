@@ -1,7 +1,7 @@
 //! Operands one after the other along an axis.
 
 use super::pad::within;
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::kernel::{Index, ValId, Value};
@@ -77,6 +77,9 @@ impl OpDef for Concat {
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Element(Box::new(|p, at| concat_element(p, at, self.axis, 0, Dim::from(0))))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(1.0)
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let axis = r.int(0, 2) as usize;

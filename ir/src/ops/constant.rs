@@ -1,6 +1,6 @@
 //! A scalar constant of shape [].
 
-use super::{Doc, EvalCx, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Value;
 use crate::lower::Lower;
@@ -51,6 +51,12 @@ impl OpDef for Constant {
                 bits: self.value.bits(),
             })
         }))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Nothing
+    }
+    fn is_cheap(&self) -> bool {
+        true
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         Sample::new(Constant::new(DType::F32, r.int(-3, 3) as f64), Vec::<SampleArg>::new())

@@ -5,7 +5,7 @@
 //! * stride * C and is K * C wide.
 
 use super::{Conv1dInputGrad, Unfold};
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -117,6 +117,12 @@ impl OpDef for Conv1d {
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Decompose(Box::new(|g, args| vec![self.as_product(g, args[0], args[1])]))
+    }
+    fn work(&self, args: &[&Type], results: &[Type]) -> Work {
+        let [.., c, k] = &args[1].shape[..] else {
+            unreachable!("infer checked the rank")
+        };
+        Work::products(&results[0], c.clone() * k.clone())
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let (groups, c, o, k) = (r.int(1, 3), r.int(1, 4), r.int(1, 4), r.int(1, 5));

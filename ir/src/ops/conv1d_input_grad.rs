@@ -5,7 +5,7 @@
 //! nothing is scattered.
 
 use super::{Concat, Conv1d, Unfold};
-use super::{Doc, EvalCx, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp, Work};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -96,6 +96,9 @@ impl OpDef for Conv1dInputGrad {
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Decompose(Box::new(|g, args| vec![self.as_products(g, args[0], args[1])]))
+    }
+    fn work(&self, _: &[&Type], results: &[Type]) -> Work {
+        Work::untouched(results)
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let (groups, c, o, k, stride, padding) = (

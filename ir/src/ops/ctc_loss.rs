@@ -4,9 +4,10 @@
 //! outside 1..V are padding. Results: -log p(labels) [B], and its gradient for the log-probabilities [B, T, V] (minus
 //! the posterior of every symbol). Both are 0 where the labels do not fit the frames.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, Need, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
-use crate::lower::Lower;
+use crate::kernel;
+use crate::lower::{Bind, Lie, Lower};
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::scalar::DType;
 use crate::tensor::Tensor;
@@ -128,7 +129,38 @@ impl OpDef for CtcLoss {
         vec![d, None, None]
     }
     fn lower(&self) -> Lower<'_> {
-        Lower::Opaque
+        let build = |b: &mut dyn Bind| {
+            let shape = b.arg_type(0).shape;
+            let [batch, time, vocab] = &shape[..] else {
+                unreachable!("infer checked the rank")
+            };
+            let body = kernel::Ctc {
+                batch: batch.clone(),
+                time: time.clone(),
+                vocab: vocab.clone(),
+                labels: b.arg_type(2).shape[1].clone(),
+                log_probs: b.read(0),
+                lengths: b.read(1),
+                label_ids: b.read(2),
+                loss: b.write(0),
+                grad: b.write(1),
+            };
+            Ok(body.into())
+        };
+        Lower::Kernel {
+            operands: Lie::Whole,
+            build: Box::new(build),
+        }
+    }
+    fn work(&self, _: &[&Type], results: &[Type]) -> Work {
+        Work::untouched(results)
+    }
+    fn requires(&self, _: &[&Type], results: &[Type]) -> Vec<Need> {
+        vec![Need {
+            value: results[1].shape[2].clone(),
+            least: 1,
+            what: "the vocabulary",
+        }]
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let (b, t, v, l) = (r.int(1, 3), r.int(4, 12), r.int(2, 6), r.int(1, 4));

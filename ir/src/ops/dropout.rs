@@ -4,7 +4,7 @@
 //! again.
 
 use super::Uniform;
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -77,6 +77,13 @@ impl OpDef for Dropout {
             let zero = g.constant(0.0);
             vec![g.select(dropped, zero, scaled)]
         }))
+    }
+    const HAS_SITE: bool = true;
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(15.0)
+    }
+    fn is_cheap(&self) -> bool {
+        true
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let shape = r.shape(2);

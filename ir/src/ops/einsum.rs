@@ -1,7 +1,7 @@
 //! A sum of products over index letters, `bik,bjk->bij`: letters of both operands and not of the result are summed.
 //! A letter stands at most once in an operand, and one that is in a single operand is in the result.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -130,6 +130,13 @@ impl OpDef for Einsum {
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Contract { spec: &self.spec }
+    }
+    fn work(&self, args: &[&Type], results: &[Type]) -> Work {
+        let Some([letters, _, out]) = Einsum::parse(&self.spec) else {
+            unreachable!("infer checked the letters")
+        };
+        let summed = letters.iter().zip(&args[0].shape).filter(|(c, _)| !out.contains(c));
+        Work::products(&results[0], summed.map(|(_, d)| d.clone()).product())
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let specs = [

@@ -1,6 +1,6 @@
 //! An axis in reversed order.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -51,6 +51,9 @@ impl OpDef for Flip {
             at[self.axis] = at[self.axis].clone().scaled(&Dim::from(-1)).offset(&last);
             p.arg(0, &at)
         }))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(1.0)
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let axis = r.int(0, 2) as usize;

@@ -1,6 +1,6 @@
 //! The exact GELU, x * Phi(x) with Phi the normal distribution function (Hendrycks & Gimpel 2016).
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -52,6 +52,12 @@ impl OpDef for Gelu {
             let phi = distribution(g, args[0]);
             vec![g.mul(args[0], phi)]
         }))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(15.0)
+    }
+    fn is_cheap(&self) -> bool {
+        true
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         Sample::new(Gelu {}, vec![SampleArg::between(r.shape(2), -5.0, 5.0)])

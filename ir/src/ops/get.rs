@@ -1,6 +1,6 @@
 //! One result of a node that has several.
 
-use super::{Doc, EvalCx, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -33,6 +33,12 @@ impl OpDef for Get {
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Leaf
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Nothing
+    }
+    fn is_free(&self) -> bool {
+        true
     }
     /// Stands for every op with several results; itself it has no operands to draw.
     fn sample(r: &mut Rand) -> Sample<Self> {

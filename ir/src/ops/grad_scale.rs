@@ -1,6 +1,6 @@
 //! The operand itself; its gradient is multiplied by `factor`.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -39,6 +39,12 @@ impl OpDef for GradScale {
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Element(Box::new(|p, at| p.arg(0, at)))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(1.0)
+    }
+    fn is_cheap(&self) -> bool {
+        true
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let factor = r.float(0.1, 2.0).into();

@@ -4,7 +4,7 @@
 //! He 2018 with as many groups as channels).
 
 use super::Iota;
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -140,6 +140,12 @@ impl OpDef for GroupNorm {
             let scaled = g.mul(xhat, args[1]);
             vec![g.add(scaled, args[2])]
         }))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Rows {
+            operations: 6.0,
+            reads: 3.0,
+        }
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let (b, t, c) = (r.int(1, 3), r.int(2, 9), r.size());

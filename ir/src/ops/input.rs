@@ -1,6 +1,6 @@
 //! A value given from outside; a repeat body binds its inputs in order.
 
-use super::{Doc, EvalCx, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -35,6 +35,9 @@ impl OpDef for Input {
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Leaf
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Nothing
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let ty = Type::f32(r.shape(2));

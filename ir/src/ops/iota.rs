@@ -1,6 +1,6 @@
 //! 0, 1, 2, ... as i32 [size].
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -38,6 +38,12 @@ impl OpDef for Iota {
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Element(Box::new(|p, at| p.coordinate(&at[0])))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Nothing
+    }
+    fn is_cheap(&self) -> bool {
+        true
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         Sample::new(Iota { size: r.size() }, Vec::<SampleArg>::new())

@@ -1,6 +1,6 @@
 //! (x - mean) / sqrt(variance + eps) * gamma + beta along the last axis (Ba et al. 2016). Operands x, gamma, beta.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -98,6 +98,12 @@ impl OpDef for LayerNorm {
             let scaled = g.mul(xhat, args[1]);
             vec![g.add(scaled, args[2])]
         }))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Rows {
+            operations: 6.0,
+            reads: 2.0,
+        }
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let (mut x, c) = (r.shape(2), r.size());

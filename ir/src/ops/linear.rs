@@ -1,6 +1,6 @@
 //! x [.., I] times weight [O, I] transposed, plus bias [O] if given.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -81,6 +81,9 @@ impl OpDef for Linear {
             let y = g.einsum(&spec, args[0], args[1]);
             vec![args.get(2).map_or(y, |b| g.add(y, *b))]
         }))
+    }
+    fn work(&self, args: &[&Type], results: &[Type]) -> Work {
+        Work::products(&results[0], args[1].shape[1].clone())
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let lead = r.int(1, 2) as usize;

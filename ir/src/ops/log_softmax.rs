@@ -1,7 +1,7 @@
 //! The logarithm of the softmax along the last axis, shifted by the maximum.
 
 use super::MaxReduce;
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -59,6 +59,12 @@ impl OpDef for LogSoftmax {
             let log = g.unary(Unary::Log, sum);
             vec![g.sub(shifted, log)]
         }))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Rows {
+            operations: 16.0,
+            reads: 2.0,
+        }
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         Sample::new(LogSoftmax {}, vec![SampleArg::float(r.shape(3))])

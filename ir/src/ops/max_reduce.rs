@@ -1,7 +1,7 @@
 //! The maximum over the last axis, which stays with size 1. Used for stable exponentials: no gradient flows.
 
 use super::sum::reduced;
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Reduction;
 use crate::lower::Lower;
@@ -46,6 +46,12 @@ impl OpDef for MaxReduce {
             reduction: Reduction::Max,
             axes: vec![],
             keep: true,
+        }
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Rows {
+            operations: 1.0,
+            reads: 0.5,
         }
     }
     fn sample(r: &mut Rand) -> Sample<Self> {

@@ -1,6 +1,6 @@
 //! x / max(|x|, eps) along the last axis, |x| its Euclidean norm.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -71,6 +71,12 @@ impl OpDef for Normalize {
             let (_, divisor) = self.divisor(g, args[0]);
             vec![g.div(args[0], divisor)]
         }))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Rows {
+            operations: 4.0,
+            reads: 2.0,
+        }
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         Sample::new(

@@ -4,7 +4,7 @@
 //! been softmax((logits + noise) / temperature).
 
 use super::{ArgMax, Iota, Softmax};
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -79,6 +79,9 @@ impl OpDef for OneHotStraightThrough {
             let hit = g.binary(Binary::Equal, position, best);
             vec![g.cast(hit, DType::F32)]
         }))
+    }
+    fn work(&self, _: &[&Type], results: &[Type]) -> Work {
+        Work::untouched(results)
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let shape = r.shape(2);

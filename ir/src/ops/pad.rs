@@ -1,6 +1,6 @@
 //! Zeros before and after the positions of an axis.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, Need, OpDef, Vjp, Work};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::kernel::{Index, ValId};
@@ -77,6 +77,17 @@ impl OpDef for Pad {
             let inside = within(p, &at[self.axis], &len);
             p.arg_if(0, &at, inside)
         }))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(1.0)
+    }
+    fn requires(&self, _: &[&Type], _: &[Type]) -> Vec<Need> {
+        let need = |d: &Dim| Need {
+            value: d.clone(),
+            least: 0,
+            what: "the padding",
+        };
+        vec![need(&self.before), need(&self.after)]
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let (axis, before, after) = (r.int(0, 2) as usize, r.int(0, 5), r.int(0, 5));

@@ -1,6 +1,6 @@
 //! A trained tensor. Layers of a repeat are stacked along axis 0 and named with `{i}`.
 
-use super::{Doc, EvalCx, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -35,6 +35,9 @@ impl OpDef for Param {
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Leaf
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Nothing
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let ty = Type::f32(r.shape(2));

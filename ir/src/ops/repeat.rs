@@ -6,7 +6,7 @@
 //! then the body's other outputs stacked to [count, ..]; slices of skipped layers are zero, or unspecified where
 //! nothing reads them. The size `layer` is the layer's number inside the body.
 
-use super::{Doc, EvalCx, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp, Work};
 use crate::dim::{Dim, Env};
 use crate::eval;
 use crate::gradient;
@@ -144,7 +144,10 @@ impl OpDef for Repeat {
         gradient::repeat_vjp(self, g, at)
     }
     fn lower(&self) -> Lower<'_> {
-        Lower::Opaque
+        Lower::Loop
+    }
+    fn work(&self, _: &[&Type], results: &[Type]) -> Work {
+        Work::untouched(results)
     }
     /// x <- tanh(x * w_l + c), layer l dropped where keep is 0.
     fn sample(r: &mut Rand) -> Sample<Self> {

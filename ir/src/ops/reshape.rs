@@ -1,6 +1,6 @@
 //! The same elements in the same row-major order under another shape.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::dim::{Dim, numel};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -43,6 +43,15 @@ impl OpDef for Reshape {
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Reshape
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Nothing
+    }
+    fn is_free(&self) -> bool {
+        true
+    }
+    fn is_cheap(&self) -> bool {
+        true
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let from = r.shape(3);

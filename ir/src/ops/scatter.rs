@@ -2,10 +2,11 @@
 //! give [batch.., size, rest..]. Indices outside 0..size are skipped; colliding rows are added in order.
 
 use super::Take;
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
-use crate::dim::Dim;
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
+use crate::dim::{Dim, numel};
 use crate::graph::{Graph, ValueId};
-use crate::lower::Lower;
+use crate::kernel;
+use crate::lower::{Bind, Lie, Lower};
 use crate::sample::{Rand, Sample, SampleArg};
 use crate::tensor::Tensor;
 use crate::types::{Type, TypeError};
@@ -67,7 +68,26 @@ impl OpDef for Scatter {
         ]
     }
     fn lower(&self) -> Lower<'_> {
-        Lower::Opaque
+        let build = |b: &mut dyn Bind| {
+            let (from, index) = (b.arg_type(0).shape, b.arg_type(1).shape);
+            let body = kernel::Scatter {
+                rows: numel(&index[..self.batch]),
+                count: numel(&index[self.batch..]),
+                into: self.size.clone(),
+                width: numel(&from[index.len()..]),
+                from: b.read(0),
+                index: b.read(1),
+                out: b.write(0),
+            };
+            Ok(body.into())
+        };
+        Lower::Kernel {
+            operands: Lie::Whole,
+            build: Box::new(build),
+        }
+    }
+    fn work(&self, _: &[&Type], results: &[Type]) -> Work {
+        Work::untouched(results)
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let (batch, count, size) = (r.size(), r.size(), r.int(1, 9));

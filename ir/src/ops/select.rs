@@ -1,6 +1,6 @@
 //! Elements of operand 1 where operand 0 (i32) is nonzero, else of operand 2; broadcasting.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Value;
 use crate::lower::Lower;
@@ -59,6 +59,13 @@ impl OpDef for Select {
             let [cond, then, other] = [0, 1, 2].map(|i| p.broadcast_arg(i, at));
             p.value(Value::Select { cond, then, other })
         }))
+    }
+    const CONDITIONS: usize = 1;
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(1.0)
+    }
+    fn is_cheap(&self) -> bool {
+        true
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let shape = r.shape(2);

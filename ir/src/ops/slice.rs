@@ -1,6 +1,6 @@
 //! `len` positions of an axis from `start` on.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, Need, OpDef, Vjp, Work};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -76,6 +76,20 @@ impl OpDef for Slice {
             at[self.axis] = at[self.axis].clone().offset(&self.start);
             p.arg(0, &at)
         }))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(1.0)
+    }
+    fn is_cheap(&self) -> bool {
+        true
+    }
+    fn is_view(&self) -> bool {
+        true
+    }
+    fn requires(&self, args: &[&Type], _: &[Type]) -> Vec<Need> {
+        let left = args[0].shape[self.axis].clone() - self.start.clone() - self.len.clone();
+        let need = |value, what| Need { value, least: 0, what };
+        vec![need(self.start.clone(), "the start"), need(left, "what is left")]
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let (axis, start, len, after) = (r.int(0, 2) as usize, r.int(0, 3), r.int(1, 9), r.int(0, 3));

@@ -1,6 +1,6 @@
 //! The operand itself; no gradient flows back.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -35,6 +35,12 @@ impl OpDef for StopGradient {
     }
     fn lower(&self) -> Lower<'_> {
         Lower::Element(Box::new(|p, at| p.arg(0, at)))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(1.0)
+    }
+    fn is_cheap(&self) -> bool {
+        true
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         Sample::new(StopGradient {}, vec![SampleArg::float(r.shape(2))]).without_gradient()

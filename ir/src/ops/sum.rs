@@ -1,6 +1,6 @@
 //! Sums over axes, which stay with size 1 if `keep`.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Reduction;
@@ -70,6 +70,12 @@ impl OpDef for Sum {
             reduction: Reduction::Sum,
             axes: self.axes.clone(),
             keep: self.keep,
+        }
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Rows {
+            operations: 1.0,
+            reads: 0.5,
         }
     }
     fn sample(r: &mut Rand) -> Sample<Self> {

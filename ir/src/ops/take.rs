@@ -3,7 +3,7 @@
 //! An index outside 0..R gives zeros, and nothing is read for it. The first `batch` axes are shared.
 
 use super::Scatter;
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Index;
 use crate::lower::Lower;
@@ -85,6 +85,9 @@ impl OpDef for Take {
             i.extend_from_slice(&at[n..]);
             p.arg_if(0, &i, inside)
         }))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(1.0)
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let batch = r.int(1, 2) as usize;

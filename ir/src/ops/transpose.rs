@@ -1,6 +1,6 @@
 //! Permutes axes: axis i of the result is axis perm[i] of the operand.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
 use crate::sample::{Rand, Sample, SampleArg};
@@ -59,6 +59,12 @@ impl OpDef for Transpose {
             let at: Vec<_> = inverse.iter().map(|i| at[*i].clone()).collect();
             p.arg(0, &at)
         }))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(1.0)
+    }
+    fn is_view(&self) -> bool {
+        true
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let perm = r.pick(&[[0, 2, 1], [1, 0, 2], [2, 1, 0], [1, 2, 0]]).to_vec();

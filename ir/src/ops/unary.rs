@@ -1,6 +1,6 @@
 //! Functions of one value, element by element.
 
-use super::{Doc, EvalCx, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Group, OpDef, Vjp, Work};
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Value;
 use crate::lower::Lower;
@@ -77,6 +77,16 @@ impl OpDef for UnaryOp {
             let x = p.arg(0, at);
             p.value(Value::Unary(self.function, x))
         }))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(match self.function {
+            Unary::Neg | Unary::Abs | Unary::Not => 1.0,
+            Unary::Sqrt | Unary::Rsqrt => 5.0,
+            Unary::Exp | Unary::Log | Unary::Erf | Unary::Tanh => 12.0,
+        })
+    }
+    fn is_cheap(&self) -> bool {
+        true
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let function = *r.pick(Unary::ALL);

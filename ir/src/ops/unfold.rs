@@ -1,7 +1,7 @@
 //! Overlapping windows of a sequence: [B, N] to [B, T, size], window t starting at t * step.
 
 use super::{Conv1dInputGrad, Iota};
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::lower::Lower;
@@ -85,6 +85,12 @@ impl OpDef for Unfold {
             i.push(tail[0].clone().scaled(&self.step.into()).plus(&tail[1]));
             p.arg(0, &i)
         }))
+    }
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(1.0)
+    }
+    fn is_view(&self) -> bool {
+        true
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let (size, step) = (r.int(1, 5), r.int(1, 4));

@@ -1,6 +1,6 @@
 //! Uniform random numbers in [0, 1) from a seed (i32 [2]), a site and the layer of an enclosing repeat.
 
-use super::{Doc, EvalCx, Example, Group, OpDef, Vjp};
+use super::{Doc, EvalCx, Example, Group, OpDef, Vjp, Work};
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
 use crate::kernel::Index;
@@ -63,6 +63,13 @@ impl OpDef for Uniform {
             let strides = Type::f32(self.shape.clone()).strides();
             p.uniform(0, self.site, Index::linear(at, &strides))
         }))
+    }
+    const HAS_SITE: bool = true;
+    fn work(&self, _: &[&Type], _: &[Type]) -> Work {
+        Work::Element(15.0)
+    }
+    fn is_cheap(&self) -> bool {
+        true
     }
     fn sample(r: &mut Rand) -> Sample<Self> {
         let seed = SampleArg::int(vec![Dim::from(2)], -1000, 1000);

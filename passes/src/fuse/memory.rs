@@ -6,8 +6,7 @@ use crate::scalar::{Resolve, Values, element};
 use ir::dim::Dim;
 use ir::graph::{Graph, ValueId};
 use ir::kernel::{Coord, Index, ValId, Value};
-use ir::lower::Lower;
-use ir::ops::Op;
+use ir::lower::{Lie, Lower};
 use ir::scalar::{Binary, Unary};
 
 /// Work per element above which a value that several nodes read is kept. Chosen by reasoning about memory traffic, not
@@ -26,14 +25,13 @@ pub fn decide(g: &Graph) -> Vec<bool> {
     for (i, node) in g.nodes.iter().enumerate() {
         match node.op.lower() {
             Lower::Contract { .. } => node.args.iter().for_each(|a| force_base(g, &mut keep, *a)),
-            Lower::Opaque => {
-                for a in &node.args {
-                    match node.op {
-                        Op::Attention(_) | Op::AttentionGrad(_) => force_heads(g, &mut keep, *a),
-                        _ => force(g, &mut keep, *a),
-                    }
-                }
+            Lower::Kernel {
+                operands: Lie::Rows, ..
+            } => node.args.iter().for_each(|a| force_rows(g, &mut keep, *a)),
+            Lower::Kernel {
+                operands: Lie::Whole, ..
             }
+            | Lower::Loop => node.args.iter().for_each(|a| force(g, &mut keep, *a)),
             Lower::Reshape if !reshape::is_affine(g.shape(node.args[0]), g.shape(ValueId(i))) => {
                 force(g, &mut keep, node.args[0]);
             }
@@ -112,18 +110,19 @@ fn force(g: &Graph, keep: &mut [bool], v: ValueId) {
 fn force_base(g: &Graph, keep: &mut [bool], mut v: ValueId) {
     loop {
         let node = g.node(v);
-        match &node.op {
-            Op::Transpose(_) | Op::Slice(_) | Op::Broadcast(_) | Op::Unfold(_) => v = node.args[0],
-            Op::Reshape(_) if !keep[root(g, v).0] && reshape::is_affine(g.shape(node.args[0]), g.shape(v)) => {
-                v = node.args[0]
-            }
-            _ => return force(g, keep, v),
+        let is_view = match node.op.lower() {
+            Lower::Reshape => !keep[root(g, v).0] && reshape::is_affine(g.shape(node.args[0]), g.shape(v)),
+            _ => node.op.is_view(),
+        };
+        if !is_view {
+            return force(g, keep, v);
         }
+        v = node.args[0];
     }
 }
 
 /// As `force_base`, but the last axis must be contiguous.
-fn force_heads(g: &Graph, keep: &mut [bool], v: ValueId) {
+fn force_rows(g: &Graph, keep: &mut [bool], v: ValueId) {
     force_base(g, keep, v);
     let n = g.shape(v).len();
     if n == 0 || strided(g, keep, v).is_none_or(|s| !s.strides[n - 1].is_one()) {

@@ -57,11 +57,6 @@ impl<'r, 'g> KernelBuilder<'r, 'g> {
         self.slot(&place, self.region.g.ty(w).dtype, Access::Read)
     }
 
-    pub fn write(&mut self, v: ValueId) -> Slot {
-        let place = self.region.place(v).clone();
-        self.slot(&place, self.region.g.ty(v).dtype, Access::Write)
-    }
-
     pub fn element(&mut self, v: ValueId, at: &[Index]) -> ValId {
         let mut values = std::mem::take(&mut self.values);
         let g = self.region.g;

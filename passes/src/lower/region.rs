@@ -8,6 +8,7 @@ use ir::artifact::{BufferKind, Step};
 use ir::dim::numel;
 use ir::graph::{Graph, ValueId};
 use ir::kernel::{Body, Index, Phase, RowKernel};
+use ir::lower::Lower;
 use ir::ops::Op;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,10 +79,14 @@ impl<'g> Region<'g> {
                 Space::Row(axes) => row::emit(&self, b, i, axes, &group.members),
                 Space::Column { shape, axes } => column::emit(&self, b, i, shape, axes, &group.members),
                 Space::Contract(c) => contract::emit(&self, b, i, *c, &group.members)?,
-                Space::Opaque(v) => match &self.g.node(*v).op {
-                    Op::Repeat(r) => repeat::emit(&self, b, *v, r)?,
-                    _ => vec![opaque::emit(&self, b, *v)?],
-                },
+                Space::Opaque(v) => {
+                    let op = &self.g.node(*v).op;
+                    match (op, op.lower()) {
+                        (Op::Repeat(r), _) => repeat::emit(&self, b, *v, r)?,
+                        (_, Lower::Kernel { build, .. }) => vec![opaque::emit(&self, b, *v, build)?],
+                        _ => unreachable!("`fuse` places alone only loops and kernels of their own"),
+                    }
+                }
             };
             steps.extend(emitted);
         }

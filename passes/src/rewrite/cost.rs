@@ -4,8 +4,8 @@
 //! be.
 
 use ir::dim::{Atom, Dim};
-use ir::ops::{Einsum, Op};
-use ir::scalar::{Binary, DType, Unary};
+use ir::ops::{Op, Work as OpWork};
+use ir::scalar::DType;
 use ir::types::Type;
 
 /// Work of a term at example sizes.
@@ -31,9 +31,6 @@ impl Work {
             + self.bytes / BYTES_PER_SECOND
             + self.launches * SECONDS_PER_LAUNCH
             + SECONDS_PER_TERM
-    }
-    fn with_bytes(self, bytes: f64) -> Work {
-        Work { bytes, ..self }
     }
     /// This work where `readers` terms read the result.
     pub fn read_by(self, readers: usize) -> Work {
@@ -80,82 +77,27 @@ pub fn bytes(ty: &Type) -> f64 {
     elements(ty) * ty.dtype.bytes() as f64
 }
 
-/// Whether the op only shows its operand in another way.
-pub fn is_view(op: &Op) -> bool {
-    matches!(op, Op::Reshape(_) | Op::Broadcast(_) | Op::Get(_))
-}
-
 pub fn work(op: &Op, args: &[&Type], results: &[Type]) -> Work {
     let out = &results[0];
-    let n = elements(out);
     let moved: f64 = args.iter().copied().chain(results).map(bytes).sum();
-    let kernel = |flops: f64| Work {
+    let kernel = |flops: f64, bytes: f64| Work {
         flops,
-        bytes: moved,
+        bytes,
         launches: 1.0,
         shared_bytes: 0.0,
     };
-    let element = |flops: f64| Work {
-        flops: n * flops,
-        shared_bytes: bytes(out),
-        ..Work::default()
-    };
-    // Reads its operand `reads` times.
-    let rows = |flops: f64, reads: f64| {
-        let x = args[0];
-        kernel(elements(x) * flops).with_bytes(reads * bytes(x) + bytes(out))
-    };
-    let work = match op {
-        Op::Input(_) | Op::Param(_) | Op::Constant(_) | Op::Iota(_) => Work::default(),
-        op if is_view(op) => Work::default(),
-        Op::UnaryOp(o) => element(match o.function {
-            Unary::Neg | Unary::Abs | Unary::Not => 1.0,
-            Unary::Sqrt | Unary::Rsqrt => 5.0,
-            Unary::Exp | Unary::Log | Unary::Erf | Unary::Tanh => 12.0,
-        }),
-        Op::BinaryOp(o) => element(if o.function == Binary::Div { 4.0 } else { 1.0 }),
-        Op::Gelu(_) | Op::Dropout(_) | Op::Uniform(_) => element(15.0),
-        Op::Select(_)
-        | Op::Cast(_)
-        | Op::Transpose(_)
-        | Op::Slice(_)
-        | Op::Flip(_)
-        | Op::Concat(_)
-        | Op::Pad(_)
-        | Op::Unfold(_)
-        | Op::Take(_)
-        | Op::StopGradient(_)
-        | Op::GradScale(_) => element(1.0),
-        Op::Sum(_) | Op::MaxReduce(_) | Op::ArgMax(_) => rows(1.0, 0.5),
-        Op::Normalize(_) => rows(4.0, 2.0),
-        Op::Softmax(_) | Op::LogSoftmax(_) => rows(16.0, 2.0),
-        Op::LayerNorm(_) => rows(6.0, 2.0),
-        Op::GroupNorm(_) => rows(6.0, 3.0),
-        Op::Linear(_) => kernel(2.0 * n * example(&args[1].shape[1])),
-        Op::Conv1d(_) => {
-            let [.., c, k] = &args[1].shape[..] else {
-                unreachable!("infer checked the rank")
-            };
-            kernel(2.0 * n * example(c) * example(k))
+    let work = match op.work(args, results) {
+        OpWork::Nothing => Work::default(),
+        OpWork::Element(operations) => Work {
+            flops: elements(out) * operations,
+            shared_bytes: bytes(out),
+            ..Work::default()
+        },
+        OpWork::Rows { operations, reads } => {
+            let x = args[0];
+            kernel(elements(x) * operations, reads * bytes(x) + bytes(out))
         }
-        Op::Einsum(e) => kernel(2.0 * n * summed(e, args[0])),
-        Op::Attention(a) => {
-            let [b, t, h, d] = &a.heads_type(args[0]).shape[..] else {
-                unreachable!("infer checked the rank")
-            };
-            let pairs = example(b) * example(h) * example(t) * example(t);
-            kernel(pairs * (4.0 * example(d) + 16.0))
-        }
-        // Kernels of their own that no rule touches.
-        Op::Scatter(_)
-        | Op::Conv1dInputGrad(_)
-        | Op::AttentionGrad(_)
-        | Op::CtcLoss(_)
-        | Op::OneHotStraightThrough(_)
-        | Op::Repeat(_)
-        | Op::Get(_)
-        | Op::Reshape(_)
-        | Op::Broadcast(_) => kernel(n),
+        OpWork::Kernel { operations } => kernel(example(&operations), moved),
     };
     // Half as many numbers fit into a vector.
     if out.dtype == DType::F64 {
@@ -166,17 +108,4 @@ pub fn work(op: &Op, args: &[&Type], results: &[Type]) -> Work {
     } else {
         work
     }
-}
-
-/// Number of products in every element of an einsum.
-fn summed(e: &Einsum, a: &Type) -> f64 {
-    let Some([letters, _, out]) = Einsum::parse(&e.spec) else {
-        return 1.0;
-    };
-    letters
-        .iter()
-        .zip(&a.shape)
-        .filter(|(c, _)| !out.contains(c))
-        .map(|(_, d)| example(d))
-        .product()
 }

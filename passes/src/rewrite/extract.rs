@@ -4,7 +4,7 @@
 //! against the cost of the graph itself, where a value counts once: first all results of a rule together, because they may
 //! only pay jointly (they share what each alone would have to bear), then one by one.
 
-use super::cost::{Work, is_view, work};
+use super::cost::{Work, work};
 use super::language::{Classes, Term};
 use egg::Id;
 use std::collections::BTreeMap;
@@ -114,8 +114,8 @@ impl Menu {
         }
         for class in reached.iter().rev() {
             let term = &choice[class];
-            // Who reads a view reads what it shows.
-            let n = if is_view(&term.op) { readers[class] } else { 1 };
+            // Who reads what is free reads its operand.
+            let n = if term.op.is_free() { readers[class] } else { 1 };
             for a in &term.args {
                 *readers.entry(*a).or_default() += n;
             }

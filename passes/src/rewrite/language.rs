@@ -2,6 +2,7 @@
 //! its analysis.
 
 use egg::{Analysis, DidMerge, EGraph, Id, Language};
+use ir::lower::Lower;
 use ir::ops::Op;
 use ir::scalar::Float;
 use ir::types::{Type, TypeError};
@@ -66,7 +67,7 @@ impl Analysis<Term> for Typing {
         let types = infer(classes, term).expect("terms are added only after their types were inferred");
         let constant = match &term.op {
             Op::Constant(c) => Some(c.value),
-            Op::Broadcast(_) | Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) => classes[term.args[0]].data.constant,
+            op if op.is_view() || matches!(op.lower(), Lower::Reshape) => classes[term.args[0]].data.constant,
             _ => None,
         };
         Facts { types, constant }
