@@ -351,7 +351,7 @@ fn trained(model: &Model, layout: &Layout, g: &Graph) -> Vec<usize> {
     let names = g
         .outputs
         .iter()
-        .filter_map(|(name, _)| name.strip_prefix(passes::differentiate::GRAD));
+        .filter_map(|(name, _)| ir::names::param_of_gradient(name));
     indices(model, layout, names)
 }
 
@@ -376,8 +376,5 @@ fn indices<'a>(model: &Model, layout: &Layout, names: impl Iterator<Item = &'a s
 fn symbols(model: &Model) -> Vec<Arc<str>> {
     let own = model.symbols.iter().map(|s| s.as_str());
     let chosen = model.run_sizes.iter().map(|s| &*s.name);
-    own.chain(chosen)
-        .chain(["layer", "range_start", "range_len"])
-        .map(Arc::from)
-        .collect()
+    own.chain(chosen).chain(ir::names::OWN_SIZES).map(Arc::from).collect()
 }

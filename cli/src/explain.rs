@@ -23,7 +23,7 @@ pub fn explain(o: &Output, env: &Env) -> String {
     let mut text = String::new();
     let sizes: Vec<String> = env
         .iter()
-        .filter(|(k, _)| k.as_ref() != "layer")
+        .filter(|(k, _)| k.as_ref() != ir::names::LAYER)
         .map(|(k, v)| format!("{k} = {v}"))
         .collect();
     let _ = writeln!(text, "Figures for {}.", sizes.join(", "));

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub const ARCHS: [&str; 2] = ["sm_80", "sm_90a"];
 
 /// Bytes that arenas, and the places of temporaries in theirs, are multiples of.
-const ARENA: u32 = 64;
+const ARENA: u32 = ir::artifact::ALIGN as u32;
 
 /// Says which code generator to run instead of the one beside `w2vc`.
 const VARIABLE: &str = "W2VC_CODEGEN";

@@ -14,7 +14,7 @@ pub struct Layout {
 }
 
 /// Vectors are read 64 bytes at a time: rows that start on a cache line are read faster.
-const ALIGN: i64 = 16;
+const LINE: i64 = (ir::artifact::ALIGN / 4) as i64;
 
 /// One after the other in the order of declaration, layers of a stacked parameter adjacent; those with run sizes last, so
 /// that all others lie where they lie whatever a run chooses.
@@ -40,7 +40,7 @@ pub fn layout(model: &Model) -> Layout {
             });
             l.elements = l.elements + numel(&p.shape);
         }
-        l.elements = (l.elements + Dim::from(ALIGN - 1)).floor_div(ALIGN) * Dim::from(ALIGN);
+        l.elements = (l.elements + Dim::from(LINE - 1)).floor_div(LINE) * Dim::from(LINE);
     }
     l
 }

@@ -267,7 +267,7 @@ fn load(file: &Path, set: &[String]) -> Result<Model> {
 
 /// Two clips of 10 s with a third of the frames masked, unless told otherwise.
 fn example_sizes(model: &Model, size: &[String]) -> Result<Env> {
-    let mut env = Env::from([("layer".into(), 0)]);
+    let mut env = Env::from([(ir::names::LAYER.into(), 0)]);
     for s in &model.symbols {
         let n = match s.as_str() {
             "B" => 2,

@@ -8,6 +8,7 @@ use crate::model::Constant;
 use crate::value::{Value, evaluate};
 use ir::artifact::{LARGEST_RUN_SIZE, RunSize};
 use ir::dim::Dim;
+use ir::names::OWN_SIZES;
 use ir::ops::Op;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -15,15 +16,9 @@ use std::collections::BTreeMap;
 /// Words that attributes of ops understand.
 const WORDS: &[&str] = &["f32", "f64", "i32", "true", "false"];
 
-/// Sizes that every program has.
-const RESERVED: &[&str] = &["layer", "range_start", "range_len"];
-
-/// Ops that the language makes itself and that no statement calls.
-const INTERNAL: &[&str] = &["input", "param", "constant", "get", "repeat"];
-
 /// Names of ops that statements may call.
 pub fn op_names() -> impl Iterator<Item = &'static str> {
-    Op::names().filter(|n| !INTERNAL.contains(n))
+    Op::names().filter(|n| Op::is_callable(n))
 }
 
 pub struct Globals<'a> {
@@ -53,7 +48,7 @@ impl<'a> Globals<'a> {
     fn check_names(&self) -> Result<()> {
         let run_sizes = || self.defs.run_sizes.iter().map(|s| &s.name);
         let mut symbols = self.defs.symbols.iter().chain(run_sizes());
-        if let Some(name) = symbols.find(|n| RESERVED.contains(&n.value.as_str())) {
+        if let Some(name) = symbols.find(|n| OWN_SIZES.contains(&n.value.as_str())) {
             let message = format!("`{}` is reserved in every program", name.value);
             return Err(Diagnostic::new(name.span, message, "expected another name"));
         }

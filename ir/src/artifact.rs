@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Bytes that buffers, arenas, workspaces and code begin at multiples of: a cache line, which is also the longest vector.
+pub const ALIGN: usize = 64;
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Artifact {
     /// The model's name, from its RON file.

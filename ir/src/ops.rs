@@ -27,6 +27,8 @@ pub trait OpDef: Sized {
 
     /// Whether the attributes have a `site`: it draws random numbers, and every use needs a site of its own.
     const HAS_SITE: bool = false;
+    /// Whether a statement of the model language may call it; the others the compiler makes itself.
+    const CALLABLE: bool = true;
     /// Operands in front whose dtype says nothing of the others'.
     const CONDITIONS: usize = 0;
     /// Whether the backward pass computes it again instead of having it kept: a few operations per element, which fuse into
@@ -243,6 +245,10 @@ macro_rules! ops {
             /// [`OpDef::HAS_SITE`] of the kind of this name.
             pub fn has_site(kind: &str) -> bool {
                 match kind { $($name => $variant::HAS_SITE,)* _ => false }
+            }
+            /// [`OpDef::CALLABLE`] of the kind of this name.
+            pub fn is_callable(kind: &str) -> bool {
+                match kind { $($name => $variant::CALLABLE,)* _ => true }
             }
             /// [`OpDef::CONDITIONS`] of the kind of this name.
             pub fn conditions(kind: &str) -> usize {

@@ -2,10 +2,8 @@
 
 use ir::gradient::{backward, save_slots};
 use ir::graph::{Graph, ValueId};
+use ir::names::gradient_of;
 use ir::ops::Op;
-
-/// Prefix of the outputs that hold gradients.
-pub const GRAD: &str = "grad:";
 
 /// Why a program cannot be differentiated.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -18,7 +16,7 @@ pub enum DifferentiateError {
     NotScalar(String),
 }
 
-/// Adds an output `grad:NAME` for every parameter that `trains` names and the loss depends on.
+/// Adds an output [`gradient_of`] it for every parameter that `trains` names and the loss depends on.
 pub fn differentiate(g: &Graph, loss: &str, trains: &dyn Fn(&str) -> bool) -> Result<Graph, DifferentiateError> {
     let mut g = save_slots(g);
     let named = |(n, v): &(String, ValueId)| (n == loss).then_some(*v);
@@ -41,7 +39,7 @@ pub fn differentiate(g: &Graph, loss: &str, trains: &dyn Fn(&str) -> bool) -> Re
     let grads = backward(&mut g, &[(loss_value, seed)], &wrt);
     for (name, grad) in names.into_iter().zip(grads) {
         if let Some(v) = grad {
-            g.outputs.push((format!("{GRAD}{name}"), v));
+            g.outputs.push((gradient_of(&name), v));
         }
     }
     Ok(g.prune())

@@ -17,11 +17,11 @@ use ir::artifact::{Buffer, BufferKind, Operand, Port, Program};
 use ir::dim::{Dim, numel};
 use ir::graph::{Graph, ValueId};
 use ir::kernel::Kernel;
+use ir::names::param_of_gradient;
 use ir::ops::Op;
 use ir::scalar::DType;
 use std::collections::{BTreeMap, HashMap};
 
-use crate::differentiate::GRAD;
 use region::Region;
 
 /// Why a graph cannot be lowered.
@@ -87,21 +87,29 @@ pub type ParamOffsets = BTreeMap<String, Dim>;
 /// Kernels of an artifact, equal ones once.
 #[derive(Default)]
 pub struct Kernels {
-    /// Names and kernels, in order of their numbers.
+    /// With names that tell them apart.
     pub list: Vec<(String, Kernel)>,
+    /// What each is called without its number.
+    stems: Vec<String>,
     index: HashMap<Kernel, usize>,
 }
 
 impl Kernels {
-    /// The number of a kernel, which is added if it is new.
-    pub fn add(&mut self, name: &str, k: Kernel) -> usize {
+    /// The number of a kernel, which is new or there already.
+    pub fn add(&mut self, stem: &str, k: Kernel) -> usize {
         if let Some(i) = self.index.get(&k) {
             return *i;
         }
         let i = self.list.len();
-        self.list.push((format!("{name}_{i}"), k.clone()));
+        self.list.push((format!("{stem}_{i}"), k.clone()));
+        self.stems.push(stem.into());
         self.index.insert(k, i);
         i
+    }
+
+    /// What a kernel is called without its number: the name for a variant of it.
+    pub fn stem(&self, kernel: usize) -> &str {
+        &self.stems[kernel]
     }
 }
 
@@ -126,7 +134,7 @@ impl Builder<'_> {
     }
 }
 
-/// Lowers a decomposed program. Outputs named `grad:NAME` are added to the gradient arena.
+/// Lowers a decomposed program. Outputs that are gradients of parameters are added to the gradient arena.
 pub fn lower(
     name: &str,
     g: &Graph,
@@ -171,7 +179,7 @@ pub fn lower(
     let mut dests = vec![];
     let mut outputs = vec![];
     for (name, v) in &g.outputs {
-        if let Some(param) = name.strip_prefix(GRAD) {
+        if let Some(param) = param_of_gradient(name) {
             dests.push((
                 *v,
                 Dest {

@@ -81,8 +81,8 @@ impl Rewrite<'_> {
     }
 
     fn launch(&mut self, launch: &mut Launch) {
-        let (name, kernel) = &self.from.list[launch.kernel];
-        let mut kernel = kernel.clone();
+        let stem = self.from.stem(launch.kernel);
+        let mut kernel = self.from.list[launch.kernel].1.clone();
         for (slot, operand) in kernel.slots.iter_mut().zip(&launch.operands) {
             slot.dtype = self.buffers[operand.buffer].dtype;
         }
@@ -95,7 +95,7 @@ impl Rewrite<'_> {
             launch.operands[slot].buffer = self.narrow_arena(arena);
             kernel.slots[slot].dtype = DType::Bf16;
         }
-        launch.kernel = self.add(name, kernel);
+        launch.kernel = self.add(stem, kernel);
     }
 
     /// The arena of rounded parameters that belongs to one of parameters.
@@ -111,12 +111,10 @@ impl Rewrite<'_> {
         })
     }
 
-    fn add(&mut self, name: &str, kernel: Kernel) -> usize {
+    fn add(&mut self, stem: &str, kernel: Kernel) -> usize {
         if let Err(e) = verify(&kernel) {
             panic!("narrowing built an invalid kernel: {e}\n{kernel}");
         }
-        // Names end in a number that belongs to the list.
-        let base = name.rsplit_once('_').map_or(name, |(base, _)| base);
-        self.made.add(base, kernel)
+        self.made.add(stem, kernel)
     }
 }

@@ -1,13 +1,12 @@
-//! The programs that update parameters, over a contiguous range of the arenas: `range_len` elements from `range_start` on.
+//! The programs of [`ir::optimizer`], over a contiguous range of the arenas.
 
 use crate::lower::Kernels;
 use ir::artifact::{Buffer, BufferKind, Launch, Operand, Port, Program, Step};
 use ir::dim::Dim;
 use ir::kernel::{Access, Body, Coord, Index, Kernel, Phase, Reduction, RowKernel, SlotDecl, Store, ValId, Value};
+use ir::names::{RANGE_LEN, RANGE_START};
+use ir::optimizer::{NORM_BLOCK, SCALARS, SQUARES, Scalar, Update};
 use ir::scalar::{Binary, DType, Unary};
-
-/// Elements whose squares are summed together, so that the sum has the same order on any number of threads.
-pub const NORM_BLOCK: i64 = 4096;
 
 struct Range {
     buffers: Vec<Buffer>,
@@ -22,7 +21,7 @@ impl Range {
             _ => DType::F32,
         };
         let arena = !matches!(kind, BufferKind::Input | BufferKind::Output | BufferKind::Temp);
-        let offset = if arena { Dim::sym("range_start") } else { Dim::from(0) };
+        let offset = if arena { Dim::sym(RANGE_START) } else { Dim::from(0) };
         self.buffers.push(Buffer {
             kind,
             dtype,
@@ -46,17 +45,16 @@ fn at(axis: usize) -> Index {
     }
 }
 
-/// Adam as fairseq writes it (`optim/adam.py`): p -= lr*wd*p; m, v moments of the scaled gradient;
-/// p -= step_size * m / (sqrt(v) + eps). The input `adam` holds
-/// [scale, beta1, 1 - beta1, beta2, 1 - beta2, eps, lr * wd, step_size].
+/// A step of Adam ([`Scalar`] has the formula).
 pub fn adam(kernels: &mut Kernels) -> Program {
-    let len = Dim::sym("range_len");
+    let len = Dim::sym(RANGE_LEN);
     let mut r = Range {
         buffers: vec![],
         operands: vec![],
         slots: vec![],
     };
-    let scalars = r.slot(BufferKind::Input, Access::Read, Dim::from(8));
+    let count = Dim::from(Scalar::ALL.len() as i64);
+    let scalars = r.slot(BufferKind::Input, Access::Read, count.clone());
     let p = r.slot(BufferKind::Params, Access::Update, len.clone());
     let g = r.slot(BufferKind::Grads, Access::Read, len.clone());
     let m = r.slot(BufferKind::Moment1, Access::Update, len.clone());
@@ -66,15 +64,25 @@ pub fn adam(kernels: &mut Kernels) -> Program {
         values.push(x);
         values.len() - 1
     };
-    let fixed = |i: i64| Value::Load {
+    let fixed = |scalar: Scalar| Value::Load {
         slot: scalars,
         index: Index {
-            base: Dim::from(i),
+            base: Dim::from(scalar as i64),
             terms: vec![],
         },
         guard: None,
     };
-    let [scale, b1, c1, b2, c2, eps, decay, step] = [0, 1, 2, 3, 4, 5, 6, 7].map(|i| push(fixed(i)));
+    let [scale, b1, c1, b2, c2, eps, decay, step] = [
+        Scalar::Scale,
+        Scalar::Beta1,
+        Scalar::Rest1,
+        Scalar::Beta2,
+        Scalar::Rest2,
+        Scalar::Eps,
+        Scalar::Decay,
+        Scalar::Step,
+    ]
+    .map(|scalar| push(fixed(scalar)));
     let load = |slot: usize| Value::Load {
         slot,
         index: at(0),
@@ -114,18 +122,18 @@ pub fn adam(kernels: &mut Kernels) -> Program {
         phases,
     });
     let inputs = vec![Port {
-        name: "adam".into(),
+        name: SCALARS.into(),
         dtype: DType::F32,
-        shape: vec![Dim::from(8)],
+        shape: vec![count],
         buffer: 0,
     }];
-    program("adam", kernels, r, body, inputs, vec![])
+    program(Update::Adam, kernels, r, body, inputs, vec![])
 }
 
 /// Rounds parameters to bf16, for programs that read them so ([`narrow`](crate::narrow)). To be run once after each change
 /// of the parameters.
 pub fn narrow(kernels: &mut Kernels) -> Program {
-    let len = Dim::sym("range_len");
+    let len = Dim::sym(RANGE_LEN);
     let mut r = Range {
         buffers: vec![],
         operands: vec![],
@@ -152,13 +160,12 @@ pub fn narrow(kernels: &mut Kernels) -> Program {
         values: vec![load],
         phases,
     });
-    program("narrow", kernels, r, body, vec![], vec![])
+    program(Update::Narrow, kernels, r, body, vec![], vec![])
 }
 
-/// Sums of squares of the gradient per block of `NORM_BLOCK` elements: output `squares`
-/// [ceil(range_len / NORM_BLOCK)].
+/// Sums of squares of the gradient per block of `NORM_BLOCK` elements: [`SQUARES`].
 pub fn grad_norm(kernels: &mut Kernels) -> Program {
-    let len = Dim::sym("range_len");
+    let len = Dim::sym(RANGE_LEN);
     let blocks = (len.clone() + Dim::from(NORM_BLOCK - 1)).floor_div(NORM_BLOCK);
     let mut r = Range {
         buffers: vec![],
@@ -207,22 +214,29 @@ pub fn grad_norm(kernels: &mut Kernels) -> Program {
         phases,
     });
     let outputs = vec![Port {
-        name: "squares".into(),
+        name: SQUARES.into(),
         dtype: DType::F32,
         shape: vec![blocks],
         buffer: 1,
     }];
-    program("grad_norm", kernels, r, body, vec![], outputs)
+    program(Update::GradNorm, kernels, r, body, vec![], outputs)
 }
 
-fn program(name: &str, kernels: &mut Kernels, r: Range, body: Body, inputs: Vec<Port>, outputs: Vec<Port>) -> Program {
-    let kernel = kernels.add(name, Kernel { slots: r.slots, body });
+fn program(
+    update: Update,
+    kernels: &mut Kernels,
+    r: Range,
+    body: Body,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+) -> Program {
+    let kernel = kernels.add(update.name(), Kernel { slots: r.slots, body });
     let steps = vec![Step::Launch(Launch {
         kernel,
         operands: r.operands,
     })];
     Program {
-        name: name.into(),
+        name: update.name().into(),
         inputs,
         outputs,
         buffers: r.buffers,

@@ -12,7 +12,7 @@ use ir::kernel::Access;
 use std::collections::BTreeMap;
 
 /// Layers of a buffer start at multiples of this many bytes, as buffers do.
-const ALIGN: i64 = 64;
+const LINE: i64 = ir::artifact::ALIGN as i64;
 
 /// Fills `prepare`. To be used on programs for inference: in training, parameters change before every run.
 pub fn prepare(program: &mut Program, kernels: &Kernels) {
@@ -226,7 +226,7 @@ fn keep(program: &mut Program, buffer: usize, layers: Option<i64>) {
     let (Some(layers), Some(elements)) = (layers, b.elements.as_const()) else {
         return;
     };
-    let line = ALIGN / b.dtype.bytes() as i64;
+    let line = LINE / b.dtype.bytes() as i64;
     let slice = (elements + line - 1) / line * line;
     b.elements = Dim::from(slice * layers);
     for steps in [&mut program.prepare, &mut program.steps] {

@@ -30,7 +30,7 @@ pub fn quantise(program: &mut Program, kernels: &mut Kernels, levels: Levels) {
     });
     let mut steps = std::mem::take(&mut program.steps);
     each_launch(&mut steps, 1.0, &mut |launch, times| {
-        let (name, kernel) = &kernels.list[launch.kernel];
+        let kernel = &kernels.list[launch.kernel].1;
         let Some(c) = product_of_weight(program, launch, kernel) else {
             return;
         };
@@ -38,7 +38,7 @@ pub fn quantise(program: &mut Program, kernels: &mut Kernels, levels: Levels) {
         if depth.is_none_or(|depth| depth < SHORT) || times * multiplications(c) * FEW < all {
             return;
         }
-        let base = name.rsplit_once('_').map_or(&name[..], |(base, _)| base).to_string();
+        let stem = kernels.stem(launch.kernel).to_string();
         let mut kernel = kernel.clone();
         if let Body::Contract(c) = &mut kernel.body {
             c.round = Rounding::Int8(levels);
@@ -46,7 +46,7 @@ pub fn quantise(program: &mut Program, kernels: &mut Kernels, levels: Levels) {
         if let Err(e) = verify(&kernel) {
             panic!("quantising built an invalid kernel: {e}\n{kernel}");
         }
-        launch.kernel = kernels.add(&base, kernel);
+        launch.kernel = kernels.add(&stem, kernel);
     });
     program.steps = steps;
 }

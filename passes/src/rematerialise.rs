@@ -4,11 +4,11 @@
 //!
 //! Only the graph is changed; `fuse` runs a group that reads nothing short-lived right before its first reader.
 
-use crate::differentiate::GRAD;
 use crate::rewrite::cost::elements;
 use ir::dim::Dim;
 use ir::graph::{Graph, Node, ValueId};
 use ir::lower::Lower;
+use ir::names::param_of_gradient;
 use ir::ops::Einsum;
 use std::collections::BTreeMap;
 
@@ -21,12 +21,12 @@ const LARGE: f64 = 1e6;
 /// The same program, whose backward pass computes again what it reads of short products. Takes a decomposed graph.
 pub fn rematerialise(g: &Graph) -> Graph {
     let outputs = || g.outputs.iter();
-    if !outputs().any(|(name, _)| name.starts_with(GRAD)) {
+    if !outputs().any(|(name, _)| param_of_gradient(name).is_some()) {
         return g.clone();
     }
     // `differentiate` appends the backward pass to the forward one.
     let forward = outputs()
-        .filter(|(name, _)| !name.starts_with(GRAD))
+        .filter(|(name, _)| param_of_gradient(name).is_none())
         .map(|(_, v)| v.0 + 1);
     let forward = forward.max().unwrap_or(0);
     let again = computed_again(g, forward);
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn what_only_infers_is_left_alone() {
         let mut g = training_step();
-        g.outputs.retain(|(name, _)| !name.starts_with(GRAD));
+        g.outputs.retain(|(name, _)| param_of_gradient(name).is_none());
         let g = g.prune();
         assert_eq!(rematerialise(&g).nodes, g.nodes);
     }

@@ -126,7 +126,7 @@ impl Lowered {
         self.program.buffers.iter().enumerate().map(one).collect()
     }
 
-    /// Outputs by name; gradients as `grad:NAME`.
+    /// Outputs by name, gradients too.
     pub fn outputs(&self, env: &Env, buffers: &[Buffer]) -> BTreeMap<String, Tensor> {
         let mut out = BTreeMap::new();
         for port in &self.program.outputs {
@@ -151,7 +151,7 @@ impl Lowered {
             let shape: Vec<usize> = shape.iter().map(|d| *d as usize).collect();
             let n: usize = shape.iter().product();
             out.insert(
-                format!("grad:{name}"),
+                ir::names::gradient_of(&name),
                 Tensor::new(DType::F32, shape, all[*offset..offset + n].to_vec()),
             );
         }

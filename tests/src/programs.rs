@@ -162,7 +162,7 @@ impl Programs {
     }
 }
 
-/// Outputs of a program by name, and the gradients of its parameters as `grad:NAME`.
+/// Outputs of a program by name, and the gradients of its parameters.
 pub fn run(machine: &mut dyn Session, name: &str, bound: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     let artifact = machine.artifact().clone();
     let program = artifact
@@ -196,7 +196,7 @@ pub fn run(machine: &mut dyn Session, name: &str, bound: &BTreeMap<String, Tenso
         let shape = p.shape.iter().map(|d| *d as usize).collect();
         let grads = machine.grads().unwrap_or_else(|e| panic!("{name}: {e}"));
         let data = grads[p.offset..p.offset + p.len()].iter().map(|v| *v as f64).collect();
-        out.insert(format!("grad:{short}"), Tensor::new(DType::F32, shape, data));
+        out.insert(ir::names::gradient_of(&short), Tensor::new(DType::F32, shape, data));
     }
     out
 }

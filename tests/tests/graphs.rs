@@ -57,7 +57,7 @@ fn check(seeds: &[(u32, usize)], open: Open) -> Result<(), TestCaseError> {
             let bound = bind(g, &sizes, &mut r);
             let want = evaluate(g, &sizes, &bound);
             let got = run(session.as_mut(), name, &bound);
-            let grads = want.iter().filter(|(n, _)| n.starts_with("grad:"));
+            let grads = want.iter().filter(|(n, _)| ir::names::param_of_gradient(n).is_some());
             let all = norm(grads.flat_map(|(_, t)| t.data.iter().copied()));
             for (output, w) in &want {
                 let off = norm(got[output].data.iter().zip(&w.data).map(|(a, b)| a - b));
@@ -87,7 +87,7 @@ fn derivative(seed: u32, pieces: usize) -> Result<(), TestCaseError> {
     let mut direction = BTreeMap::new();
     let mut want = 0.0;
     for (output, grad) in evaluate(&all, &sizes, &bound) {
-        let Some(param) = output.strip_prefix("grad:") else {
+        let Some(param) = ir::names::param_of_gradient(&output) else {
             continue;
         };
         let d: Vec<f64> = grad.data.iter().map(|_| r.float(-1.0, 1.0)).collect();

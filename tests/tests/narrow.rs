@@ -155,7 +155,10 @@ fn losses_and_gradients_stay_near() {
         let (want, got) = (wide.interpret(&env(), &bound), narrow.interpret(&env(), &bound));
         let loss = off(&got["loss"], &want["loss"]) / norm(&want["loss"]);
         assert!(loss > 1e-6 && loss < 1e-2, "{program}: the loss is off by {loss:e}");
-        let grads: Vec<&String> = want.keys().filter(|n| n.starts_with("grad:")).collect();
+        let grads: Vec<&String> = want
+            .keys()
+            .filter(|n| ir::names::param_of_gradient(n).is_some())
+            .collect();
         let all = grads.iter().map(|n| norm(&want[*n]).powi(2)).sum::<f64>().sqrt();
         for name in grads {
             let (off, size) = (off(&got[name], &want[name]), norm(&want[name]));
@@ -188,7 +191,10 @@ fn the_cpu_computes_what_the_interpreter_does() {
         let on = |threads| run(&mut compiled.machine(threads), "test", &bound);
         let got = on(1);
         assert_eq!(on(3), got, "{program} on three threads");
-        let grads: Vec<&String> = want.keys().filter(|n| n.starts_with("grad:")).collect();
+        let grads: Vec<&String> = want
+            .keys()
+            .filter(|n| ir::names::param_of_gradient(n).is_some())
+            .collect();
         let all = grads.iter().map(|n| norm(&want[*n]).powi(2)).sum::<f64>().sqrt();
         for name in want.keys().filter(|n| got.contains_key(*n)) {
             let (noise, off, size) = (

@@ -56,7 +56,7 @@ fn gradients_are_derivatives() {
             let g = with_loss(&c.graph, &mut r, &mut c.bound);
             let all = differentiate(&g, "loss", &|_| true).unwrap();
             for (output, grad) in evaluate(&all, &env(), &c.bound) {
-                let Some(param) = output.strip_prefix("grad:") else {
+                let Some(param) = ir::names::param_of_gradient(&output) else {
                     continue;
                 };
                 let x = c.bound[param].clone();

@@ -73,14 +73,14 @@ fn check(make: Make, open: Open, seeds: u32) {
     for c in cases {
         let got = run(session.as_mut(), &c.name, &c.bound);
         let wanted = evaluate(&c.graph, &env, &c.bound);
-        let grads = wanted.iter().filter(|(n, _)| n.starts_with("grad:"));
+        let grads = wanted.iter().filter(|(n, _)| ir::names::param_of_gradient(n).is_some());
         let all = grads.flat_map(|(_, t)| &t.data).map(|g| g * g).sum::<f64>().sqrt();
         for (output, want) in wanted {
             let floor = match output.as_str() {
                 // A sum of terms of about 1, which may cancel.
                 "loss" => 1.0,
                 // Terms of a gradient are about as large as the gradients beside it, and may cancel.
-                n if n.starts_with("grad:") => 0.1 * all + 1e-5,
+                n if ir::names::param_of_gradient(n).is_some() => 0.1 * all + 1e-5,
                 _ => 1e-5,
             };
             let d = distance(&got[&output], &want, floor);

@@ -207,12 +207,12 @@ fn a_rewritten_training_step_is_the_same_step() {
     let norm = |t: &Tensor| t.data.iter().map(|v| v * v).sum::<f64>().sqrt();
     let largest = want
         .iter()
-        .filter(|(n, _)| n.starts_with("grad:"))
+        .filter(|(n, _)| ir::names::param_of_gradient(n).is_some())
         .map(|(_, t)| norm(t))
         .fold(0.0, f64::max);
     for (name, want) in &want {
         // The bias of the keys has the gradient 0; what is computed is rounding, of both.
-        let floor = if name.starts_with("grad:") {
+        let floor = if ir::names::param_of_gradient(name).is_some() {
             1e-4 * largest
         } else {
             1e-6

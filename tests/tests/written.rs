@@ -122,7 +122,11 @@ fn check(seed: u32, text: &str, model: &Model, session: &mut dyn Session, sizes:
                 .map(|(name, t)| (name, t.as_f32().unwrap_or_default().iter().map(|v| *v as f64).collect()))
                 .collect();
             let grads = params(model, &artifact, session.grads().unwrap_or_else(|e| panic!("{e}")));
-            got.extend(grads.into_iter().map(|(name, t)| (format!("grad:{name}"), t.data)));
+            got.extend(
+                grads
+                    .into_iter()
+                    .map(|(name, t)| (ir::names::gradient_of(&name), t.data)),
+            );
             compare(&format!("seed {seed}, {}, B = {b}, T = {t}", p.name), text, &want, &got);
             if interpret {
                 let got = lower(&plain).interpret(&env, &bound);
@@ -139,7 +143,7 @@ fn check(seed: u32, text: &str, model: &Model, session: &mut dyn Session, sizes:
 }
 
 fn compare(place: &str, text: &str, want: &[(String, Tensor)], got: &BTreeMap<String, Vec<f64>>) {
-    let grads = want.iter().filter(|(n, _)| n.starts_with("grad:"));
+    let grads = want.iter().filter(|(n, _)| ir::names::param_of_gradient(n).is_some());
     let all = norm(grads.flat_map(|(_, t)| t.data.iter().copied()));
     for (name, w) in want {
         let got = &got[name];

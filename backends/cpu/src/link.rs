@@ -5,12 +5,10 @@
 //! the image runs wherever it is mapped.
 
 use crate::Error;
+use ir::artifact::ALIGN;
 use object::read::elf::ElfFile64;
 use object::{Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarget, SectionIndex, SectionKind};
 use std::collections::HashMap;
-
-/// Alignment of the image, which its sections ask at most.
-const ALIGN: usize = 64;
 
 /// A linked image.
 pub struct Image {

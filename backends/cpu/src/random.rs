@@ -10,7 +10,7 @@ impl<'c> Entry<'_, 'c> {
         if let Some(keys) = self.random_keys.borrow().get(&(seed, site)) {
             return *keys;
         }
-        let layer = self.symbol("layer");
+        let layer = self.symbol(ir::names::LAYER);
         let keys = self.in_head(|| {
             let element = |i| self.load(DType::I32, self.at(DType::I32, self.slot(seed), self.i64(i)));
             let word = |v: u32| self.i32(v as i32);

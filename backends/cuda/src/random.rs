@@ -53,7 +53,7 @@ impl<'c> Function<'_, 'c> {
             let word = |v: u32| self.i32(v as i32);
             let mixed = ir::rng::mix(site.wrapping_mul(0x9e37_79b9) ^ 0x85eb_ca6b);
             let a = self.mix(self.xor(self.load_element(seed, self.i64(0)), word(mixed)));
-            let layer = self.mul(self.dim32(&Dim::sym("layer")), word(0xc2b2_ae35));
+            let layer = self.mul(self.dim32(&Dim::sym(ir::names::LAYER)), word(0xc2b2_ae35));
             let b = self.mix(self.xor(self.load_element(seed, self.i64(1)), self.mix(self.xor(layer, a))));
             self.random_keys.borrow_mut().push(((seed, site), [a, b]));
             [a, b]

@@ -107,7 +107,7 @@ pub fn run(kernel: &Kernel, buffers: &mut [Buffer], operands: &[Place], sizes: &
 
 /// The run-time size named `layer`.
 fn layer(sizes: &Env) -> Result<u32, Error> {
-    let name: Arc<str> = "layer".into();
+    let name: Arc<str> = ir::names::LAYER.into();
     match sizes.get(&name) {
         Some(v) => Ok(*v as u32),
         None => Err(SizeError::Unbound(name).into()),

@@ -48,7 +48,7 @@ pub fn check_buffer(program: &Program, buffers: &[Buffer], i: usize, sizes: &Env
 /// The sizes at the first step.
 pub fn start(sizes: &Env) -> Env {
     let mut env = sizes.clone();
-    env.entry("layer".into()).or_insert(0);
+    env.entry(ir::names::LAYER.into()).or_insert(0);
     env
 }
 
@@ -86,7 +86,7 @@ pub fn walk(steps: &[Step], next: &mut usize, sizes: &mut Env, machine: &mut imp
                 let end = number + 1 + count_steps(body);
                 let outside = sizes.clone();
                 for n in 0..*count {
-                    sizes.insert("layer".into(), if *reverse { count - 1 - n } else { n });
+                    sizes.insert(ir::names::LAYER.into(), if *reverse { count - 1 - n } else { n });
                     let kept = match keep {
                         Some(operand) => machine.read(number, operand, sizes)? != 0.0,
                         None => true,
@@ -118,7 +118,8 @@ pub fn count_steps(steps: &[Step]) -> usize {
 
 /// First element of an operand in a buffer of `len` elements.
 pub fn address(operand: &Operand, sizes: &Env, len: usize) -> Result<usize, Error> {
-    let at = (operand.offset.clone() + operand.layer_stride.clone() * ir::dim::Dim::sym("layer")).eval(sizes)?;
+    let at =
+        (operand.offset.clone() + operand.layer_stride.clone() * ir::dim::Dim::sym(ir::names::LAYER)).eval(sizes)?;
     let limit = len as i64 + 1;
     usize::try_from(at).ok().filter(|a| *a <= len).ok_or(Error::BadData {
         what: "operand offset",

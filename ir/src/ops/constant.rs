@@ -52,6 +52,7 @@ impl OpDef for Constant {
             })
         }))
     }
+    const CALLABLE: bool = false;
     fn work(&self, _: &[&Type], _: &[Type]) -> Work {
         Work::Nothing
     }

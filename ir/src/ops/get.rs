@@ -34,6 +34,7 @@ impl OpDef for Get {
     fn lower(&self) -> Lower<'_> {
         Lower::Leaf
     }
+    const CALLABLE: bool = false;
     fn work(&self, _: &[&Type], _: &[Type]) -> Work {
         Work::Nothing
     }

@@ -36,6 +36,7 @@ impl OpDef for Input {
     fn lower(&self) -> Lower<'_> {
         Lower::Leaf
     }
+    const CALLABLE: bool = false;
     fn work(&self, _: &[&Type], _: &[Type]) -> Work {
         Work::Nothing
     }

@@ -146,6 +146,7 @@ impl OpDef for Repeat {
     fn lower(&self) -> Lower<'_> {
         Lower::Loop
     }
+    const CALLABLE: bool = false;
     fn work(&self, _: &[&Type], results: &[Type]) -> Work {
         Work::untouched(results)
     }

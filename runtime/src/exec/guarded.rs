@@ -1,6 +1,7 @@
 //! Memory between guard pages: an access slightly outside ends the process instead of reading or changing
 //! other memory. The pages cost only address space.
 
+use ir::artifact::ALIGN;
 use std::ffi::c_void;
 use std::io;
 use std::ptr::{NonNull, null_mut};
@@ -8,8 +9,6 @@ use std::ptr::{NonNull, null_mut};
 const PAGE: usize = super::resolve::PAGE;
 /// A large page. Memory of at least this begins at a multiple of it, so that the system can use such pages for all of it.
 const LARGE: usize = 2 << 20;
-/// What addresses of an arena are multiples of.
-const ALIGN: usize = 64;
 
 /// Which end touches a guard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

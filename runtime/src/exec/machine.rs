@@ -7,7 +7,7 @@ use super::guarded::Edge;
 use super::image::Image;
 use super::launch::{Bases, Sizes, walk};
 use super::once::Preparation;
-use super::program::{ADAM, GRAD_NORM, adam_scalars, find, input, output, range_sizes, ranges, sizes, touches};
+use super::program::{adam_scalars, find, input, output, range_sizes, ranges, sizes, touches};
 use super::recorder::Recorder;
 use super::resolve::{Parameters, Resolved, resolve, resolve_with};
 use super::{bandwidth, peak, processor};
@@ -18,6 +18,7 @@ use crate::session::{AdamStep, Data, KernelTime, Session, Tensor};
 use crate::threads;
 use ir::artifact::{Artifact, BufferKind};
 use ir::dim::Env;
+use ir::optimizer::{SCALARS, Update};
 use rayon::ThreadPool;
 use std::collections::HashMap;
 use std::path::Path;
@@ -205,7 +206,8 @@ impl Machine {
         }
         let n = artifact.param_elements * 4;
         let touches = |kind| touches(program, kind);
-        if touches(BufferKind::Grads) && !program.trains.is_empty() || name == ADAM || name == GRAD_NORM {
+        let of_gradients = matches!(Update::of(program), Some(Update::Adam | Update::GradNorm));
+        if touches(BufferKind::Grads) && !program.trains.is_empty() || of_gradients {
             self.grads.try_grow(n, "the gradients")?;
         }
         if touches(BufferKind::Moment1) {
@@ -257,7 +259,7 @@ impl Machine {
         let value = |s: &Arc<str>| env.get(s).copied().unwrap_or(0);
         let mut sizes = Sizes {
             values: artifact.symbols.iter().map(value).collect(),
-            layer: artifact.symbols.iter().position(|s| &**s == "layer"),
+            layer: artifact.symbols.iter().position(|s| &**s == ir::names::LAYER),
         };
         match &mut self.frozen {
             None => walk(&r.prepare, &bases, &mut sizes, 0),
@@ -363,7 +365,7 @@ impl Session for Machine {
     fn grad_norm(&mut self, program: &str, scale: f32) -> Result<f64, Error> {
         let mut total = 0.0;
         for range in ranges(&self.artifact, program)? {
-            let out = self.execute(GRAD_NORM, &range_sizes(range), &[])?;
+            let out = self.execute(Update::GradNorm.name(), &range_sizes(range), &[])?;
             let squares = out[0].1.as_f32().unwrap_or_default();
             total += squares.iter().map(|s| *s as f64).sum::<f64>();
         }
@@ -372,7 +374,7 @@ impl Session for Machine {
     fn adam(&mut self, program: &str, a: &AdamStep) -> Result<(), Error> {
         let scalars = adam_scalars(a);
         for range in ranges(&self.artifact, program)? {
-            self.execute(ADAM, &range_sizes(range), &[("adam", &scalars)])?;
+            self.execute(Update::Adam.name(), &range_sizes(range), &[(SCALARS, &scalars)])?;
         }
         Ok(())
     }

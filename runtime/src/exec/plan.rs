@@ -1,5 +1,7 @@
 //! Where every temporary lies, decided per shape before anything runs, so that the peak is known beforehand.
 
+use ir::artifact::ALIGN;
+
 /// Something that needs memory during steps `first..=last`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Request {
@@ -14,8 +16,6 @@ pub struct Layout {
     pub offsets: Vec<usize>,
     pub bytes: usize,
 }
-
-const ALIGN: usize = 64;
 
 /// Puts large requests first, each at the lowest offset where nothing alive at the same time lies (Pisarchyk & Lee 2020,
 /// "greedy by size").

@@ -6,13 +6,10 @@ use crate::memory::require;
 use crate::session::{AdamStep, Data, Tensor};
 use ir::artifact::{Artifact, BufferKind, Operand, Port, Program, Step};
 use ir::dim::{Atom, Dim, Env};
+use ir::names::{RANGE_LEN, RANGE_START};
+use ir::optimizer::Scalar;
 use ir::scalar::DType;
 use std::sync::Arc;
-
-/// Programs over a range of the arenas, which every training needs beside those of the model.
-pub(crate) const ADAM: &str = "adam";
-pub(crate) const GRAD_NORM: &str = "grad_norm";
-pub(crate) const NARROW: &str = "narrow";
 
 pub(crate) fn find<'a>(artifact: &'a Artifact, name: &str) -> Result<&'a Program, Error> {
     artifact
@@ -117,7 +114,7 @@ pub(crate) fn symbol(d: &Dim) -> Option<Arc<str>> {
 
 /// Sizes of a program over `len` elements of the arenas from `start` on.
 pub(crate) fn range_sizes((start, len): (usize, usize)) -> Env {
-    Env::from([("range_start".into(), start as i64), ("range_len".into(), len as i64)])
+    Env::from([(RANGE_START.into(), start as i64), (RANGE_LEN.into(), len as i64)])
 }
 
 /// Contiguous ranges of the arena that a program trains, as (start, length).
@@ -139,22 +136,20 @@ pub(crate) fn ranges(artifact: &Artifact, program: &str) -> Result<Vec<(usize, u
     Ok(out)
 }
 
-/// The input of the program `adam`: scale, beta1, 1 - beta1, beta2, 1 - beta2, eps, lr * weight decay, step size.
+/// The input of [`Update::Adam`](ir::optimizer::Update::Adam).
 pub(crate) fn adam_scalars(a: &AdamStep) -> Tensor {
     let (b1, b2, t) = (a.beta1 as f64, a.beta2 as f64, a.step as i32);
-    let step_size = a.lr as f64 * (1.0 - b2.powi(t)).sqrt() / (1.0 - b1.powi(t));
-    let decay = a.lr as f64 * a.weight_decay as f64;
-    let scalars = [
-        a.scale as f64,
-        b1,
-        1.0 - b1,
-        b2,
-        1.0 - b2,
-        a.eps as f64,
-        decay,
-        step_size,
-    ];
-    Tensor::f32(&[8], scalars.map(|x| x as f32).to_vec())
+    let scalars = Scalar::ALL.map(|scalar| match scalar {
+        Scalar::Scale => a.scale as f64,
+        Scalar::Beta1 => b1,
+        Scalar::Rest1 => 1.0 - b1,
+        Scalar::Beta2 => b2,
+        Scalar::Rest2 => 1.0 - b2,
+        Scalar::Eps => a.eps as f64,
+        Scalar::Decay => a.lr as f64 * a.weight_decay as f64,
+        Scalar::Step => a.lr as f64 * (1.0 - b2.powi(t)).sqrt() / (1.0 - b1.powi(t)),
+    });
+    Tensor::f32(&[scalars.len()], scalars.map(|x| x as f32).to_vec())
 }
 
 /// Elements of an output that are had without asking.

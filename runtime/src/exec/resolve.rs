@@ -4,12 +4,11 @@ use super::plan::{Request, layout};
 use super::program::size_value as value;
 use crate::error::Error;
 use crate::profile::Flops;
-use ir::artifact::{Artifact, BufferKind, Entry, Launch, Operand, Port, Program, Step};
+use ir::artifact::{ALIGN, Artifact, BufferKind, Entry, Launch, Operand, Port, Program, Step};
 use ir::dim::{Dim, Env};
 
-/// Bytes of a page of memory, and of a line of the cache.
+/// Bytes of a page of memory.
 pub const PAGE: usize = 4096;
-const LINE: usize = 64;
 /// Bytes of one array at most, so that sums of them stay far from 64 bits.
 const MOST_BYTES: usize = 1 << 48;
 
@@ -114,7 +113,7 @@ pub fn resolve_with(
     parameters: Parameters,
 ) -> Result<Resolved, Error> {
     let mut env = env.clone();
-    env.entry("layer".into()).or_insert(0);
+    env.entry(ir::names::LAYER.into()).or_insert(0);
     let mut r = Resolver {
         artifact,
         program,
@@ -275,9 +274,9 @@ impl Resolver<'_> {
         self.counted(Some(bytes))?;
         let (layers, layer_bytes) = match fixed.iter().all(|s| l.operands[*s].layer_stride.is_zero()) {
             true => (1, 0),
-            false => (layers.max(0) as usize, bytes.next_multiple_of(LINE)),
+            false => (layers.max(0) as usize, bytes.next_multiple_of(ALIGN)),
         };
-        let bytes = self.counted(bytes.next_multiple_of(LINE).checked_mul(layers))?;
+        let bytes = self.counted(bytes.next_multiple_of(ALIGN).checked_mul(layers))?;
         Ok(Workspace {
             place: Place::Kept(self.kept.room(bytes)),
             bytes,

@@ -19,7 +19,7 @@ pub fn add(
     mut env: Env,
     times: &[Timed],
 ) -> Result<(), Error> {
-    env.entry("layer".into()).or_insert(0);
+    env.entry(ir::names::LAYER.into()).or_insert(0);
     for timed in times {
         let info = &artifact.kernels[timed.kernel];
         let sum = sums.entry(timed.kernel).or_insert_with(|| KernelTime {

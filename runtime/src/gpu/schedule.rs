@@ -3,10 +3,11 @@
 use super::device::{Launch, Region};
 use super::map::MapArgument;
 use crate::error::Error;
-use crate::exec::program::{ADAM, size_value};
+use crate::exec::program::size_value;
 use crate::exec::resolve::{Action, Address, Memory, Resolved, Run};
 use ir::artifact::{Artifact, Grid, Program};
 use ir::dim::{Dim, Env};
+use ir::optimizer::Update;
 
 /// Addresses of everything a run touches; 0 for what it does not.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -110,7 +111,7 @@ impl Scheduler<'_> {
     }
 
     fn run(&mut self, run: &Run, layer: i64) -> Result<(), Error> {
-        self.env.insert("layer".into(), layer);
+        self.env.insert(ir::names::LAYER.into(), layer);
         let grids = &self.grids[run.kernel];
         for (grid, info) in grids.iter().enumerate() {
             if let Some(launch) = self.launch(run, grid, info, layer)? {
@@ -206,7 +207,7 @@ impl Scheduler<'_> {
         let bytes = a.end - (a.byte + a.layer_bytes * layer);
         let write = match a.memory {
             Memory::Input(_) => false,
-            Memory::Params => self.program.name == ADAM,
+            Memory::Params => Update::of(self.program) == Some(Update::Adam),
             _ => true,
         };
         (bytes > 0).then(|| Region {

@@ -8,14 +8,13 @@ use super::profile::{self, Sums};
 use super::schedule::{Bases, Flag, schedule};
 use crate::bytes;
 use crate::error::Error;
-use crate::exec::program::{
-    ADAM, GRAD_NORM, NARROW, adam_scalars, find, input, output, range_sizes, ranges, sizes, touches,
-};
+use crate::exec::program::{adam_scalars, find, input, output, range_sizes, ranges, sizes, touches};
 use crate::exec::resolve::{Resolved, resolve};
 use crate::log::tell;
 use crate::session::{AdamStep, Data, KernelTime, Session, Tensor};
 use ir::artifact::{Artifact, BufferKind, Grid, Program};
 use ir::dim::Env;
+use ir::optimizer::{SCALARS, Update};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -247,8 +246,11 @@ impl GpuSession {
         let layout = AreaLayout::new(program, env, &resolved)?;
         let area = self.reserve(program, env, layout.bytes)?;
         let bases = self.bases(&layout, area)?;
-        if name != NARROW && touches(program, BufferKind::NarrowParams) && !self.narrow_is_fresh {
-            self.execute(NARROW, &range_sizes((0, artifact.param_elements)), &[])?;
+        if Update::of(program) != Some(Update::Narrow)
+            && touches(program, BufferKind::NarrowParams)
+            && !self.narrow_is_fresh
+        {
+            self.execute(Update::Narrow.name(), &range_sizes((0, artifact.param_elements)), &[])?;
             self.narrow_is_fresh = true;
         }
         let given: Vec<&Data> = program
@@ -275,15 +277,15 @@ impl GpuSession {
 
     /// What a program wrote is newest on the device.
     fn mark_written(&mut self, program: &Program) {
-        match program.name.as_str() {
-            ADAM => {
+        match Update::of(program) {
+            Some(Update::Adam) => {
                 self.params.written_by_device();
                 self.moments.iter_mut().for_each(Mirror::written_by_device);
                 self.narrow_is_fresh = false;
             }
-            GRAD_NORM | NARROW => {}
-            _ if touches(program, BufferKind::Grads) => self.grads.written_by_device(),
-            _ => {}
+            Some(Update::GradNorm | Update::Narrow) => {}
+            None if touches(program, BufferKind::Grads) => self.grads.written_by_device(),
+            None => {}
         }
     }
 
@@ -303,9 +305,9 @@ impl GpuSession {
 }
 
 fn place(program: &Program) -> Area {
-    match program.name.as_str() {
-        ADAM | GRAD_NORM | NARROW => Area::Optimizer,
-        _ => Area::Model,
+    match Update::of(program) {
+        Some(_) => Area::Optimizer,
+        None => Area::Model,
     }
 }
 
@@ -378,7 +380,7 @@ impl Session for GpuSession {
     fn grad_norm(&mut self, program: &str, scale: f32) -> Result<f64, Error> {
         let mut total = 0.0;
         for range in ranges(&self.artifact, program)? {
-            let out = self.execute(GRAD_NORM, &range_sizes(range), &[])?;
+            let out = self.execute(Update::GradNorm.name(), &range_sizes(range), &[])?;
             let squares = out.first().and_then(|(_, t)| t.as_f32()).unwrap_or_default();
             total += squares.iter().map(|s| *s as f64).sum::<f64>();
         }
@@ -387,7 +389,7 @@ impl Session for GpuSession {
     fn adam(&mut self, program: &str, a: &AdamStep) -> Result<(), Error> {
         let scalars = adam_scalars(a);
         for range in ranges(&self.artifact, program)? {
-            self.execute(ADAM, &range_sizes(range), &[("adam", &scalars)])?;
+            self.execute(Update::Adam.name(), &range_sizes(range), &[(SCALARS, &scalars)])?;
         }
         Ok(())
     }
