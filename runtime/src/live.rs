@@ -3,18 +3,16 @@
 //! The models see both ways, so each chunk is computed anew with what is to its left and right. [`Live`] computes nothing
 //! itself: [`Live::next`] says which samples to compute, [`Live::heard`] takes their logits and gives events.
 
-mod level;
 mod shape;
 mod utterance;
 
 pub use shape::{Right, Shape, ShapeFlags};
 pub use utterance::Event;
 
-use crate::audio::RATE;
+use crate::audio::{Levels, RATE};
 use crate::error::Error;
 use crate::texts::Finder;
 use crate::trainer::{Hearing, Logits};
-use level::Level;
 use std::ops::Range;
 use std::sync::Arc;
 use utterance::Utterance;
@@ -37,7 +35,7 @@ pub struct Live {
     /// Frames that were asked for.
     asked: usize,
     ended: bool,
-    level: Level,
+    levels: Levels,
     utterance: Utterance,
 }
 
@@ -52,7 +50,7 @@ impl Live {
             from: 0,
             asked: 0,
             ended: false,
-            level: Level::default(),
+            levels: Levels::default(),
             utterance: Utterance::new(hop),
         }
     }
@@ -87,10 +85,12 @@ impl Live {
         let start = first * geometry.hop();
         let end = start + geometry.least_samples(seen - first);
         // Statistics of what is computed and what was before, whatever has already come after it.
-        self.level.until(end, &self.held, self.from);
+        let new = self.levels.count().clamp(self.from, end);
+        self.levels.push(&self.held[new - self.from..end - self.from]);
         let mut wave = self.held[start - self.from..end - self.from].to_vec();
         if self.hearing.normalizes() {
-            self.level.apply(&mut wave);
+            self.levels.forget_before(start);
+            self.levels.gains().apply(&mut wave, start);
         }
         let frames = self.asked - first..until - first;
         self.asked = until;

@@ -51,6 +51,7 @@ pub struct ServeArgs {
 /// # Errors
 /// Where the address, the weights or what finds texts cannot be used; where the model's device fails.
 pub fn run(session: &mut dyn Session, args: &ServeArgs) -> Result<(), Error> {
+    share_memory();
     let listener = listen(&args.host, args.port)?;
     let address = listener
         .local_addr()
@@ -86,6 +87,15 @@ pub fn run(session: &mut dyn Session, args: &ServeArgs) -> Result<(), Error> {
     computed?;
     served.unwrap_or_else(|_| Err(Error::Usage("the server ended by a fault of this program".into())))
 }
+
+/// Has all threads allocate from few places: each would otherwise keep what its largest recording took.
+fn share_memory() {
+    // SAFETY: the allocator's own function, called before there are threads; it changes nothing that is allocated.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS) };
+}
+
+/// Places that threads allocate from.
+const ARENAS: libc::c_int = 2;
 
 /// Seconds of a recording that are held; longer ones are read again, window by window, so that many at a time take no more
 /// memory than there is.

@@ -1,6 +1,6 @@
 //! How a model hears recordings, apart from who computes: reading, windows, and joining what windows give.
 
-use crate::audio::{RATE, Reader, Stream, normalize};
+use crate::audio::{Gains, Levels, RATE, Reader, Stream, normalize};
 use crate::data::Utterance;
 use crate::error::Error;
 use crate::geometry::Geometry;
@@ -21,7 +21,7 @@ pub enum Sound {
     /// Of several windows.
     Long(Vec<f32>),
     /// Too long to be held: it is read again, window by window.
-    Endless { samples: usize, mean: f64, scale: f64 },
+    Endless { samples: usize, gains: Gains },
 }
 
 impl Sound {
@@ -158,13 +158,18 @@ impl Hearing {
 
     /// Samples as if they had been read.
     pub fn sound(&self, mut wave: Vec<f32>) -> Sound {
+        if self.windows(wave.len()).len() <= 1 {
+            if self.normalize {
+                normalize(&mut wave);
+            }
+            return Sound::Short(wave);
+        }
         if self.normalize {
-            normalize(&mut wave);
+            let mut levels = Levels::default();
+            levels.push(&wave);
+            levels.gains().apply(&mut wave, 0);
         }
-        match self.windows(wave.len()).len() {
-            0 | 1 => Sound::Short(wave),
-            _ => Sound::Long(wave),
-        }
+        Sound::Long(wave)
     }
 
     /// Reads a recording: samples where it is of moderate length.
@@ -188,30 +193,26 @@ impl Hearing {
             return Err(too_long(samples));
         }
         let (mut wave, mut samples) = (vec![], 0);
-        let (mut sum, mut squares) = (0.0, 0.0);
+        let mut levels = Levels::default();
         let mut going = true;
         while going {
             let before = wave.len();
             going = stream.more(&mut wave)?;
             let new = &wave[before..];
             samples += new.len();
-            sum += new.iter().map(|s| *s as f64).sum::<f64>();
-            squares += new.iter().map(|s| (*s as f64).powi(2)).sum::<f64>();
+            levels.push(new);
             if samples > self.most {
                 return Err(too_long(samples));
             }
             if samples > self.held {
-                // From here on only sums are kept.
+                // From here on only levels are kept.
                 wave = Vec::new();
             }
         }
         if samples > self.held {
-            let (mean, count) = (sum / samples as f64, samples as f64);
-            let variance = (squares / count - mean * mean).max(0.0);
             return Ok(Sound::Endless {
                 samples,
-                mean,
-                scale: 1.0 / (variance + 1e-7).sqrt(),
+                gains: levels.gains(),
             });
         }
         Ok(self.sound(wave))
@@ -247,7 +248,7 @@ impl Hearing {
                 }
                 wave.len()
             }
-            Sound::Endless { samples, mean, scale } => {
+            Sound::Endless { samples, gains } => {
                 let mut stream = reader.open(&utterance.path, utterance.segment)?;
                 let (mut held, mut from) = (vec![], 0);
                 for window in self.windows(samples) {
@@ -256,7 +257,7 @@ impl Hearing {
                     fill(&mut stream, &mut held, window.end - from)?;
                     let mut part = held.get(..window.end - from).unwrap_or(&held).to_vec();
                     if self.normalize {
-                        part.iter_mut().for_each(|s| *s = ((*s as f64 - mean) * scale) as f32);
+                        gains.apply(&mut part, from);
                     }
                     stretch(&part, &window, samples)?;
                 }

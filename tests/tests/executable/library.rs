@@ -51,7 +51,7 @@ fn a_program_in_c_gets_what_the_command_gives() {
             .current_dir(folder.path())
             .args(strict)
             .args(["-x", language, "program.c", "-x", "none", "-o", name]);
-        assert_ok(output(build.args(["./libmodel.so"])));
+        assert_ok(output(build.args(["-L.", "-lmodel"])));
         let run = output(
             Command::new(at(name))
                 .current_dir(&case.dir)

@@ -140,6 +140,8 @@ fn many_clients_at_once_get_what_the_command_gives_and_memory_stays() {
             }
         });
     };
+    // The first rounds bring batches to their largest.
+    round();
     round();
     let before = server.resident();
     round();
@@ -147,7 +149,7 @@ fn many_clients_at_once_get_what_the_command_gives_and_memory_stays() {
     let after = server.resident();
     assert!(
         after < before + before / 10,
-        "{before} kB before, {after} kB after twice as many requests again"
+        "{before} kB before, {after} kB after as many requests again"
     );
     let (_, metrics) = server.ask(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let value = |name: &str| -> f64 {
@@ -239,7 +241,8 @@ fn curl_gets_subtitles_and_events() {
         (&done["type"], &done["text"]),
         (&"transcript.text.done".into(), &deltas.into())
     );
-    assert!(events.len() > 2, "{stream}");
+    let whole = case.lines(&["long-served.wav"]);
+    assert_eq!(done["text"], whole[0].1);
 }
 
 #[test]
