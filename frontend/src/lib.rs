@@ -14,8 +14,12 @@
 //! let graph = &model.programs[0].graph;
 //! assert_eq!(graph.ty(graph.outputs[0].1).to_string(), "f32[B, 4]");
 //!
-//! let wrong = w2vc_frontend::load_text("small.ron", r#"(programs: { "p": (body: "y = sofmax(1)", outputs: ["y"]) })"#);
-//! assert!(wrong.unwrap_err().render(false).contains("did you mean `softmax`?"));
+//! let wrong = w2vc_frontend::load_text(
+//!     "small.ron",
+//!     r#"(programs: { "p": (inputs: { "x": "f32[4]" }, body: "y = sofmax(x)", outputs: ["y"]) })"#,
+//! );
+//! let said = wrong.unwrap_err().render(false);
+//! assert!(said.contains("did you mean `softmax`?"), "{said}");
 //! ```
 
 #![warn(missing_docs)]

@@ -19,7 +19,7 @@ pub struct ServeArgs {
     /// A run or a Hugging Face folder.
     #[arg(long, value_name = "DIR")]
     pub weights: PathBuf,
-    /// Address to listen on: by default that of this machine alone. Whoever can reach it may use it.
+    /// Address to listen on: by default that of this machine alone. Anyone who can reach it may use it.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub host: String,
     /// 0: any that is free; it is printed.
