@@ -27,7 +27,7 @@ pub use levels::{Gains, Levels};
 pub use normalize::normalize;
 pub use pushed::Pushed;
 pub use segment::{At, Segment};
-pub use stream::{Reader, Stream, is_silent};
+pub use stream::{GivenUp, Reader, Stream, is_silent};
 
 use crate::error::Error;
 use std::path::Path;

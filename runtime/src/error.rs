@@ -184,7 +184,12 @@ impl Error {
     pub fn is_of_one(&self) -> bool {
         matches!(
             self,
-            Error::Audio { .. } | Error::Data { .. } | Error::Io { .. } | Error::Memory { .. } | Error::DeviceMemory(_)
+            Error::Audio { .. }
+                | Error::Data { .. }
+                | Error::Io { .. }
+                | Error::Memory { .. }
+                | Error::DeviceMemory(_)
+                | Error::Room { .. }
         )
     }
 

@@ -358,6 +358,10 @@ pub struct FakeSession {
     pub runs: usize,
     /// Samples of a batch that fit into memory.
     pub room: Option<usize>,
+    /// Samples of a batch for which memory is had while it runs.
+    pub grows: Option<usize>,
+    /// The device fails from this run on, counted from 0.
+    pub dies_at: Option<usize>,
 }
 
 impl Default for FakeSession {
@@ -375,6 +379,8 @@ impl Default for FakeSession {
             nan_logits: false,
             runs: 0,
             room: None,
+            grows: None,
+            dies_at: None,
         }
     }
 }
@@ -451,6 +457,17 @@ impl Session for FakeSession {
         let get = |name: &str| inputs.iter().find(|(n, _)| *n == name).map(|(_, t)| *t);
         let wave = get("wave").expect("every program takes it");
         let (rows, samples) = (wave.shape[0], wave.shape[1]);
+        if let Some(available) = self.grows.filter(|most| rows * samples > *most) {
+            return Err(Error::Room {
+                what: "the batch".into(),
+                needed: rows * samples,
+                available,
+                remedy: "free some".into(),
+            });
+        }
+        if self.dies_at.is_some_and(|at| self.runs >= at) {
+            return Err(Error::program(program, "the device was unplugged"));
+        }
         let frames = (samples.max(10) - 20) / 10 + 1;
         let ints = |name: &str| get(name).map_or(0, |t| t.as_i32().unwrap().iter().map(|v| (*v).max(0) as i64).sum());
         let floats = |name: &str| get(name).map_or(0.0, |t| t.as_f32().unwrap().iter().map(|v| *v as f64).sum::<f64>());

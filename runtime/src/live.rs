@@ -37,7 +37,12 @@ pub struct Live {
     ended: bool,
     levels: Levels,
     utterance: Utterance,
+    /// What was asked for by [`Live::events`] and not heard, as computing it failed.
+    unheard: Option<Stretch>,
 }
+
+/// Who is told of events.
+pub type Told<'a> = dyn FnMut(Event) -> Result<(), Error> + 'a;
 
 impl Live {
     pub fn new(hearing: Arc<Hearing>, finder: Arc<Finder>, shape: Shape) -> Live {
@@ -52,6 +57,7 @@ impl Live {
             ended: false,
             levels: Levels::default(),
             utterance: Utterance::new(hop),
+            unheard: None,
         }
     }
 
@@ -100,11 +106,11 @@ impl Live {
         Some(Stretch { wave, frames })
     }
 
-    /// Takes the logits of a stretch, in the order of [`Live::next`].
+    /// Takes the logits of a stretch, in the order of [`Live::next`], and tells what is heard.
     ///
     /// # Errors
     /// Where these are no numbers, or a text cannot be found in them.
-    pub fn heard(&mut self, stretch: &Stretch, logits: &Logits) -> Result<Vec<Event>, Error> {
+    pub fn heard(&mut self, stretch: &Stretch, logits: &Logits, tell: &mut Told) -> Result<(), Error> {
         let classes = logits.classes;
         let rows = &logits.values[stretch.frames.start * classes..stretch.frames.end * classes];
         if let Some(bad) = rows.iter().find(|v| v.is_nan() || **v == f32::INFINITY) {
@@ -114,31 +120,40 @@ impl Live {
                 "check the weights: some are not finite or far too large",
             ));
         }
-        self.utterance.add(rows, classes, &self.finder)
+        self.utterance.add(rows, classes, &self.finder, tell)
     }
 
-    /// What is left after the last stretch.
+    /// Tells what is left after the last stretch.
     ///
     /// # Errors
     /// As [`Live::heard`].
-    pub fn last(&mut self) -> Result<Vec<Event>, Error> {
-        self.utterance.close(&self.finder)
+    pub fn last(&mut self, tell: &mut Told) -> Result<(), Error> {
+        self.utterance.close(&self.finder, tell)
     }
 
-    /// Computes all that can be computed now, by `logits`.
+    /// Computes all that can be computed now, by `logits`. Where that fails nothing is lost: the next call begins with the
+    /// stretch that failed.
     ///
     /// # Errors
-    /// Those of computing, and as [`Live::heard`].
-    pub fn events(&mut self, logits: &mut dyn FnMut(&[f32]) -> Result<Logits, Error>) -> Result<Vec<Event>, Error> {
-        let mut events = vec![];
-        while let Some(stretch) = self.next() {
-            let found = logits(&stretch.wave)?;
-            events.extend(self.heard(&stretch, &found)?);
+    /// Those of computing and of who is told, and as [`Live::heard`].
+    pub fn events(
+        &mut self,
+        logits: &mut dyn FnMut(&[f32]) -> Result<Logits, Error>,
+        tell: &mut Told,
+    ) -> Result<(), Error> {
+        while let Some(stretch) = self.unheard.take().or_else(|| self.next()) {
+            match logits(&stretch.wave) {
+                Ok(found) => self.heard(&stretch, &found, tell)?,
+                Err(e) => {
+                    self.unheard = Some(stretch);
+                    return Err(e);
+                }
+            }
         }
-        if self.ended {
-            events.extend(self.last()?);
+        match self.ended {
+            true => self.last(tell),
+            false => Ok(()),
         }
-        Ok(events)
     }
 }
 

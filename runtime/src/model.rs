@@ -13,7 +13,7 @@ use crate::data::Utterance;
 use crate::engine::{Ear, engine};
 use crate::error::Error;
 use crate::exec::open;
-use crate::live::{Live, Shape};
+use crate::live::{Event, Live, Shape};
 use crate::texts::{Finder, Frames, OutputFlags};
 use crate::trainer::{Hearing, Logits, Sound, Transcriber, Transcript, With};
 pub use decode::output::Detail;
@@ -85,7 +85,7 @@ impl Model {
             }
         };
         let thread = crate::threads::start(work).map_err(|_| no_thread())?;
-        let begun = get.recv().unwrap_or_else(|_| Err(crate::engine::ended()))?;
+        let begun = get.recv().unwrap_or_else(|_| Err(crate::engine::ended(None)))?;
         Ok(Model {
             ear: Some(ear),
             thread: Some(thread),
@@ -200,7 +200,9 @@ impl Model {
             Some(opened) => opened,
             None => States::open(&self.executable, &self.weights, &self.options)?,
         };
-        states.insert(opened).of(samples.to_vec(), layer)
+        let found;
+        (*states, found) = opened.of(samples.to_vec(), layer);
+        found
     }
 
     /// A stream of speech; its texts come from [`Speech`].
@@ -208,6 +210,8 @@ impl Model {
         Speech {
             live: Live::new(self.hearing.clone(), self.finder.clone(), self.shape),
             model: self.clone(),
+            untold: vec![],
+            failed: false,
         }
     }
 }
@@ -241,6 +245,10 @@ fn no_thread() -> Error {
 pub struct Speech {
     model: Arc<Model>,
     live: Live,
+    /// Events that no call has given yet.
+    untold: Vec<Event>,
+    /// Whether the last call failed.
+    failed: bool,
 }
 
 impl Speech {
@@ -252,14 +260,35 @@ impl Speech {
         Ok(())
     }
 
-    /// Computes what can be computed; events as a JSON array.
+    /// Computes what can be computed; events as a JSON array. Where it fails samples stay, so that it may be called again; what
+    /// was found before comes with the next call.
     ///
     /// # Errors
     /// Those of computing.
     pub fn poll(&mut self) -> Result<String, Error> {
-        let model = self.model.clone();
-        let events = self.live.events(&mut |wave| model.ear().logits(wave.to_vec()))?;
-        Ok(serde_json::to_string(&events).expect("plain data always serialises"))
+        if !(self.failed && !self.untold.is_empty()) {
+            self.compute()?;
+        }
+        self.failed = false;
+        Ok(self.tell())
+    }
+
+    fn compute(&mut self) -> Result<(), Error> {
+        let (model, untold) = (&self.model, &mut self.untold);
+        let mut tell = |event| {
+            untold.push(event);
+            Ok(())
+        };
+        let outcome = self
+            .live
+            .events(&mut |wave| model.ear().logits(wave.to_vec()), &mut tell);
+        self.failed = outcome.is_err();
+        outcome
+    }
+
+    fn tell(&mut self) -> String {
+        let events = std::mem::take(&mut self.untold);
+        serde_json::to_string(&events).expect("plain data always serialises")
     }
 
     /// Says that no more samples come; the last events.
@@ -268,6 +297,7 @@ impl Speech {
     /// Those of computing.
     pub fn finish(&mut self) -> Result<String, Error> {
         self.live.finish();
-        self.poll()
+        self.compute()?;
+        Ok(self.tell())
     }
 }

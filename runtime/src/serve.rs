@@ -30,7 +30,7 @@ use fault::Fault;
 pub use metrics::Metrics;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -124,11 +124,25 @@ pub fn listen(host: &str, port: u16) -> Result<TcpListener, Error> {
     Ok(listener)
 }
 
-/// Answers requests until a signal says to stop, and then those that are there.
+/// Ends what computes, and removes recordings, whoever still holds either: a search through a long recording may, and is not
+/// waited for.
+struct End(Arc<Service>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.stopped.store(true, Ordering::Relaxed);
+        self.0.ear.end();
+        // The system's own cleaning is left where this fails.
+        let _ = std::fs::remove_dir_all(self.0.folder.path());
+    }
+}
+
+/// Answers requests until a signal says to stop, and then those that are there; then it ends the engine.
 ///
 /// # Errors
 /// Where the system has no threads or sockets for it.
 pub fn run(service: Arc<Service>, listener: TcpListener, signals: &Signals) -> Result<(), Error> {
+    let _end = End(service.clone());
     let failed = |e| Error::io("start", "the server".as_ref())(e);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

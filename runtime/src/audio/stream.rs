@@ -6,6 +6,7 @@ use super::resample::{Lent, Resamplers};
 use super::{MOST_HOURS, RATE, Segment, bad, resampled_len, seconds};
 use crate::error::Error;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Samples that [`Reader::read`] holds at most: an hour.
 const MOST_WHOLE: usize = 3600 * RATE as usize;
@@ -20,7 +21,11 @@ const SLACK: f64 = 0.05;
 #[derive(Default)]
 pub struct Reader {
     resamplers: Resamplers,
+    given_up: Option<GivenUp>,
 }
+
+/// Whether nobody waits any more for what is read.
+pub type GivenUp = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A recording that is being read.
 pub struct Stream<'a> {
@@ -40,9 +45,18 @@ pub struct Stream<'a> {
     energy: (f64, f64),
     block: Vec<f32>,
     mono: Vec<f32>,
+    given_up: Option<GivenUp>,
 }
 
 impl Reader {
+    /// A reader that ends with an error as soon as nobody waits any more.
+    pub fn until(given_up: GivenUp) -> Reader {
+        Reader {
+            given_up: Some(given_up),
+            ..Reader::default()
+        }
+    }
+
     /// The whole file, which may last an hour at most, as mono samples at [`RATE`], channels averaged.
     pub fn read(&mut self, path: &Path) -> Result<Vec<f32>, Error> {
         self.part(path, None)
@@ -130,6 +144,7 @@ impl Reader {
             energy: (0.0, 0.0),
             block: vec![],
             mono: vec![],
+            given_up: self.given_up.clone(),
         })
     }
 }
@@ -173,6 +188,12 @@ impl Stream<'_> {
     pub fn more(&mut self, out: &mut Vec<f32>) -> Result<bool, Error> {
         if self.ended {
             return Ok(false);
+        }
+        if self.given_up.as_ref().is_some_and(|given_up| given_up()) {
+            return Err(Error::Usage(format!(
+                "nobody waits for {} any more",
+                self.path.display()
+            )));
         }
         self.block.clear();
         let going = self.decoder.next(&mut self.block)?;

@@ -102,9 +102,7 @@ pub fn run(session: &mut dyn Session, args: &ListenArgs, say: &Say) -> Result<()
             live.finish();
         }
         let mut logits = |wave: &[f32]| Ok(transcriber.logits_of(&[wave])?.remove(0));
-        for event in live.events(&mut logits)? {
-            shown.show(&event)?;
-        }
+        live.events(&mut logits, &mut |event| shown.show(&event))?;
         if over || stopped {
             return source.end();
         }

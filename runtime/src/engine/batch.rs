@@ -15,7 +15,8 @@ pub fn together(sizes: &[usize]) -> Vec<usize> {
     for at in near {
         let width = longest.max(sizes[at]);
         let fits = chosen.is_empty() || (chosen.len() + 1) * width <= MOST_SAMPLES;
-        if chosen.len() < MOST_CLIPS && fits && 4 * sizes[at] >= 3 * first {
+        let (shorter, longer) = (sizes[at].min(first), sizes[at].max(first));
+        if chosen.len() < MOST_CLIPS && fits && 4 * shorter >= 3 * longer {
             chosen.push(at);
             longest = width;
         }
@@ -39,12 +40,15 @@ mod tests {
             prop_assert!(chosen.windows(2).all(|w| w[0] < w[1]) && chosen.len() <= MOST_CLIPS);
             let longest = chosen.iter().map(|at| sizes[*at]).max().unwrap();
             prop_assert!(chosen.len() == 1 || chosen.len() * longest <= MOST_SAMPLES);
+            // What is shorter is padded to the longest, by less than its own length.
+            prop_assert!(chosen.iter().all(|at| longest < 2 * sizes[*at]));
         }
     }
 
     #[test]
     fn like_lengths_go_together() {
         assert_eq!(together(&[16_000, 320_000, 15_000, 17_000, 1_000]), [0, 2, 3]);
+        assert_eq!(together(&[16_000, 320_000]), [0]);
         assert_eq!(together(&[700_000, 16_000]), [0]);
         assert_eq!(together(&[500_000, 500_000]), [0]);
     }

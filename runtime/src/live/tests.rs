@@ -73,15 +73,19 @@ fn events(shape: Shape, wave: &[f32], cuts: &[usize]) -> Vec<Event> {
     let (hearing, finder) = parts();
     let mut live = Live::new(hearing, finder, shape);
     let (mut all, mut from) = (vec![], 0);
+    let mut keep = |event| {
+        all.push(event);
+        Ok(())
+    };
     for cut in cuts {
         let to = (from + cut).min(wave.len());
         live.push(&wave[from..to]);
-        all.extend(live.events(&mut logits).unwrap());
+        live.events(&mut logits, &mut keep).unwrap();
         from = to;
     }
     live.push(&wave[from..]);
     live.finish();
-    all.extend(live.events(&mut logits).unwrap());
+    live.events(&mut logits, &mut keep).unwrap();
     all
 }
 
@@ -139,6 +143,32 @@ fn silence_and_nothing_say_nothing() {
     assert_eq!(events(SHAPE, &samples(&silence(9000)), &[]), []);
     assert_eq!(events(SHAPE, &[], &[]), []);
     assert_eq!(events(SHAPE, &[0.05; 19], &[]), []);
+}
+
+#[test]
+fn what_cannot_be_computed_now_is_computed_by_the_next_call() {
+    let wave = samples(&speech());
+    let (hearing, finder) = parts();
+    let mut live = Live::new(hearing, finder, SHAPE);
+    live.push(&wave);
+    live.finish();
+    let (mut all, mut failures, mut runs) = (vec![], 0, 0);
+    let mut sometimes = |wave: &[f32]| {
+        runs += 1;
+        match runs % 3 {
+            0 => Err(Error::Usage("no memory now".into())),
+            _ => logits(wave),
+        }
+    };
+    let mut keep = |event| {
+        all.push(event);
+        Ok(())
+    };
+    while live.events(&mut sometimes, &mut keep).is_err() {
+        failures += 1;
+    }
+    assert!(failures > 10);
+    assert_eq!(all, events(SHAPE, &wave, &[]));
 }
 
 proptest! {

@@ -1,5 +1,6 @@
 //! What is said between two pauses: its text so far, and when it is over.
 
+use super::Told;
 use crate::error::Error;
 use crate::texts::{Finder, Frames};
 use crate::vocab::best_path;
@@ -68,17 +69,16 @@ impl Utterance {
         (self.first + frame) as f64 * self.hop
     }
 
-    pub fn add(&mut self, rows: &[f32], classes: usize, finder: &Finder) -> Result<Vec<Event>, Error> {
+    pub fn add(&mut self, rows: &[f32], classes: usize, finder: &Finder, tell: &mut Told) -> Result<(), Error> {
         self.classes = classes;
         self.logits.extend_from_slice(rows);
         self.path.extend(best_path(rows, classes));
-        let mut events = vec![];
         loop {
             let silent = |class: &usize| !finder.is_letter(*class);
             let Some(begin) = self.path.iter().position(|c| !silent(c)) else {
                 // Nothing is said yet: of silence only the end can matter.
                 self.forget(self.path.len().saturating_sub(self.frames(KEPT)));
-                return Ok(events);
+                return Ok(());
             };
             let spoken = self.path.iter().rposition(|c| !silent(c)).unwrap_or(begin) + 1;
             let pause = self.frames(PAUSE);
@@ -92,22 +92,21 @@ impl Utterance {
                 None => None,
             };
             let Some(cut) = cut else {
-                events.extend(self.partial(begin, finder)?);
-                return Ok(events);
+                return self.partial(begin, finder)?.map_or(Ok(()), tell);
             };
-            events.extend(self.end(cut, finder)?);
+            self.end(cut, finder)?.map_or(Ok(()), &mut *tell)?;
         }
     }
 
     /// Ends what is being said.
-    pub fn close(&mut self, finder: &Finder) -> Result<Vec<Event>, Error> {
+    pub fn close(&mut self, finder: &Finder, tell: &mut Told) -> Result<(), Error> {
         let all = self.path.len();
         let said = self.path.iter().any(|c| finder.is_letter(*c));
         match said {
-            true => Ok(self.end(all, finder)?.into_iter().collect()),
+            true => self.end(all, finder)?.map_or(Ok(()), tell),
             false => {
                 self.forget(all);
-                Ok(vec![])
+                Ok(())
             }
         }
     }

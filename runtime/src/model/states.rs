@@ -52,14 +52,41 @@ impl States {
             }
         };
         crate::threads::start(work).map_err(|_| no_thread())?;
-        get.recv().unwrap_or_else(|_| Err(crate::engine::ended()))?;
+        get.recv().unwrap_or_else(|_| Err(crate::engine::ended(None)))?;
         Ok(States { ask })
     }
 
-    pub fn of(&self, samples: Vec<f32>, layer: usize) -> Result<(Vec<f32>, usize), Error> {
+    /// The states of a layer, and itself where it can go on: after a fault, or where the device fails, it has to be opened anew.
+    pub fn of(self, samples: Vec<f32>, layer: usize) -> (Option<States>, Result<(Vec<f32>, usize), Error>) {
         let (reply, get) = channel();
-        let asked = Asked { samples, layer, reply };
-        self.ask.send(asked).map_err(|_| crate::engine::ended())?;
-        get.recv().unwrap_or_else(|_| Err(crate::engine::ended()))
+        // Where nobody takes it the reply is dropped, which is noticed below.
+        let _ = self.ask.send(Asked { samples, layer, reply });
+        match get.recv() {
+            Ok(Err(e @ Error::Device { .. })) => (None, Err(e)),
+            Ok(found) => (Some(self), found),
+            Err(_) => (None, Err(crate::engine::ended(None))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_answer_is_not_asked_again() {
+        let (ask, asked) = channel::<Asked>();
+        let states = States { ask };
+        let thread = std::thread::spawn(move || {
+            for asked in asked.iter().take(2) {
+                let _ = asked.reply.send(Err(Error::Usage("no such layer".into())));
+            }
+        });
+        let (states, found) = states.of(vec![], 9);
+        assert!(found.unwrap_err().to_string().contains("layer"));
+        let (states, _) = states.expect("it goes on after a slip").of(vec![], 9);
+        thread.join().unwrap();
+        let (states, found) = states.expect("it does not know yet").of(vec![], 0);
+        assert!(states.is_none() && found.unwrap_err().to_string().contains("stopped"));
     }
 }

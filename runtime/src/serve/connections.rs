@@ -19,6 +19,8 @@ use tokio::time::{sleep, timeout};
 
 /// Connections at a time, most of which may be idle; further ones wait.
 const MOST: usize = 512;
+/// How long it takes to tell that no answer comes.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How often signals are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -50,14 +52,17 @@ pub(super) async fn serve(
     tell(&format!("stopping: {busy} requests are still answered"));
     let _ = stop.send(true);
     // Streams hold places when their connection has become something else.
-    let all = async {
+    let all = async || {
         let _ = room.acquire_many(MOST as u32).await;
         let _ = service.places.acquire_many(places as u32).await;
     };
-    if timeout(grace, all).await.is_err() {
+    if timeout(grace, all()).await.is_err() {
         tell("stopped before all requests were answered (--grace)");
+        service.stopped.store(true, Ordering::Relaxed);
+        service.ear.end();
+        // Those that are given up are told so.
+        let _ = timeout(FAREWELL, all()).await;
     }
-    service.stopped.store(true, Ordering::Relaxed);
     Ok(())
 }
 

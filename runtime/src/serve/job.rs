@@ -2,7 +2,7 @@
 
 use super::Service;
 use super::fault::Fault;
-use crate::audio::Reader;
+use crate::audio::{GivenUp, Reader};
 use crate::data::Utterance;
 use crate::error::Error;
 use crate::texts::Frames;
@@ -17,9 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) struct Wanted(Arc<AtomicBool>);
 
 impl Wanted {
-    /// True from when nobody waits on.
-    pub fn flag(&self) -> Arc<AtomicBool> {
-        self.0.clone()
+    /// Whether nobody waits any more, or all is given up as the server ends.
+    pub fn given_up(&self, service: &Arc<Service>) -> GivenUp {
+        let (dropped, service) = (self.0.clone(), service.clone());
+        Arc::new(move || dropped.load(Ordering::Relaxed) || service.stopped.load(Ordering::Relaxed))
     }
 }
 
@@ -34,16 +35,19 @@ pub(super) fn transcribe(
     service: &Service,
     (path, name): (&Path, &str),
     times: bool,
-    dropped: &AtomicBool,
+    given_up: &GivenUp,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Transcript, Fault> {
-    let fault = |e: Error| Fault::of(&e, &path.display().to_string(), name);
-    let given_up = || dropped.load(Ordering::Relaxed) || service.stopped.load(Ordering::Relaxed);
+    let fault = |e: Error| match service.stopped.load(Ordering::Relaxed) {
+        true => Fault::stopping(),
+        false => Fault::of(&e, &path.display().to_string(), name),
+    };
+    let nobody = || Error::Usage("nobody waits for it any more".into());
     let utterance = Utterance {
         path: path.into(),
         ..Utterance::default()
     };
-    let mut reader = Reader::default();
+    let mut reader = Reader::until(given_up.clone());
     let sound = service.hearing.read(&mut reader, &utterance).map_err(fault)?;
     let searched = service.finder.needs_logits();
     let several = !sound.is_short();
@@ -51,7 +55,7 @@ pub(super) fn transcribe(
         reader: &mut reader,
         keep: searched || times,
         logits: &mut |wave| match given_up() {
-            true => Err(Error::Usage("nobody waits for it any more".into())),
+            true => Err(nobody()),
             false => service.ear.logits(wave.to_vec()),
         },
         after: &mut |part: &Part| {
@@ -63,16 +67,16 @@ pub(super) fn transcribe(
         },
     };
     let heard = service.hearing.hear(&utterance, sound, with);
-    let heard = heard.map_err(|e| match service.stopped.load(Ordering::Relaxed) {
-        true => Fault::stopping(),
-        false => fault(e),
-    })?;
+    let heard = heard.map_err(fault)?;
     if !searched && !times {
         return Ok(Transcript {
             text: heard.text,
             duration: heard.seconds,
             ..Transcript::default()
         });
+    }
+    if given_up() {
+        return Err(fault(nobody()));
     }
     let frames = Frames {
         name,

@@ -5,26 +5,28 @@
 
 use super::Service;
 use super::fault::Fault;
+use super::job::Wanted;
 use super::metrics::Held;
-use crate::audio::{Pushed, RATE};
+use crate::audio::{GivenUp, Pushed, RATE};
 use crate::error::Error;
 use crate::live::{Event, Live};
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 /// Bytes of a message.
 const MOST_BYTES: usize = 1 << 20;
-/// Messages that wait to be heard; a client that sends faster is slowed down.
-const WAITING: usize = 64;
+/// Seconds of samples that wait to be heard, or one message; a client that sends faster is slowed down.
+const WAITING: usize = 10;
 
 /// How samples are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,10 @@ impl Format {
             }
         }
         Ok(format)
+    }
+
+    fn bytes_per_second(self) -> usize {
+        self.rate as usize * if self.floats { 4 } else { 2 }
     }
 }
 
@@ -102,69 +108,139 @@ pub(super) async fn stream(
     }
 }
 
-/// What goes to the thread that listens.
-type Bytes = Vec<u8>;
+/// Samples that wait to be heard, and the room that they take.
+struct Piece {
+    bytes: Vec<u8>,
+    _room: OwnedSemaphorePermit,
+}
 
-async fn talk(service: Arc<Service>, mut socket: WebSocket, format: Format) {
+/// A client as it is spoken with.
+struct Talk {
+    socket: WebSocket,
+    samples: UnboundedSender<Piece>,
+    told: UnboundedReceiver<Event>,
+    /// Bytes that may wait.
+    room: Arc<Semaphore>,
+    most: usize,
+    idle: Duration,
+}
+
+/// Why no more samples come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// There are no more, or there is nobody left to hear them.
+    Finished,
+    /// The client is no more.
+    Gone,
+}
+
+async fn talk(service: Arc<Service>, socket: WebSocket, format: Format) {
     let _open = Held::new(&service.metrics.streams);
-    let (samples, come) = sync_channel::<Bytes>(WAITING);
-    let (tell, mut told) = unbounded_channel();
-    let listening = service.clone();
-    let work = spawn_blocking(move || listen(&listening, format, &come, &tell));
-    let mut samples = Some(samples);
-    let outcome = exchange(&service, &mut socket, &mut samples, &mut told).await;
-    drop(samples);
-    if outcome.is_some() {
-        // What is left to say.
-        let _ = timeout(service.limits.grace, rest(&mut socket, &mut told)).await;
+    let (samples, come) = unbounded_channel();
+    let (tell, told) = unbounded_channel();
+    let wanted = Wanted::default();
+    let (listening, given_up) = (service.clone(), wanted.given_up(&service));
+    let work = spawn_blocking(move || listen(&listening, format, come, &tell, &given_up));
+    let most = WAITING * format.bytes_per_second();
+    let talk = Talk {
+        socket,
+        samples,
+        told,
+        room: Arc::new(Semaphore::new(most)),
+        most,
+        idle: service.limits.idle,
+    };
+    let left = talk.exchange(&service).await;
+    if left.is_none() {
+        drop(wanted);
     }
-    drop(told);
-    let last = match work.await {
+    let outcome = work.await;
+    let Some(mut socket) = left else { return };
+    let last = match outcome {
         Ok(Ok(())) => json!({ "type": "done" }),
+        Ok(Err(_)) if service.stopped.load(Ordering::Relaxed) => Fault::stopping().body(),
         Ok(Err(e)) => Fault::of(&e, "", "").body(),
         Err(_) => Fault::internal("the stream was lost to a fault of this program").body(),
     };
-    if outcome.is_some() {
-        let _ = socket.send(Message::text(last.to_string())).await;
-        let end = CloseFrame {
-            code: close_code::NORMAL,
-            reason: "".into(),
+    // The client may have gone meanwhile.
+    let _ = socket.send(Message::text(last.to_string())).await;
+    let end = CloseFrame {
+        code: close_code::NORMAL,
+        reason: "".into(),
+    };
+    let _ = socket.send(Message::Close(Some(end))).await;
+}
+
+impl Talk {
+    /// Passes samples on and events back until all is told; gives the client back, unless it has gone.
+    async fn exchange(mut self, service: &Service) -> Option<WebSocket> {
+        if self.take(service).await == Over::Gone {
+            return None;
+        }
+        let Talk {
+            mut socket,
+            samples,
+            mut told,
+            ..
+        } = self;
+        // What listens learns by this that no more comes.
+        drop(samples);
+        loop {
+            tokio::select! {
+                event = told.recv() => match event {
+                    Some(event) => say(&mut socket, &event).await?,
+                    None => return Some(socket),
+                },
+                // Whatever else it sends comes too late.
+                message = socket.recv() => if is_gone(&message) { return None },
+            }
+        }
+    }
+
+    async fn take(&mut self, service: &Service) -> Over {
+        let stopping = async {
+            while !service.stopping.load(Ordering::Relaxed) {
+                sleep(Duration::from_millis(100)).await;
+            }
         };
-        let _ = socket.send(Message::Close(Some(end))).await;
+        tokio::pin!(stopping);
+        let mut waits: Option<Vec<u8>> = None;
+        loop {
+            let size = waits.as_ref().map_or(0, |bytes| bytes.len().min(self.most)) as u32;
+            tokio::select! {
+                event = self.told.recv() => match event {
+                    Some(event) => if say(&mut self.socket, &event).await.is_none() { return Over::Gone },
+                    // The listening thread has ended, by an error.
+                    None => return Over::Finished,
+                },
+                room = self.room.clone().acquire_many_owned(size), if waits.is_some() => {
+                    let room = room.expect("it is never closed");
+                    let bytes = waits.take().unwrap_or_default();
+                    if self.samples.send(Piece { bytes, _room: room }).is_err() {
+                        return Over::Finished;
+                    }
+                }
+                message = timeout(self.idle, self.socket.recv()), if waits.is_none() => match message {
+                    // Nothing for so long: as if it had been said that nothing comes.
+                    Err(_) => return Over::Finished,
+                    Ok(message) if is_gone(&message) => return Over::Gone,
+                    Ok(Some(Ok(Message::Binary(bytes)))) => waits = Some(bytes.to_vec()),
+                    Ok(Some(Ok(Message::Text(text)))) if says_finish(&text) => return Over::Finished,
+                    Ok(_) => {}
+                },
+                () = &mut stopping => return Over::Finished,
+            }
+        }
     }
 }
 
-/// Passes samples on and events back until no more samples come; `None` where the client has gone.
-async fn exchange(
-    service: &Service,
-    socket: &mut WebSocket,
-    samples: &mut Option<SyncSender<Bytes>>,
-    told: &mut UnboundedReceiver<Event>,
-) -> Option<()> {
-    let stopping = async {
-        while !service.stopping.load(Ordering::Relaxed) {
-            sleep(std::time::Duration::from_millis(100)).await;
-        }
-    };
-    tokio::pin!(stopping);
-    loop {
-        tokio::select! {
-            event = told.recv() => match event {
-                Some(event) => say(socket, &event).await?,
-                // The listening thread has ended, by an error.
-                None => return Some(()),
-            },
-            message = timeout(service.limits.idle, socket.recv()) => match message {
-                // Nothing for so long: as if it had been said that nothing comes.
-                Err(_) => return Some(()),
-                Ok(Some(Ok(Message::Binary(bytes)))) => pass(samples.as_ref()?, bytes.to_vec()).await?,
-                Ok(Some(Ok(Message::Text(text)))) if text.contains("finish") => return Some(()),
-                Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return None,
-                Ok(Some(Ok(_))) => {}
-            },
-            () = &mut stopping => return Some(()),
-        }
-    }
+fn is_gone(message: &Option<Result<Message, axum::Error>>) -> bool {
+    matches!(message, None | Some(Err(_) | Ok(Message::Close(_))))
+}
+
+/// Whether a text is `{"type": "finish"}`.
+fn says_finish(text: &str) -> bool {
+    serde_json::from_str::<Value>(text).is_ok_and(|v| v["type"] == "finish")
 }
 
 async fn say(socket: &mut WebSocket, event: &Event) -> Option<()> {
@@ -172,57 +248,35 @@ async fn say(socket: &mut WebSocket, event: &Event) -> Option<()> {
     socket.send(Message::text(text)).await.ok()
 }
 
-async fn rest(socket: &mut WebSocket, told: &mut UnboundedReceiver<Event>) {
-    while let Some(event) = told.recv().await {
-        if say(socket, &event).await.is_none() {
-            return;
-        }
-    }
-}
-
-/// Hands samples over, waiting where too many wait; `None` where nobody takes them any more.
-async fn pass(samples: &SyncSender<Bytes>, bytes: Bytes) -> Option<()> {
-    let mut bytes = bytes;
-    loop {
-        match samples.try_send(bytes) {
-            Ok(()) => return Some(()),
-            Err(TrySendError::Full(again)) => {
-                bytes = again;
-                sleep(std::time::Duration::from_millis(20)).await;
-            }
-            Err(TrySendError::Disconnected(_)) => return Some(()),
-        }
-    }
-}
-
 /// Hears what comes until no more comes, or nobody listens to what is heard.
 fn listen(
     service: &Service,
     format: Format,
-    come: &Receiver<Bytes>,
+    mut come: UnboundedReceiver<Piece>,
     tell: &UnboundedSender<Event>,
+    given_up: &GivenUp,
 ) -> Result<(), Error> {
+    let nobody = || Error::Usage("nobody listens to it any more".into());
     let mut pushed = Pushed::new(format.rate, format.floats)?;
     let mut live = Live::new(service.hearing.clone(), service.finder.clone(), service.shape);
+    let mut logits = |wave: &[f32]| match given_up() {
+        true => Err(nobody()),
+        false => service.ear.logits(wave.to_vec()),
+    };
+    let mut told = |event| tell.send(event).map_err(|_| nobody());
     let mut going = true;
     while going {
         let mut samples = vec![];
-        match come.recv() {
-            Ok(bytes) => pushed.push(&bytes, &mut samples)?,
-            Err(_) => {
+        match come.blocking_recv() {
+            Some(piece) => pushed.push(&piece.bytes, &mut samples)?,
+            None => {
                 pushed.finish(&mut samples);
+                live.finish();
                 going = false;
             }
         }
         live.push(&samples);
-        if !going {
-            live.finish();
-        }
-        for event in live.events(&mut |wave| service.ear.logits(wave.to_vec()))? {
-            if tell.send(event).is_err() {
-                return Ok(());
-            }
-        }
+        live.events(&mut logits, &mut told)?;
     }
     Ok(())
 }
@@ -241,6 +295,14 @@ mod tests {
         assert!(of(&[(header::HOST, "a:8080"), (header::ORIGIN, "http://a:8080")]));
         assert!(!of(&[(header::HOST, "a:8080"), (header::ORIGIN, "http://b:8080")]));
         assert!(!of(&[(header::HOST, "a:8080"), (header::ORIGIN, "null")]));
+    }
+
+    #[test]
+    fn the_end_is_said_in_json() {
+        assert!(says_finish(r#"{"type": "finish"}"#) && says_finish(r#"{ "type":"finish", "more": 1 }"#));
+        for other in ["finish", r#"{"type": "unfinished"}"#, r#"["finish"]"#, ""] {
+            assert!(!says_finish(other), "{other}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::spawn_blocking;
 
 /// What a form asks for.
@@ -93,12 +93,6 @@ fn wish(fields: &[(String, String)]) -> Result<Wish, Fault> {
     Ok(wish)
 }
 
-/// What is kept until the transcript is there.
-struct Keep {
-    _place: OwnedSemaphorePermit,
-    _wanted: Wanted,
-}
-
 async fn whole(
     service: Arc<Service>,
     form: upload::Form,
@@ -106,20 +100,18 @@ async fn whole(
     place: OwnedSemaphorePermit,
 ) -> Result<Response, Fault> {
     let wanted = Wanted::default();
-    let dropped = wanted.flag();
-    let keep = Keep {
-        _place: place,
-        _wanted: wanted,
-    };
+    let given_up = wanted.given_up(&service);
     let times = wish.form.needs_times();
     let work = move || {
+        // Whoever goes leaves the place to the work, until that has noticed.
+        let _place = place;
         let begun = Instant::now();
-        let found = transcribe(&service, (form.file.path(), &form.name), times, &dropped, &mut |_| {})?;
+        let found = transcribe(&service, (form.file.path(), &form.name), times, &given_up, &mut |_| {})?;
         done(&service, &form.name, &found, begun);
         Ok(found)
     };
     let found = spawn_blocking(work).await.unwrap_or_else(|_| Err(lost()));
-    drop(keep);
+    drop(wanted);
     let text = write(&found?, wish.form, &wish.asked);
     Ok(([(CONTENT_TYPE, wish.form.content_type())], text).into_response())
 }
@@ -138,14 +130,11 @@ fn done(service: &Service, name: &str, found: &Transcript, begun: Instant) {
 /// The text as it is found, in server-sent events.
 fn streamed(service: Arc<Service>, form: upload::Form, wish: &Wish, place: OwnedSemaphorePermit) -> Response {
     let wanted = Wanted::default();
-    let dropped = wanted.flag();
-    let keep = Keep {
-        _place: place,
-        _wanted: wanted,
-    };
+    let given_up = wanted.given_up(&service);
     let (give, get) = unbounded_channel::<Value>();
     let (times, name) = (wish.form.needs_times(), form.name.clone());
     spawn_blocking(move || {
+        let _place = place;
         let begun = Instant::now();
         let mut sent = String::new();
         let mut tell = |text: &str| {
@@ -156,7 +145,7 @@ fn streamed(service: Arc<Service>, form: upload::Form, wish: &Wish, place: Owned
                 sent.push_str(new);
             }
         };
-        let outcome = transcribe(&service, (form.file.path(), &name), times, &dropped, &mut tell);
+        let outcome = transcribe(&service, (form.file.path(), &name), times, &given_up, &mut tell);
         let last = match &outcome {
             Ok(found) => {
                 done(&service, &name, found, begun);
@@ -174,14 +163,14 @@ fn streamed(service: Arc<Service>, form: upload::Form, wish: &Wish, place: Owned
         };
         let _ = give.send(last);
     });
-    let next = |(mut get, keep): (tokio::sync::mpsc::UnboundedReceiver<Value>, Keep)| async move {
+    let next = |(mut get, wanted): (UnboundedReceiver<Value>, Wanted)| async move {
         let value = get.recv().await?;
         Some((
             Ok::<Event, Infallible>(Event::default().data(value.to_string())),
-            (get, keep),
+            (get, wanted),
         ))
     };
-    let events = Sse::new(unfold((get, keep), next)).keep_alive(KeepAlive::default());
+    let events = Sse::new(unfold((get, wanted), next)).keep_alive(KeepAlive::default());
     events.into_response()
 }
 

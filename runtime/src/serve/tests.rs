@@ -17,10 +17,20 @@ struct Server {
     failed: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<Result<(), Error>>,
     engine: std::thread::JoinHandle<()>,
+    /// Whether the engine computes; it does not as long as this is there.
+    stalled: Option<std::sync::mpsc::Sender<()>>,
 }
 
 fn start(limits: Limits) -> Server {
+    let mut server = stalled(limits);
+    server.stalled = None;
+    server
+}
+
+/// A server whose engine computes nothing yet.
+fn stalled(limits: Limits) -> Server {
     let (engine, ear) = engine();
+    let (stalled, go) = std::sync::mpsc::channel::<()>();
     let (give, get) = std::sync::mpsc::channel();
     let engine = std::thread::spawn(move || {
         let tmp = tempfile::tempdir().unwrap();
@@ -32,6 +42,7 @@ fn start(limits: Limits) -> Server {
             .finder(&SearchFlags::default(), &OutputFlags::default())
             .unwrap();
         give.send((artifact, transcriber.hearing(), finder)).unwrap();
+        let _ = go.recv();
         engine.run(&mut transcriber, &mut |_| {}).unwrap();
     });
     let (artifact, hearing, finder) = get.recv().unwrap();
@@ -52,6 +63,16 @@ fn start(limits: Limits) -> Server {
         failed,
         thread,
         engine,
+        stalled: Some(stalled),
+    }
+}
+
+/// Waits until it is so, for as long as a slow machine needs.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -81,7 +102,8 @@ impl Server {
     fn stop(self) {
         self.failed.store(true, Ordering::Relaxed);
         self.thread.join().unwrap().unwrap();
-        drop(self.service);
+        drop(self.stalled);
+        // The service is still there.
         self.engine.join().unwrap();
     }
 }
@@ -256,5 +278,54 @@ fn who_is_being_answered_when_it_stops_is_answered() {
     assert!(TcpStream::connect(("127.0.0.1", server.port)).is_err());
     stream.write_all(&whole[300..]).unwrap();
     assert_eq!(answer(stream).0, 200);
+    server.stop();
+}
+
+#[test]
+fn a_place_is_taken_until_the_work_ends_though_the_client_has_gone() {
+    let mut server = stalled(limits());
+    let mut stream = server.open();
+    stream.write_all(&post(&[], Some(&wav(3000)))).unwrap();
+    until("it is received", || {
+        std::fs::read_dir(server.service.folder.path()).unwrap().count() == 1
+    });
+    // It may go before its recording is whole, which ends it at once.
+    std::thread::sleep(Duration::from_millis(300));
+    drop(stream);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(server.service.places.available_permits(), 1);
+    server.stalled = None;
+    until("the work ends", || server.service.places.available_permits() == 2);
+    server.stop();
+}
+
+#[test]
+fn it_stops_in_time_whatever_is_still_computed() {
+    let grace = Duration::from_millis(50);
+    let server = stalled(Limits { grace, ..limits() });
+    let folder = server.service.folder.path().to_path_buf();
+    let mut stream = server.open();
+    stream.write_all(&post(&[], Some(&wav(3000)))).unwrap();
+    until("it is received", || server.service.places.available_permits() == 1);
+    let begun = std::time::Instant::now();
+    server.failed.store(true, Ordering::Relaxed);
+    until("it ends", || server.thread.is_finished());
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(!folder.exists());
+    server.stop();
+}
+
+#[test]
+fn nothing_is_read_or_computed_for_nobody() {
+    let server = start(limits());
+    let path = server.service.folder.path().join("a.wav");
+    std::fs::write(&path, wav(300_000)).unwrap();
+    let wanted = job::Wanted::default();
+    let given_up = wanted.given_up(&server.service);
+    let hear = || job::transcribe(&server.service, (&path, "a.wav"), false, &given_up, &mut |_| {});
+    assert!(hear().is_ok());
+    drop(wanted);
+    let error = hear().unwrap_err().body().to_string();
+    assert!(error.contains("nobody waits"), "{error}");
     server.stop();
 }

@@ -248,7 +248,8 @@ fn curl_gets_subtitles_and_events() {
 #[test]
 fn a_websocket_hears_what_listen_hears() {
     let case = Case::shared();
-    let server = Server::start(case, &[]);
+    // How long it may take to stop is no limit for what is said while it does not.
+    let server = Server::start(case, &["--grace", "0"]);
     let wav = std::fs::read(case.dir.join("data/5.wav")).expect("it is there");
     let stream = server.open();
     let url = format!("ws://{}/v1/audio/stream?rate=8000", server.address);
