@@ -1,6 +1,7 @@
 //! The command line of `w2vc`.
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use passes::pipeline::{PASSES, Pass, Target};
 use runtime::commands::shell;
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ use std::path::PathBuf;
     version,
     after_help = "Examples:\n  w2vc check models/base.ron\n  w2vc explain models/tiny.ron --target cpu\n  \
                   w2vc compile models/base.ron --target cpu -o base\n  w2vc compile models/base.ron --target cuda -o base-gpu\n  \
-                  w2vc compile models/base.ron --set layers=6"
+                  w2vc compile models/base.ron --set layers=6\n  w2vc compile models/tiny.ron --dump-after decompose"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -54,6 +55,7 @@ pub enum Command {
                       w2vc compile models/tiny.ron --target cuda --emit ptx -o ptx\n  \
                       w2vc compile models/base.ron --emit library -o libbase.so\n  \
                       w2vc compile models/base.ron --emit wheel -o dist\n  \
+                      w2vc compile models/tiny.ron --dump-after fuse\n  \
                       w2vc compile --like wav2vec2-base/ -o base\n\n\
                       Compiling for cuda needs neither a GPU nor NVIDIA's software; the executable needs only the driver."
     )]
@@ -77,6 +79,13 @@ pub enum Command {
         /// Write a library or a wheel instead of an executable, or print a stage; mlir and ptx are written as files.
         #[arg(long, value_enum)]
         emit: Option<Emit>,
+        /// Print the programs after a pass, or `all` for each pass in turn, instead of writing an executable. `w2vc opt --help`
+        /// lists the passes; `w2vc opt` continues from the text.
+        #[arg(long, value_name = "PASS", conflicts_with = "emit")]
+        dump_after: Option<String>,
+        /// Check the invariants of every pass.
+        #[arg(long)]
+        verify: bool,
         /// Arithmetic. On the GPU: bf16 matrix multiplications with sums, losses and master weights in fp32 (the default), or all
         /// fp32. On the CPU: fp32 (the default), bf16 as on the GPU (with AVX512-BF16), int8, which multiplies by 8-bit weights in
         /// tasks that predict and trains in fp32, or int8-bf16, with bf16 in place of fp32.
@@ -91,6 +100,21 @@ pub enum Command {
         #[arg(long)]
         direct_convolutions: bool,
     },
+    /// Run compiler passes on a text, and print the result.
+    #[command(after_help = opt_help())]
+    Opt {
+        #[command(flatten)]
+        args: OptArgs,
+        /// What to compile for.
+        #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+        target: Backend,
+        /// Arithmetic, as for `w2vc compile`.
+        #[arg(long, value_enum)]
+        precision: Option<Numbers>,
+        /// Processor to compile for, as for `w2vc compile`.
+        #[arg(long)]
+        cpu: Option<String>,
+    },
     /// List the ops of the model language, or explain one.
     #[command(after_help = "Examples:\n  w2vc ops\n  w2vc ops conv1d")]
     Ops {
@@ -103,6 +127,43 @@ pub enum Command {
     /// Print the manual page of a command, or write all pages.
     #[command(after_help = "Examples:\n  w2vc man compile | man -l -\n  w2vc man --out ~/.local/share/man/man1")]
     Man(shell::ManArgs),
+}
+
+/// Which passes run on which text.
+#[derive(Args)]
+pub struct OptArgs {
+    /// A text as `--dump-after` writes it, or one written by hand; `-` reads the standard input.
+    pub file: PathBuf,
+    /// Run the passes from where the text stands up to and including this one.
+    #[arg(long, value_name = "PASS", required_unless_present = "pass", conflicts_with = "pass")]
+    pub after: Option<String>,
+    /// Run only this pass; several run in the order of the list.
+    #[arg(long, value_name = "PASS")]
+    pub pass: Vec<String>,
+    /// Rewrite only with this rule; may be given several times.
+    #[arg(long, value_name = "RULE")]
+    pub rule: Vec<String>,
+}
+
+/// Examples, and the passes in order.
+fn opt_help() -> String {
+    let examples = "Examples:\n  w2vc compile models/tiny.ron --dump-after decompose > tiny.ir\n  \
+                    w2vc opt tiny.ir --after lower\n  \
+                    w2vc opt tests/cases/rewrite/mul-by-one-1.ir --pass rewrite --rule mul-by-one\n  \
+                    w2vc opt tests/cases/fuse/epilogue.ir --pass fuse --pass lower\n\n";
+    format!("{examples}{}", pass_list())
+}
+
+/// The passes in order, with what each does.
+pub fn pass_list() -> String {
+    let only = |p: &Pass| match p.targets {
+        [Target::Cpu] => " (CPU)",
+        [Target::Gpu] => " (GPU)",
+        _ => "",
+    };
+    let line = |p: &Pass| format!("  {:<14} {}{}\n", p.name, p.about, only(p));
+    let lines: String = PASSES.iter().map(line).collect();
+    format!("Passes, in order:\n{lines}")
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]

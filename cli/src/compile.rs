@@ -1,7 +1,7 @@
-//! Compiles every program of a model.
+//! A model through the passes and a backend to an artifact with its code.
 
 use crate::generate::{self, ARCHS};
-use crate::layout::{Layout, layer_name, layout};
+use crate::layout::{Layout, layout};
 use cpu::{Shape, Target};
 use frontend::Model;
 use ir::artifact::{Artifact, KernelInfo, Precision, Program, PtxImage};
@@ -10,25 +10,19 @@ use ir::dim::Dim;
 use ir::graph::Graph;
 use ir::kernel::Kernel;
 use ir::kernel_describe::describe;
-use ir::ops::Op;
-use ir::requirements;
 use ir::rounding::Levels;
 use ir::task::Gives;
 use passes::lower::Kernels;
-use passes::narrow::{Reason, Weights};
-use passes::pipeline::{CompileError, Source, Stages, to_kernels, to_primitive};
-use passes::quantise::quantise;
-use passes::{narrow, optimizer, prepare};
+use passes::module::{Form, Module, Notes, Unit};
+use passes::narrow::Weights;
+use passes::pipeline::{self, CompileError, Pass, Settings};
 use runtime::digest::Digest;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("program `{program}`: {source}")]
-    Program { program: String, source: CompileError },
-    #[error("program `{program}`: a size of it is too large to be counted in 64 bits; make the model smaller")]
-    TooLarge { program: String },
+    #[error(transparent)]
+    Passes(#[from] CompileError),
     #[error(transparent)]
     Backend(#[from] cpu::Error),
     #[error(transparent)]
@@ -70,8 +64,10 @@ pub struct Output {
     pub artifact: Artifact,
     pub code: Vec<u8>,
     pub kernels: Kernels,
-    pub stages: Vec<(String, Stages)>,
-    /// Texts on the way; empty where the target has none such.
+    /// What passes tell people.
+    pub notes: Notes,
+    /// Texts on the way; empty where the target has none such. Tensor IR is that of which kernels are made.
+    pub tensor_ir: String,
     pub llvm_ir: String,
     pub asm: Option<String>,
     /// Per kernel, one for each architecture.
@@ -79,12 +75,7 @@ pub struct Output {
     pub ptx: Vec<PtxImage>,
     /// How products are cut, where all are cut the same way.
     pub schedule: Option<String>,
-    /// By program and buffer, why it is not kept in bf16; empty where none is.
-    pub reasons: Reasons,
 }
-
-/// By program and buffer, why it is not kept in bf16; `None` where it is.
-pub type Reasons = Vec<Vec<Option<Reason>>>;
 
 /// How products are cut on the CPU, a line for each of their shapes.
 fn schedules(target: &Target, levels: Option<Levels>) -> String {
@@ -99,30 +90,34 @@ fn schedules(target: &Target, levels: Option<Levels>) -> String {
     shapes.into_iter().map(line).chain(of_levels).collect()
 }
 
+/// What the passes are told for the CPU, which has these instructions.
+pub fn cpu_settings(target: &Target, arithmetic: Arithmetic) -> Settings {
+    Settings {
+        int8: arithmetic.has_int8().then(|| target.levels()),
+        bf16: arithmetic.has_bf16().then_some(Weights::AsTheyAre),
+        ..Settings::new(pipeline::Target::Cpu)
+    }
+}
+
+/// The same for GPUs.
+pub fn gpu_settings(precision: Precision) -> Settings {
+    Settings {
+        bf16: (precision == Precision::Bf16).then_some(Weights::Rounded),
+        ..Settings::new(pipeline::Target::Gpu)
+    }
+}
+
 /// For the CPU, with assembly text if `asm`. A target without instructions for bf16 converts.
 ///
 /// # Errors
 /// Where a program cannot be differentiated, lowered or compiled.
 pub fn compile(model: &Model, target: &Target, arithmetic: Arithmetic, asm: bool) -> Result<Output, Error> {
     let target = target.only_for(arithmetic.has_int8(), arithmetic.has_bf16());
-    let mut lowered = lower(model)?;
-    let levels = arithmetic.has_int8().then(|| target.levels());
-    for program in lowered
-        .programs
-        .iter_mut()
-        .filter(|p| has_fixed_weights(model, &p.name))
-    {
-        prepare::prepare(program, &lowered.kernels);
-        if let Some(levels) = levels {
-            quantise(program, &mut lowered.kernels, levels);
-        }
-    }
-    let reasons = match arithmetic.has_bf16() {
-        true => lowered.narrow(Weights::AsTheyAre),
-        false => vec![],
-    };
+    let settings = cpu_settings(&target, arithmetic);
+    let levels = settings.int8;
+    let passed = passed(model, &settings)?;
     let symbols = symbols(model);
-    let compiled = cpu::compile_with(&lowered.kernels.list, &symbols, &target, asm)?;
+    let compiled = cpu::compile_with(&passed.kernels.list, &symbols, &target, asm)?;
     Ok(Output {
         schedule: Some(schedules(&target, levels)),
         code: compiled.code,
@@ -135,14 +130,14 @@ pub fn compile(model: &Model, target: &Target, arithmetic: Arithmetic, asm: bool
             int8: levels,
             ..artifact(
                 model,
-                lowered.layout,
+                passed.layout,
                 described(compiled.kernels, model),
-                lowered.programs,
+                passed.programs,
             )
         },
-        kernels: lowered.kernels,
-        stages: lowered.stages,
-        reasons,
+        kernels: passed.kernels,
+        notes: passed.notes,
+        tensor_ir: passed.tensor_ir,
     })
 }
 
@@ -151,14 +146,9 @@ pub fn compile(model: &Model, target: &Target, arithmetic: Arithmetic, asm: bool
 /// # Errors
 /// As [`compile`], and where the code generator is missing or fails.
 pub fn compile_cuda(model: &Model, precision: Precision, progress: &dyn Fn(usize, usize)) -> Result<Output, Error> {
-    let mut lowered = lower(model)?;
-    let mut reasons = vec![];
-    if precision == Precision::Bf16 {
-        reasons = lowered.narrow(Weights::Rounded);
-        lowered.programs.push(optimizer::narrow(&mut lowered.kernels));
-    }
-    let artifact = artifact(model, lowered.layout, vec![], lowered.programs);
-    let (mut artifact, code, generated) = link_cuda(artifact, &lowered.kernels.list, precision, progress)?;
+    let passed = passed(model, &gpu_settings(precision))?;
+    let artifact = artifact(model, passed.layout, vec![], passed.programs);
+    let (mut artifact, code, generated) = link_cuda(artifact, &passed.kernels.list, precision, progress)?;
     artifact.kernels = described(artifact.kernels, model);
     Ok(Output {
         schedule: None,
@@ -171,9 +161,9 @@ pub fn compile_cuda(model: &Model, precision: Precision, progress: &dyn Fn(usize
             .into_iter()
             .map(|archs| archs.into_iter().map(|g| g.mlir).collect())
             .collect(),
-        kernels: lowered.kernels,
-        stages: lowered.stages,
-        reasons,
+        kernels: passed.kernels,
+        notes: passed.notes,
+        tensor_ir: passed.tensor_ir,
     })
 }
 
@@ -234,80 +224,53 @@ pub(crate) fn named_sizes(dims: &[(String, Dim)], text: &str) -> String {
     known.fold(text.to_string(), |text, (name, d)| text.replace(&d.to_string(), name))
 }
 
-/// What all targets share: programs over kernels.
-struct Lowered {
+/// The programs of a model, before any pass, and where its parameters lie.
+pub fn module(model: &Model) -> (Module, Layout) {
+    let layout = layout(model);
+    let unit = |p: &frontend::Program| Unit::new(&p.name, p.graph.clone(), p.loss.as_deref(), p.trains.clone());
+    let units = model.programs.iter().map(unit).collect();
+    let fixed = model.programs.iter().map(|p| &p.name);
+    let module = Module {
+        fixed: fixed.filter(|p| has_fixed_weights(model, p)).cloned().collect(),
+        ..Module::new(units, layout.arena.clone(), model.examples())
+    };
+    (module, layout)
+}
+
+/// What the passes make of a model.
+struct Passed {
     layout: Layout,
     kernels: Kernels,
     programs: Vec<Program>,
-    stages: Vec<(String, Stages)>,
+    notes: Notes,
+    tensor_ir: String,
 }
 
-impl Lowered {
-    /// Brings all programs into bf16; by program and buffer, why one is not kept in it.
-    fn narrow(&mut self, weights: Weights) -> Reasons {
-        let of = |p: &Program| narrow::reasons(p, &self.kernels);
-        let reasons = self.programs.iter().map(of).collect();
-        self.kernels = narrow::narrow(&mut self.programs, &self.kernels, weights);
-        reasons
-    }
-}
-
-fn lower(model: &Model) -> Result<Lowered, Error> {
-    let layout = layout(model);
-    let mut kernels = Kernels::default();
-    let mut programs = vec![];
-    let mut stages = vec![];
-    for p in &model.programs {
-        let fail = |source| Error::Program {
-            program: p.name.clone(),
-            source,
-        };
-        let trains = |name: &str| p.trains.iter().any(|t| t == name);
-        let source = Source {
-            name: &p.name,
-            graph: &p.graph,
-            loss: p.loss.as_deref(),
-            trains: &trains,
-        };
-        let stage = to_primitive(&source).map_err(fail)?;
-        let mut program = to_kernels(
-            &p.name,
-            &stage.decomposed,
-            &layout.offsets,
-            &layout.elements,
-            &mut kernels,
-        )
-        .map_err(fail)?;
-        requirements::of_axes(&p.graph)
-            .into_iter()
-            .for_each(|r| requirements::add(&mut program.requires, r));
-        if program.has_too_large_sizes() {
-            return Err(Error::TooLarge {
-                program: p.name.clone(),
-            });
+fn passed(model: &Model, settings: &Settings) -> Result<Passed, Error> {
+    let (mut module, layout) = module(model);
+    let mut tensor_ir = String::new();
+    let mut see = |_: &Pass, m: &Module| {
+        if m.form() == Form::Graphs {
+            let one = |u: &Unit| format!("program {}\n{}\n", u.name, u.graph);
+            tensor_ir = m.units().into_iter().map(one).collect();
         }
-        program.reads = read(model, &layout, &p.graph);
-        program.loss = p.loss.clone();
-        if p.loss.is_some() {
-            program.trains = trained(model, &layout, &stage.decomposed);
-        }
-        programs.push(program);
-        stages.push((p.name.clone(), stage));
-    }
-    programs.push(optimizer::adam(&mut kernels));
-    programs.push(optimizer::grad_norm(&mut kernels));
-    Ok(Lowered {
+    };
+    pipeline::run(&mut module, settings, &pipeline::passes(settings.target), &mut see)?;
+    let notes = std::mem::take(&mut module.notes);
+    let (programs, kernels) = module.into_programs();
+    Ok(Passed {
         layout,
         kernels,
         programs,
-        stages,
+        notes,
+        tensor_ir,
     })
 }
 
 fn artifact(model: &Model, layout: Layout, kernels: Vec<KernelInfo>, programs: Vec<Program>) -> Artifact {
     let constants = model.constants.iter().map(|c| (c.name.clone(), c.value));
     let sizes = model.run_sizes.iter().map(|s| (s.name.to_string(), s.value as f64));
-    let elements = layout.elements.eval(&model.run_env());
+    let elements = layout.arena.elements.eval(&model.run_env());
     Artifact {
         name: model.name.clone(),
         cpu_features: vec![],
@@ -324,7 +287,7 @@ fn artifact(model: &Model, layout: Layout, kernels: Vec<KernelInfo>, programs: V
         export: model.export.clone(),
         params: layout.params,
         param_elements: elements.expect("parameters depend on run sizes alone") as usize,
-        param_room: layout.elements,
+        param_room: layout.arena.elements,
         symbols: symbols(model),
         dims: model.sizes.clone(),
         kernels,
@@ -332,49 +295,14 @@ fn artifact(model: &Model, layout: Layout, kernels: Vec<KernelInfo>, programs: V
     }
 }
 
-/// Indices of the parameters that a program reads.
-fn read(model: &Model, layout: &Layout, g: &Graph) -> Vec<usize> {
-    let names = g.nodes.iter().filter_map(|n| match &n.op {
-        Op::Param(p) => Some(p.name.as_str()),
-        _ => None,
-    });
-    indices(model, layout, names)
-}
-
 /// Two programs of the same digest compute the same: names of values are numbers in its text.
 fn digest(graph: &Graph) -> String {
     Digest::of(graph.to_string().as_bytes()).to_string()
 }
 
-/// Indices of the parameters that have a gradient.
-fn trained(model: &Model, layout: &Layout, g: &Graph) -> Vec<usize> {
-    let names = g
-        .outputs
-        .iter()
-        .filter_map(|(name, _)| ir::names::param_of_gradient(name));
-    indices(model, layout, names)
-}
-
-/// Indices of parameters by their names in the model, those of all layers.
-fn indices<'a>(model: &Model, layout: &Layout, names: impl Iterator<Item = &'a str>) -> Vec<usize> {
-    let at: BTreeMap<&str, usize> = layout
-        .params
-        .iter()
-        .enumerate()
-        .map(|(i, p)| (p.name.as_str(), i))
-        .collect();
-    let mut out = vec![];
-    for name in names {
-        let Some(p) = model.param(name) else { continue };
-        out.extend((0..p.count.unwrap_or(1)).filter_map(|l| at.get(layer_name(p, l).as_str())));
-    }
-    out.sort();
-    out
-}
-
 /// Run-time sizes in the order in which kernels receive them.
 fn symbols(model: &Model) -> Vec<Arc<str>> {
-    let own = model.symbols.iter().map(|s| s.as_str());
+    let own = model.symbols.iter().map(|s| s.name.as_str());
     let chosen = model.run_sizes.iter().map(|s| &*s.name);
     own.chain(chosen).chain(ir::names::OWN_SIZES).map(Arc::from).collect()
 }

@@ -2,9 +2,9 @@
 
 use crate::compile::{Output, named_sizes};
 use ir::artifact::{BufferKind, Grid, Program, PtxImage, PtxKernel, Step};
-use ir::dim::Env;
+use ir::dim::{Dim, Env};
 use passes::narrow::Reason;
-use passes::pipeline::Stages;
+use passes::rewrite::{Fired, Miss};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -32,9 +32,11 @@ pub fn explain(o: &Output, env: &Env) -> String {
     }
     for p in &o.artifact.programs {
         // The optimizer's programs come from no model; their sizes are those of a range of parameters.
-        if let Some((_, stages)) = o.stages.iter().find(|(name, _)| *name == p.name) {
+        if let Some(fired) = o.notes.fired.get(&p.name) {
             let _ = writeln!(text, "\nprogram {}", p.name);
-            rules(stages, &mut text);
+            rules(fired, &mut text);
+            let misses = o.notes.misses.get(&p.name).map_or(&[][..], |m| m);
+            near_attention(misses, &o.artifact.dims, &mut text);
             program(o, p, env, &mut text);
         }
     }
@@ -42,15 +44,33 @@ pub fn explain(o: &Output, env: &Env) -> String {
 }
 
 /// Rules that fired, with what the graph would take more without each, at the rewriter's example sizes.
-fn rules(stages: &Stages, text: &mut String) {
+fn rules(fired: &[Fired], text: &mut String) {
     let _ = writeln!(
         text,
         "  {:<32} {:>6} {:>14} {:>12}",
         "rule", "fired", "saved MFLOP", "saved MB"
     );
-    for f in &stages.fired {
+    for f in fired {
         let (flops, bytes) = (f.saved_flops / 1e6, f.saved_bytes / 1e6);
         let _ = writeln!(text, "  {:<32} {:>6} {:>14.3} {:>12.3}", f.rule, f.times, flops, bytes);
+    }
+}
+
+/// What takes a tensor of time x time and is nearly attention, which takes none, and why it is not.
+fn near_attention(misses: &[Miss], dims: &[(String, Dim)], text: &mut String) {
+    for m in misses {
+        let layers = match m.layers {
+            1 => String::new(),
+            n => format!(" in {n} layers"),
+        };
+        let (ty, why) = (named_sizes(dims, &m.ty), named_sizes(dims, &m.why));
+        let _ = writeln!(text, "  not recognised as attention: {ty}{layers}: {why}");
+    }
+    if !misses.is_empty() {
+        let _ = writeln!(
+            text,
+            "  `attention(q, k, v, lengths, scale: ...)` says it outright, and takes less memory"
+        );
     }
 }
 
@@ -67,7 +87,7 @@ fn program(o: &Output, p: &Program, env: &Env, text: &mut String) {
     table(o, &p.steps, env, "launches", text);
     memory(o, p, env, text);
     let number = o.artifact.programs.iter().position(|q| q.name == p.name);
-    if let Some(reasons) = number.and_then(|n| o.reasons.get(n)) {
+    if let Some(reasons) = number.and_then(|n| o.notes.reasons.get(n)) {
         narrowed(p, reasons, env, text);
     }
 }

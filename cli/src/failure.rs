@@ -1,5 +1,6 @@
 //! How the command ends where something is wrong: the text, and the exit code of its kind (docs/reference/exit-codes.md).
 
+use passes::pipeline::CompileError;
 use std::any::Any;
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -42,10 +43,19 @@ impl Failure {
     pub fn of_runtime(e: runtime::Error) -> Failure {
         Failure::new(e.exit_code(), e)
     }
+    pub fn of_passes(e: CompileError) -> Failure {
+        match e {
+            CompileError::Program { .. } => Failure::model(e),
+            CompileError::Form { .. } => Failure::usage(e),
+            CompileError::Broken { .. } => Failure::other(format!(
+                "{e}; this is a fault of w2vc and not of the command line: please report it with the model file and its --set"
+            )),
+        }
+    }
     pub fn of_compiler(e: compile::Error) -> Failure {
         match e {
             compile::Error::Runtime(e) => Failure::of_runtime(e),
-            compile::Error::Program { .. } | compile::Error::TooLarge { .. } => Failure::model(e),
+            compile::Error::Passes(e) => Failure::of_passes(e),
             compile::Error::Backend(cpu::Error::UnknownTarget(_) | cpu::Error::MissingFeature(..)) => Failure::usage(e),
             compile::Error::Backend(_) | compile::Error::Generate(_) => Failure::other(e),
         }

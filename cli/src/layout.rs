@@ -3,14 +3,12 @@
 use frontend::{Model, ParamDecl};
 use ir::artifact::Param;
 use ir::dim::{Dim, numel};
-use passes::lower::ParamOffsets;
+use passes::module::{Arena, Place};
 
 pub struct Layout {
     pub params: Vec<Param>,
-    /// Stacked parameters as a whole.
-    pub offsets: ParamOffsets,
-    /// In terms of run sizes.
-    pub elements: Dim,
+    /// Stacked parameters as a whole, in terms of run sizes.
+    pub arena: Arena,
 }
 
 /// Vectors are read 64 bytes at a time: rows that start on a cache line are read faster.
@@ -21,26 +19,27 @@ const LINE: i64 = (ir::artifact::ALIGN / 4) as i64;
 pub fn layout(model: &Model) -> Layout {
     let mut l = Layout {
         params: vec![],
-        offsets: ParamOffsets::new(),
-        elements: Dim::from(0),
+        arena: Arena::default(),
     };
     let env = model.run_env();
     let value = |d: &Dim| d.eval(&env).expect("parameters depend on run sizes alone");
     let (fixed, sized): (Vec<_>, Vec<_>) = model.params.iter().partition(|p| p.elements().as_const().is_some());
     for p in fixed.into_iter().chain(sized) {
-        l.offsets.insert(p.name.clone(), l.elements.clone());
+        let (start, offset) = (l.params.len(), l.arena.elements.clone());
         for layer in 0..p.count.unwrap_or(1) {
             l.params.push(Param {
                 name: layer_name(p, layer),
                 dims: p.shape.clone(),
-                place: l.elements.clone(),
+                place: l.arena.elements.clone(),
                 shape: p.shape.iter().map(value).collect(),
-                offset: value(&l.elements) as usize,
+                offset: value(&l.arena.elements) as usize,
                 init: p.init.clone(),
             });
-            l.elements = l.elements + numel(&p.shape);
+            l.arena.elements = l.arena.elements + numel(&p.shape);
         }
-        l.elements = (l.elements + Dim::from(LINE - 1)).floor_div(LINE) * Dim::from(LINE);
+        let numbers = start..l.params.len();
+        l.arena.params.insert(p.name.clone(), Place { offset, numbers });
+        l.arena.elements = (l.arena.elements + Dim::from(LINE - 1)).floor_div(LINE) * Dim::from(LINE);
     }
     l
 }

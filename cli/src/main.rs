@@ -2,16 +2,18 @@
 
 mod failure;
 mod package;
+mod stages;
 
 use clap::{CommandFactory, Parser};
 use cpu::Target;
 use failure::Failure;
-use frontend::Model;
+use frontend::{Model, nearest};
 use indicatif::{ProgressBar, ProgressStyle};
 use ir::artifact::Precision;
 use ir::dim::Env;
 use ir::stack::with_stack;
 use ir::types::MAX_AXIS;
+use passes::pipeline::Settings;
 use runtime::commands::shell;
 use runtime::exec::has_bf16;
 use std::fs;
@@ -19,7 +21,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use w2vc_compiler::args::{Backend, Cli, Command, Emit, Numbers};
-use w2vc_compiler::compile::{Arithmetic, Output, compile, compile_cuda};
+use w2vc_compiler::compile::{Arithmetic, Output, compile, compile_cuda, cpu_settings, gpu_settings};
 use w2vc_compiler::explain::explain;
 use w2vc_compiler::generate::ARCHS;
 use w2vc_compiler::like;
@@ -45,6 +47,12 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
+        Command::Opt {
+            args,
+            target,
+            precision,
+            cpu,
+        } => print(&stages::opt(&args, settings(target, precision, cpu.as_deref())?)?),
         Command::Completions(args) => print(&shell::completions(Cli::command(), "w2vc", &args)),
         Command::Man(args) => print(&shell::man(Cli::command(), "w2vc", &args).map_err(Failure::of_runtime)?),
         Command::Ops { name: None } => print(&ops::list()),
@@ -72,6 +80,8 @@ fn run(command: Command) -> Result<()> {
             o,
             set,
             emit,
+            dump_after,
+            verify,
             precision,
             cpu,
             direct_convolutions,
@@ -89,6 +99,17 @@ fn run(command: Command) -> Result<()> {
                 (None, None) => return Err(Failure::usage("name a model file, or weights with --like")),
             };
             let model = load(&file, &set)?;
+            let settings = || settings(target, precision, cpu.as_deref());
+            if let Some(pass) = dump_after {
+                let settings = Settings {
+                    verify: true,
+                    ..settings()?
+                };
+                return stages::dump_after(&model, &settings, &pass, &print);
+            }
+            if verify {
+                stages::verify(&model, &settings()?)?;
+            }
             let o = o.unwrap_or_else(|| default_output(&file, emit));
             if matches!(emit, None | Some(Emit::Library)) {
                 check_output(&file, &o)?;
@@ -200,13 +221,37 @@ fn cpu_target(cpu: Option<&str>) -> Result<Target> {
     Target::parse(cpu.unwrap_or("native")).map_err(Failure::usage)
 }
 
-fn for_cpu(model: &Model, precision: Option<Numbers>, target: &Target, asm: bool) -> Result<Output> {
-    let arithmetic = match precision {
+/// What the passes are told.
+fn settings(target: Backend, precision: Option<Numbers>, cpu: Option<&str>) -> Result<Settings> {
+    check_options(target, precision, cpu)?;
+    Ok(match target {
+        Backend::Cpu => {
+            let (arithmetic, target) = (arithmetic(precision), cpu_target(cpu)?);
+            let target = target.only_for(arithmetic.has_int8(), arithmetic.has_bf16());
+            cpu_settings(&target, arithmetic)
+        }
+        Backend::Cuda => gpu_settings(gpu_precision(precision)),
+    })
+}
+
+fn arithmetic(precision: Option<Numbers>) -> Arithmetic {
+    match precision {
         None | Some(Numbers::Fp32) => Arithmetic::Fp32,
         Some(Numbers::Bf16) => Arithmetic::Bf16,
         Some(Numbers::Int8) => Arithmetic::Int8,
         Some(Numbers::Int8Bf16) => Arithmetic::Int8Bf16,
-    };
+    }
+}
+
+fn gpu_precision(precision: Option<Numbers>) -> Precision {
+    match precision {
+        Some(Numbers::Fp32) => Precision::Fp32,
+        _ => Precision::Bf16,
+    }
+}
+
+fn for_cpu(model: &Model, precision: Option<Numbers>, target: &Target, asm: bool) -> Result<Output> {
+    let arithmetic = arithmetic(precision);
     if arithmetic.has_bf16() && !target.bf16 {
         return Err(Failure::usage(format!(
             "{} has no instructions for bf16 (AVX512-BF16), and converting would take longer than computing in fp32: leave \
@@ -225,11 +270,7 @@ fn for_gpu(model: &Model, precision: Option<Numbers>) -> Result<Output> {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     };
-    let precision = match precision {
-        Some(Numbers::Fp32) => Precision::Fp32,
-        _ => Precision::Bf16,
-    };
-    let out = compile_cuda(model, precision, &progress).map_err(Failure::of_compiler);
+    let out = compile_cuda(model, gpu_precision(precision), &progress).map_err(Failure::of_compiler);
     bar.finish_and_clear();
     out
 }
@@ -265,19 +306,10 @@ fn load(file: &Path, set: &[String]) -> Result<Model> {
     frontend::load(file, &pairs(set)?, &runtime::HOST).map_err(|d| Failure::diagnostics(d.to_string()))
 }
 
-/// Two clips of 10 s with a third of the frames masked, unless told otherwise.
+/// The model's own examples, unless told otherwise.
 fn example_sizes(model: &Model, size: &[String]) -> Result<Env> {
     let mut env = Env::from([(ir::names::LAYER.into(), 0)]);
-    for s in &model.symbols {
-        let n = match s.as_str() {
-            "B" => 2,
-            "N" => 160_000,
-            "M" => 240,
-            _ => 40,
-        };
-        env.insert(s.as_str().into(), n);
-    }
-    env.extend(model.run_env());
+    env.extend(model.examples().iter().map(|(name, size)| (name.into(), size)));
     for (name, value) in pairs(size)? {
         let n: i64 = value
             .parse()
@@ -291,9 +323,11 @@ fn example_sizes(model: &Model, size: &[String]) -> Result<Env> {
         match env.get_mut(name.as_str()) {
             Some(slot) => *slot = n,
             None => {
+                let own: Vec<&str> = env.keys().map(|k| &**k).filter(|k| *k != ir::names::LAYER).collect();
+                let meant = nearest(&name, &own).map_or(String::new(), |n| format!(": did you mean `{n}`?"));
                 return Err(Failure::usage(format!(
-                    "the model has no size `{name}`; its sizes are {}",
-                    model.symbols.join(", ")
+                    "the model has no size `{name}`{meant}; its sizes are {}",
+                    own.join(", ")
                 )));
             }
         }
@@ -303,10 +337,7 @@ fn example_sizes(model: &Model, size: &[String]) -> Result<Env> {
 
 fn emitted(out: &Output, stage: Emit) -> String {
     match stage {
-        Emit::TensorIr => {
-            let one = |(name, s): &(String, passes::pipeline::Stages)| format!("program {name}\n{}\n", s.decomposed);
-            out.stages.iter().map(one).collect()
-        }
+        Emit::TensorIr => out.tensor_ir.clone(),
         Emit::KernelIr => {
             let one = |(name, k): &(String, ir::kernel::Kernel)| format!("// {name}\n{}\n", ir::kernel_text::print(k));
             out.kernels.list.iter().map(one).collect()

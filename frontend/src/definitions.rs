@@ -15,7 +15,7 @@ pub struct Definitions {
     pub constants: Vec<ConstantDef>,
     /// Sizes that a run chooses, with their defaults.
     pub run_sizes: Vec<ConstantDef>,
-    pub symbols: Vec<Spanned<String>>,
+    pub symbols: Vec<SymbolDef>,
     pub sizes: Vec<SizeDef>,
     pub blocks: Vec<Block>,
     pub programs: Vec<ProgramDef>,
@@ -30,6 +30,15 @@ pub struct Definitions {
 pub struct ConstantDef {
     pub name: Spanned<String>,
     pub value: Expr,
+    pub doc: String,
+}
+
+/// A size known only when a program runs.
+#[derive(Clone, Debug)]
+pub struct SymbolDef {
+    pub name: Spanned<String>,
+    /// What it is like in a typical run.
+    pub example: Option<Expr>,
     pub doc: String,
 }
 
@@ -134,9 +143,6 @@ impl Datum {
 impl Definitions {
     /// Reads everything but `extends`.
     pub fn read<'a>(r: &Reader<'a>, d: &Document<'a>) -> Result<Definitions> {
-        let strings = |raw: Option<&'a RawValue>, what: &str| -> Result<Vec<Spanned<String>>> {
-            raw.map_or(Ok(vec![]), |raw| r.names(&r.parse::<Vec<&RawValue>>(raw)?, what))
-        };
         let name = d.name.map(|raw| r.name(raw, "the model's name")).transpose()?;
         let sizes = entries(r, d.sizes, "a size", |name, raw: &RawValue| {
             Ok(SizeDef {
@@ -163,7 +169,7 @@ impl Definitions {
             name,
             constants: entries(r, d.constants, "a constant", |name, raw| constant(r, name, raw))?,
             run_sizes: entries(r, d.run_sizes, "a run size", |name, raw| constant(r, name, raw))?,
-            symbols: strings(d.symbols, "a size's name")?,
+            symbols: d.symbols.map_or(Ok(vec![]), |raw| symbols(r, raw))?,
             sizes,
             blocks: entries(r, d.blocks, "a block", |name, text| block(r, name, text))?,
             programs: entries(r, d.programs, "a program", |name, text| program(r, name, text))?,
@@ -179,6 +185,7 @@ impl Definitions {
         let mut names = BTreeSet::new();
         let mut see = |e: &Expr| e.names(&mut names);
         self.constants.iter().for_each(|c| see(&c.value));
+        self.symbols.iter().flat_map(|s| &s.example).for_each(&mut see);
         self.sizes.iter().for_each(|s| see(&s.value));
         for block in &self.blocks {
             block.body.iter().for_each(|s| see(&s.value));
@@ -223,7 +230,16 @@ impl Definitions {
             name: self.name.or(base.name),
             constants: merge(base.constants, constants, |c| &c.name.value, documented),
             run_sizes: merge(base.run_sizes, run_sizes, |c| &c.name.value, documented),
-            symbols: merge(base.symbols, self.symbols, |s| &s.value, |_, new| new),
+            symbols: merge(
+                base.symbols,
+                self.symbols,
+                |s| &s.name.value,
+                |old, new| SymbolDef {
+                    example: new.example.or(old.example),
+                    doc: if new.doc.is_empty() { old.doc } else { new.doc },
+                    ..new
+                },
+            ),
             sizes: merge(base.sizes, self.sizes, |s| &s.name.value, |_, new| new),
             blocks: merge(base.blocks, self.blocks, |b| &b.name.value, |_, new| new),
             programs: merge(base.programs, self.programs, |p| &p.name.value, |_, new| new),
@@ -316,6 +332,24 @@ pub fn with_doc<'a>(r: &Reader<'a>, raw: &'a RawValue) -> Result<(&'a RawValue, 
     }
     let (value, doc): (&RawValue, &RawValue) = r.parse(raw)?;
     Ok((value, Some(r.string(doc, "a description in quotes")?.text.to_string())))
+}
+
+/// Names alone, or names with examples and descriptions.
+fn symbols<'a>(r: &Reader<'a>, raw: &'a RawValue) -> Result<Vec<SymbolDef>> {
+    if r.spanned(raw).value.starts_with('{') {
+        return entries(r, Some(raw), "a size", |name, raw: &RawValue| {
+            let ConstantDef { name, value, doc } = constant(r, name, raw)?;
+            let example = Some(value);
+            Ok(SymbolDef { name, example, doc })
+        });
+    }
+    let names = r.names(&r.parse::<Vec<&RawValue>>(raw)?, "a size's name")?;
+    let bare = |name| SymbolDef {
+        name,
+        example: None,
+        doc: String::new(),
+    };
+    Ok(names.into_iter().map(bare).collect())
 }
 
 fn constant<'a>(r: &Reader<'a>, name: Spanned<String>, raw: &'a RawValue) -> Result<ConstantDef> {

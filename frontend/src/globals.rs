@@ -1,15 +1,17 @@
 //! Names that hold everywhere in a model: constants, sizes, blocks.
 
-use crate::definitions::{Block, Definitions};
+use crate::definitions::{Block, Definitions, SymbolDef};
 use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
 use crate::expr::Expr;
 use crate::limits;
-use crate::model::Constant;
+use crate::model::{Constant, Symbol};
 use crate::value::{Value, evaluate};
 use ir::artifact::{LARGEST_RUN_SIZE, RunSize};
 use ir::dim::Dim;
+use ir::examples;
 use ir::names::OWN_SIZES;
 use ir::ops::Op;
+use ir::types::MAX_AXIS;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -41,13 +43,14 @@ impl<'a> Globals<'a> {
             globals.value(name)?;
         }
         globals.run_sizes()?;
+        globals.symbols()?;
         Ok(globals)
     }
 
     /// One name must mean one thing.
     fn check_names(&self) -> Result<()> {
         let run_sizes = || self.defs.run_sizes.iter().map(|s| &s.name);
-        let mut symbols = self.defs.symbols.iter().chain(run_sizes());
+        let mut symbols = self.symbol_names().chain(run_sizes());
         if let Some(name) = symbols.find(|n| OWN_SIZES.contains(&n.value.as_str())) {
             let message = format!("`{}` is reserved in every program", name.value);
             return Err(Diagnostic::new(name.span, message, "expected another name"));
@@ -56,7 +59,7 @@ impl<'a> Globals<'a> {
         let all = self
             .defined()
             .into_iter()
-            .chain(self.defs.symbols.iter())
+            .chain(self.symbol_names())
             .chain(run_sizes())
             .chain(self.defs.blocks.iter().map(|b| &b.name));
         for name in all {
@@ -133,7 +136,7 @@ impl<'a> Globals<'a> {
         Ok(match text {
             "none" => Some(Value::None),
             "inf" => Some(Value::Float(f64::INFINITY)),
-            _ if self.defs.symbols.iter().any(|s| s.value == text) => Some(Value::Dim(Dim::sym(text))),
+            _ if self.symbol_names().any(|s| s.value == text) => Some(Value::Dim(Dim::sym(text))),
             _ if self.defs.run_sizes.iter().any(|s| s.name.value == text) => Some(Value::Dim(Dim::sym(text))),
             _ if WORDS.contains(&text) => Some(Value::Word(text.into())),
             _ if self.blocks.contains_key(text) || op_names().any(|n| n == text) => Some(Value::Callable(text.into())),
@@ -156,7 +159,7 @@ impl<'a> Globals<'a> {
         let own = self
             .defined()
             .into_iter()
-            .chain(&self.defs.symbols)
+            .chain(self.symbol_names())
             .chain(self.defs.run_sizes.iter().map(|s| &s.name))
             .map(|n| -> &'b str { n.value.as_str() });
         let message = format!("`{}` is not defined", name.value);
@@ -211,6 +214,33 @@ impl<'a> Globals<'a> {
             })
         };
         self.defs.run_sizes.iter().map(size).collect()
+    }
+
+    fn symbol_names(&self) -> impl Iterator<Item = &'a Spanned<String>> {
+        self.defs.symbols.iter().map(|s| &s.name)
+    }
+
+    /// Sizes known when a program runs, with their examples.
+    pub fn symbols(&self) -> Result<Vec<Symbol>> {
+        let symbol = |s: &'a SymbolDef| -> Result<Symbol> {
+            let example = match &s.example {
+                None => examples::DEFAULT,
+                Some(e) => match evaluate(e, &mut |n| self.value(n))?.as_int(e.span)? {
+                    n if (1..=MAX_AXIS).contains(&n) => n,
+                    n => {
+                        let message = format!("the example of the size `{}` is {n}", s.name.value);
+                        let label = format!("expected a whole number from 1 to {MAX_AXIS}");
+                        return Err(Diagnostic::new(e.span, message, label));
+                    }
+                },
+            };
+            Ok(Symbol {
+                name: s.name.value.clone(),
+                example,
+                doc: s.doc.clone(),
+            })
+        };
+        self.defs.symbols.iter().map(symbol).collect()
     }
 
     pub fn sizes(&self) -> Result<Vec<(String, Dim)>> {

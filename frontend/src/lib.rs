@@ -44,7 +44,7 @@ mod tasks;
 mod trace;
 mod value;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Source, Span};
+pub use diagnostic::{Diagnostic, Diagnostics, Source, Span, nearest};
 pub use load::{load, load_programs, load_text};
-pub use model::{Constant, Model, ParamDecl, Program};
+pub use model::{Constant, Model, ParamDecl, Program, Symbol};
 pub use report::check_report;

@@ -2,6 +2,7 @@
 
 use ir::artifact::{Init, RunSize};
 use ir::dim::{Dim, Env, numel};
+use ir::examples::Examples;
 use ir::graph::Graph;
 use ir::task::Task;
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ pub struct Model {
     /// Sizes that a run chooses, with their defaults.
     pub run_sizes: Vec<RunSize>,
     /// Sizes known when a program runs.
-    pub symbols: Vec<String>,
+    pub symbols: Vec<Symbol>,
     /// Named sizes in terms of symbols alone.
     pub sizes: Vec<(String, Dim)>,
     /// The parameters of all programs.
@@ -27,6 +28,17 @@ pub struct Model {
     pub tasks: Vec<Task>,
     /// JSON text by command.
     pub export: BTreeMap<String, String>,
+}
+
+/// A size known when a program runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Symbol {
+    /// Its name.
+    pub name: String,
+    /// What it is like in a typical run: the compiler weighs its choices with it.
+    pub example: i64,
+    /// What it is.
+    pub doc: String,
 }
 
 /// A constant of a model.
@@ -77,6 +89,12 @@ impl Model {
     /// Run sizes at their defaults.
     pub fn run_env(&self) -> Env {
         self.run_sizes.iter().map(|s| (s.name.clone(), s.value)).collect()
+    }
+    /// Sizes of a typical run: the examples of the file, and run sizes at their defaults.
+    pub fn examples(&self) -> Examples {
+        let own = self.symbols.iter().map(|s| (s.name.as_str(), s.example));
+        let chosen = self.run_sizes.iter().map(|s| (&*s.name, s.value));
+        own.chain(chosen).collect()
     }
     /// Elements of a parameter, those of all layers, at the default run sizes.
     pub fn elements(&self, p: &ParamDecl) -> i64 {

@@ -77,7 +77,12 @@ fn sections(model: &Model, out: &mut String) -> std::fmt::Result {
             format!("  {:<24}{:<14} {}", s.name, s.value, s.doc).trim_end()
         )?;
     }
-    writeln!(out, "\nsizes known when a program runs: {}", model.symbols.join(", "))?;
+    writeln!(out, "\nsizes known when a program runs, with examples")?;
+    for s in &model.symbols {
+        let line = format!("  {:<24}{:<14} {}", s.name, s.example, s.doc);
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    writeln!(out, "\nsizes that follow from them")?;
     for (name, dim) in &model.sizes {
         writeln!(out, "  {name} = {dim}")?;
     }

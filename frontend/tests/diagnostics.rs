@@ -110,6 +110,16 @@ const CASES: &[(&str, &str, &str)] = &[
         "    run_sizes: { \"width\": 3 },\n    symbols: [",
     ),
     ("statement_without_value", "e = y - target", "e = y -"),
+    (
+        "example_too_small",
+        "symbols: [\"B\", \"N\"]",
+        "symbols: { \"B\": (0, \"clips\"), \"N\": 100 }",
+    ),
+    (
+        "unknown_in_example",
+        "symbols: [\"B\", \"N\"]",
+        "symbols: { \"B\": 4, \"N\": \"100 * widht\" }",
+    ),
 ];
 
 /// A model with tasks; each case spoils one line of it.

@@ -187,3 +187,33 @@ fn run_sizes_have_defaults_that_can_be_changed() {
     assert_eq!(default("more.ron", &[]), (5, 5, "classes".into()));
     assert_eq!(default("more.ron", &[("letters", "7")]), (7, 7, "classes".into()));
 }
+
+#[test]
+fn sizes_have_examples() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let base = r#"(constants: { "rate": 16000 }, symbols: { "B": (4, "clips"), "N": "10 * rate" }, run_sizes: { "classes": 7 })"#;
+    let base = write("base.ron", base);
+    let own = write("own.ron", r#"(extends: "base.ron", symbols: { "B": 8, "M": 3 })"#);
+    let bare = write("bare.ron", r#"(symbols: ["B"])"#);
+    let examples = |path: &Path| {
+        let m = load_programs(path, &[]).unwrap_or_else(|e| panic!("{e}"));
+        let pairs: Vec<(String, i64)> = m.examples().iter().map(|(n, v)| (n.to_string(), v)).collect();
+        (pairs, m.symbols[0].doc.clone())
+    };
+    let pairs = |list: &[(&str, i64)]| list.iter().map(|(n, v)| (n.to_string(), *v)).collect::<Vec<_>>();
+    let classes = ("classes", 7);
+    assert_eq!(
+        examples(&base),
+        (pairs(&[("B", 4), ("N", 160_000), classes]), "clips".into())
+    );
+    assert_eq!(
+        examples(&own),
+        (pairs(&[("B", 8), ("M", 3), ("N", 160_000), classes]), "clips".into())
+    );
+    assert_eq!(examples(&bare), (pairs(&[("B", ir::examples::DEFAULT)]), String::new()));
+}

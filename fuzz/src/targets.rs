@@ -7,6 +7,7 @@ mod checkpoint;
 mod kenlm;
 mod kernel_ir;
 mod manifest;
+mod program_text;
 mod ptx;
 mod ron;
 mod tensor_ir;
@@ -30,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     ron::TARGET,
     tensor_ir::TARGET,
     kernel_ir::TARGET,
+    program_text::TARGET,
     ptx::TARGET,
     artifact::TARGET,
     checkpoint::TARGET,

@@ -317,7 +317,7 @@ pub enum Precision {
     Bf16,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Program {
     pub name: String,
     pub inputs: Vec<Port>,

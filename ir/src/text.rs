@@ -21,6 +21,7 @@ mod parse;
 mod print;
 
 pub use parse::parse;
+pub(crate) use parse::types;
 
 /// Text that is no graph.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -29,6 +30,27 @@ pub struct ParseError {
     /// From 1.
     pub line: usize,
     pub message: String,
+}
+
+/// A name in quotes.
+pub fn quoted(text: &str) -> Result<String, String> {
+    ron::from_str(text.trim()).map_err(|_| format!("a name in quotes is expected, not `{}`", text.trim()))
+}
+
+/// Names in quotes between brackets.
+pub fn quoted_list(text: &str) -> Result<Vec<String>, String> {
+    let text = text.trim();
+    ron::from_str(text).map_err(|_| format!("names in quotes like [\"a\", \"b\"] are expected, not `{text}`"))
+}
+
+/// The lines `from..to` of a text, counted from 1, behind as many empty ones as stood before them: places in it are those in
+/// the text.
+pub fn lines_from(text: &str, from: usize, to: usize) -> String {
+    let own = text
+        .lines()
+        .enumerate()
+        .map(|(i, l)| if (from..to).contains(&(i + 1)) { l } else { "" });
+    own.take(to - 1).flat_map(|l| [l, "\n"]).collect()
 }
 
 #[cfg(test)]

@@ -1,12 +1,20 @@
 //! Replaces composite ops by simpler ones until every op is a leaf, an element op, a reduction over the last or over
 //! leading axes, a contraction, or a single kernel.
 
+use crate::module::Module;
+use crate::pipeline::{CompileError, Settings};
 use ir::dim::Dim;
 use ir::graph::{Graph, ValueId};
 use ir::kernel::Reduction;
 use ir::lower::Lower;
 use ir::ops::{Op, Repeat, Sum};
 use std::sync::Arc;
+
+pub(crate) fn run(m: &mut Module, _: &Settings) -> Result<(), CompileError> {
+    let units = m.stage.graphs().iter_mut();
+    units.for_each(|unit| unit.graph = decompose(&unit.graph));
+    Ok(())
+}
 
 /// The graph with composite ops replaced by primitives.
 pub fn decompose(g: &Graph) -> Graph {

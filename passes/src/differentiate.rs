@@ -1,5 +1,7 @@
 //! Turns a forward program into a training step: adds the gradients of the loss for the trained parameters.
 
+use crate::module::Module;
+use crate::pipeline::{CompileError, ProgramError, Settings};
 use ir::gradient::{backward, save_slots};
 use ir::graph::{Graph, ValueId};
 use ir::names::gradient_of;
@@ -14,6 +16,20 @@ pub enum DifferentiateError {
     /// The loss has more than one element.
     #[error("the loss `{0}` must be a single f32")]
     NotScalar(String),
+}
+
+pub(crate) fn run(m: &mut Module, _: &Settings) -> Result<(), CompileError> {
+    for unit in m.stage.graphs() {
+        unit.graph = match &unit.loss {
+            Some(loss) => {
+                let trains = |name: &str| unit.trains.iter().any(|t| t == name);
+                let made = differentiate(&unit.graph, loss, &trains);
+                made.map_err(|e| ProgramError::from(e).of(&unit.name))?
+            }
+            None => unit.graph.prune(),
+        };
+    }
+    Ok(())
 }
 
 /// Adds an output [`gradient_of`] it for every parameter that `trains` names and the loss depends on.

@@ -7,10 +7,13 @@
 mod memory;
 mod order;
 
+use crate::module::{Module, Stage, Unit};
+use crate::pipeline::{CompileError, Settings};
 use crate::reshape;
 use crate::scalar::{Resolve, Values, element};
 use ir::dim::Dim;
-use ir::graph::{Graph, ValueId};
+use ir::examples::Examples;
+use ir::graph::{Graph, Node, ValueId};
 use ir::kernel::{Index, Reduction, ValId, Value};
 use ir::lower::Lower;
 use ir::ops::Op;
@@ -47,6 +50,7 @@ pub struct Group {
 }
 
 /// The plan of a region: groups in execution order.
+#[derive(Clone, Debug, Default)]
 pub struct Fused {
     /// The groups.
     pub groups: Vec<Group>,
@@ -56,6 +60,8 @@ pub struct Fused {
     pub stored: BTreeSet<ValueId>,
     /// Those of them that another group reads.
     pub read: BTreeSet<ValueId>,
+    /// The plans of the bodies of repeats.
+    pub bodies: BTreeMap<ValueId, Fused>,
 }
 
 /// The value whose memory a reshape shares.
@@ -96,11 +102,22 @@ pub fn is_row_valued(dims: &[Dim], shape: &[Dim]) -> bool {
     shape.len() == n && n > 0 && shape[n - 1].is_one() && !dims[n - 1].is_one() && shape[..n - 1] == dims[..n - 1]
 }
 
-/// Plans a graph: what is stored, and which nodes share a kernel.
-pub fn fuse(g: &Graph) -> Fused {
+pub(crate) fn run(m: &mut Module, _: &Settings) -> Result<(), CompileError> {
+    let units = std::mem::take(m.stage.graphs());
+    let planned = |unit: Unit| {
+        let plan = fuse(&unit.graph, &m.examples);
+        (unit, plan)
+    };
+    m.stage = Stage::Fused(units.into_iter().map(planned).collect());
+    Ok(())
+}
+
+/// Plans a decomposed graph and the bodies of its repeats; what lives how long is weighed at example sizes.
+pub fn fuse(g: &Graph, sizes: &Examples) -> Fused {
     let in_memory = memory::decide(g);
     let mut f = Fuser {
         g,
+        sizes,
         in_memory,
         groups: vec![],
         reach: vec![],
@@ -119,6 +136,7 @@ type Accesses = Vec<(ValueId, Vec<Index>, ValueId)>;
 
 struct Fuser<'a> {
     g: &'a Graph,
+    sizes: &'a Examples,
     in_memory: Vec<bool>,
     groups: Vec<Group>,
     /// Groups each group depends on, transitively.
@@ -304,7 +322,12 @@ impl Fuser<'_> {
         for group in &mut groups {
             group.members.sort();
         }
+        let body = |(i, node): (usize, &Node)| match &node.op {
+            Op::Repeat(r) => Some((ValueId(i), fuse(&r.body, self.sizes))),
+            _ => None,
+        };
         Fused {
+            bodies: self.g.nodes.iter().enumerate().filter_map(body).collect(),
             groups,
             group_of,
             stored,

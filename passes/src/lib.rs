@@ -1,9 +1,9 @@
-//! The passes: from tensor IR to programs of kernels. [`pipeline`] lists them.
+//! The passes: from tensor IR to programs over kernels. [`pipeline`] lists them, [`module`] is what they change.
 //!
-//! A pass is a function from one value to the next. Here a graph is simplified, then differentiated:
+//! What a pass does to one graph is a function of its own. Here a graph is simplified, then differentiated:
 //!
 //! ```
-//! use ir::{dim::Dim, graph::Graph, names::gradient_of, ops::Param, types::Type};
+//! use ir::{dim::Dim, examples::Examples, graph::Graph, names::gradient_of, ops::Param, types::Type};
 //! use w2vc_passes::{differentiate::differentiate, rewrite::rewrite};
 //!
 //! let mut g = Graph::default();
@@ -13,7 +13,7 @@
 //! let loss = g.sum(square, &[0]);
 //! g.outputs.push(("loss".into(), loss));
 //!
-//! let rewritten = rewrite(&g);
+//! let rewritten = rewrite(&g, &Examples::default());
 //! assert!(rewritten.report.iter().any(|fired| fired.rule == "mul-by-one"));
 //!
 //! let trained = differentiate(&rewritten.graph, "loss", &|name| name == "w").unwrap();
@@ -26,6 +26,7 @@ pub mod decompose;
 pub mod differentiate;
 pub mod fuse;
 pub mod lower;
+pub mod module;
 pub mod narrow;
 pub mod optimizer;
 pub mod pipeline;
@@ -35,3 +36,4 @@ pub mod rematerialise;
 mod reshape;
 pub mod rewrite;
 mod scalar;
+pub mod verify;

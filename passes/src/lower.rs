@@ -19,9 +19,13 @@ use ir::graph::{Graph, ValueId};
 use ir::kernel::Kernel;
 use ir::names::param_of_gradient;
 use ir::ops::Op;
+use ir::requirements;
 use ir::scalar::DType;
 use std::collections::{BTreeMap, HashMap};
 
+use crate::fuse::Fused;
+use crate::module::{Arena, Module, Stage, Unit};
+use crate::pipeline::{CompileError, ProgramError, Settings};
 use region::Region;
 
 /// Why a graph cannot be lowered.
@@ -81,11 +85,8 @@ pub struct Dest {
     pub accumulate: bool,
 }
 
-/// Offsets of parameters (stacked ones as a whole) in the arena, in elements.
-pub type ParamOffsets = BTreeMap<String, Dim>;
-
 /// Kernels of an artifact, equal ones once.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Kernels {
     /// With names that tell them apart.
     pub list: Vec<(String, Kernel)>,
@@ -95,6 +96,16 @@ pub struct Kernels {
 }
 
 impl Kernels {
+    /// Those of a list, under their names.
+    pub fn of(list: Vec<(String, Kernel)>) -> Kernels {
+        let numbered = list.iter().enumerate().rev();
+        Kernels {
+            index: numbered.map(|(i, (_, k))| (k.clone(), i)).collect(),
+            stems: list.iter().map(|(name, _)| stem(name).to_string()).collect(),
+            list,
+        }
+    }
+
     /// The number of a kernel, which is new or there already.
     pub fn add(&mut self, stem: &str, k: Kernel) -> usize {
         if let Some(i) = self.index.get(&k) {
@@ -111,6 +122,14 @@ impl Kernels {
     pub fn stem(&self, kernel: usize) -> &str {
         &self.stems[kernel]
     }
+}
+
+/// A name without the number that `add` gave it.
+fn stem(name: &str) -> &str {
+    let numbered = name
+        .rsplit_once('_')
+        .filter(|(_, n)| n.bytes().all(|c| c.is_ascii_digit()));
+    numbered.map_or(name, |(stem, _)| stem)
 }
 
 /// State shared by the regions of one program.
@@ -134,27 +153,57 @@ impl Builder<'_> {
     }
 }
 
-/// Lowers a decomposed program. Outputs that are gradients of parameters are added to the gradient arena.
-pub fn lower(
-    name: &str,
-    g: &Graph,
-    params: &ParamOffsets,
-    arena: &Dim,
-    kernels: &mut Kernels,
-) -> Result<Program, LowerError> {
+/// Makes kernels of all programs, in order.
+pub(crate) fn run(m: &mut Module, _: &Settings) -> Result<(), CompileError> {
+    let Stage::Fused(units) = std::mem::replace(&mut m.stage, Stage::Graphs(vec![])) else {
+        unreachable!("the pass takes plans")
+    };
+    let mut kernels = Kernels::default();
+    let mut programs = vec![];
+    for (unit, plan) in &units {
+        programs.push(program(unit, plan, &m.arena, &mut kernels).map_err(|e| e.of(&unit.name))?);
+    }
+    m.stage = Stage::Programs { programs, kernels };
+    Ok(())
+}
+
+fn program(unit: &Unit, plan: &Fused, arena: &Arena, kernels: &mut Kernels) -> Result<Program, ProgramError> {
+    let mut program = lower(&unit.name, &unit.graph, plan, arena, kernels)?;
+    for r in &unit.requires {
+        requirements::add(&mut program.requires, r.clone());
+    }
+    if program.has_too_large_sizes() {
+        return Err(ProgramError::TooLarge);
+    }
+    program.reads = arena.numbers(unit.reads.iter().map(String::as_str));
+    program.loss = unit.loss.clone();
+    if unit.loss.is_some() {
+        let gradients = unit
+            .graph
+            .outputs
+            .iter()
+            .filter_map(|(name, _)| param_of_gradient(name));
+        program.trains = arena.numbers(gradients);
+    }
+    Ok(program)
+}
+
+/// Lowers a planned program. Outputs that are gradients of parameters are added to the gradient arena.
+fn lower(name: &str, g: &Graph, plan: &Fused, arena: &Arena, kernels: &mut Kernels) -> Result<Program, LowerError> {
     let mut b = Builder {
         kernels,
         buffers: vec![],
     };
-    let param_arena = b.buffer(BufferKind::Params, DType::F32, arena.clone());
-    let grad_arena = b.buffer(BufferKind::Grads, DType::F32, arena.clone());
+    let param_arena = b.buffer(BufferKind::Params, DType::F32, arena.elements.clone());
+    let grad_arena = b.buffer(BufferKind::Grads, DType::F32, arena.elements.clone());
     let mut places = BTreeMap::new();
     let mut inputs = vec![];
     let at = |buffer: usize, name: &str| {
-        let offset = params.get(name).ok_or_else(|| LowerError::UnknownParam(name.into()))?;
+        let place = arena.params.get(name);
+        let place = place.ok_or_else(|| LowerError::UnknownParam(name.into()))?;
         Ok(Place {
             buffer,
-            offset: offset.clone(),
+            offset: place.offset.clone(),
             layer_stride: Dim::from(0),
         })
     };
@@ -205,7 +254,7 @@ pub fn lower(
             ));
         }
     }
-    let steps = Region::new(g, places).lower(&mut b, dests)?;
+    let steps = Region::new(g, plan, places).lower(&mut b, dests)?;
     let mut program = Program {
         name: name.into(),
         inputs,

@@ -24,7 +24,11 @@ mod variant;
 pub use choose::{Reason, reasons};
 
 use crate::lower::Kernels;
+use crate::module::Module;
+use crate::optimizer;
+use crate::pipeline::{CompileError, Settings};
 use ir::artifact::{Buffer, BufferKind, Launch, Program, Step};
+use ir::examples::Examples;
 use ir::kernel::Kernel;
 use ir::kernel_verify::verify;
 use ir::scalar::DType;
@@ -38,12 +42,23 @@ pub enum Weights {
     AsTheyAre,
 }
 
+pub(crate) fn run(m: &mut Module, settings: &Settings) -> Result<(), CompileError> {
+    let Some(weights) = settings.bf16 else { return Ok(()) };
+    let (programs, kernels) = m.stage.programs();
+    m.notes.reasons = programs.iter().map(|p| reasons(p, kernels, &m.examples)).collect();
+    *kernels = narrow(programs, kernels, weights, &m.examples);
+    if weights == Weights::Rounded {
+        programs.push(optimizer::narrow(kernels));
+    }
+    Ok(())
+}
+
 /// Rewrites programs, and gives the kernels that they then launch. Programs without temporaries and products stay as they
 /// are, and so do products of levels.
-pub fn narrow(programs: &mut [Program], kernels: &Kernels, weights: Weights) -> Kernels {
+pub fn narrow(programs: &mut [Program], kernels: &Kernels, weights: Weights, sizes: &Examples) -> Kernels {
     let mut made = Kernels::default();
     for program in programs {
-        let reasons = reasons(program, kernels);
+        let reasons = reasons(program, kernels, sizes);
         for (buffer, reason) in program.buffers.iter_mut().zip(&reasons) {
             if reason.is_none() {
                 buffer.dtype = DType::Bf16;

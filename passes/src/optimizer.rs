@@ -1,12 +1,21 @@
 //! The programs of [`ir::optimizer`], over a contiguous range of the arenas.
 
 use crate::lower::Kernels;
+use crate::module::Module;
+use crate::pipeline::{CompileError, Settings};
 use ir::artifact::{Buffer, BufferKind, Launch, Operand, Port, Program, Step};
 use ir::dim::Dim;
 use ir::kernel::{Access, Body, Coord, Index, Kernel, Phase, Reduction, RowKernel, SlotDecl, Store, ValId, Value};
 use ir::names::{RANGE_LEN, RANGE_START};
 use ir::optimizer::{NORM_BLOCK, SCALARS, SQUARES, Scalar, Update};
 use ir::scalar::{Binary, DType, Unary};
+
+pub(crate) fn run(m: &mut Module, _: &Settings) -> Result<(), CompileError> {
+    let (programs, kernels) = m.stage.programs();
+    programs.push(adam(kernels));
+    programs.push(grad_norm(kernels));
+    Ok(())
+}
 
 struct Range {
     buffers: Vec<Buffer>,

@@ -6,6 +6,8 @@
 mod sizes;
 
 use crate::lower::{Kernels, liveness};
+use crate::module::Module;
+use crate::pipeline::{CompileError, Settings};
 use ir::artifact::{BufferKind, Launch, Operand, Program, Step};
 use ir::dim::Dim;
 use ir::kernel::Access;
@@ -13,6 +15,13 @@ use std::collections::BTreeMap;
 
 /// Layers of a buffer start at multiples of this many bytes, as buffers do.
 const LINE: i64 = ir::artifact::ALIGN as i64;
+
+pub(crate) fn run(m: &mut Module, _: &Settings) -> Result<(), CompileError> {
+    let (programs, kernels) = m.stage.programs();
+    let fixed = programs.iter_mut().filter(|p| m.fixed.contains(&p.name));
+    fixed.for_each(|p| prepare(p, kernels));
+    Ok(())
+}
 
 /// Fills `prepare`. To be used on programs for inference: in training, parameters change before every run.
 pub fn prepare(program: &mut Program, kernels: &Kernels) {

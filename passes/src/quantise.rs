@@ -10,8 +10,10 @@
 //! - **Short sums**: of less than [`SHORT`] products each, scales would cost as much as they save.
 
 use crate::lower::Kernels;
-use crate::rewrite::cost::example;
+use crate::module::Module;
+use crate::pipeline::{CompileError, Settings};
 use ir::artifact::{BufferKind, Launch, Program, Step};
+use ir::examples::Examples;
 use ir::kernel::{Body, Contract, Kernel};
 use ir::kernel_verify::verify;
 use ir::rounding::{Levels, Rounding};
@@ -21,12 +23,20 @@ const FEW: f64 = 30.0;
 /// Steps of the summed axis.
 const SHORT: i64 = 64;
 
+pub(crate) fn run(m: &mut Module, settings: &Settings) -> Result<(), CompileError> {
+    let Some(levels) = settings.int8 else { return Ok(()) };
+    let (programs, kernels) = m.stage.programs();
+    let fixed = programs.iter_mut().filter(|p| m.fixed.contains(&p.name));
+    fixed.for_each(|p| quantise(p, kernels, levels, &m.examples));
+    Ok(())
+}
+
 /// Rewrites a program without gradients; its new kernels are added to the list.
-pub fn quantise(program: &mut Program, kernels: &mut Kernels, levels: Levels) {
+pub fn quantise(program: &mut Program, kernels: &mut Kernels, levels: Levels, sizes: &Examples) {
     let mut all = 0.0;
     each_launch(&mut program.steps.clone(), 1.0, &mut |launch, times| {
         let kernel = &kernels.list[launch.kernel].1;
-        all += product_of_weight(program, launch, kernel).map_or(0.0, |c| times * multiplications(c));
+        all += product_of_weight(program, launch, kernel).map_or(0.0, |c| times * multiplications(c, sizes));
     });
     let mut steps = std::mem::take(&mut program.steps);
     each_launch(&mut steps, 1.0, &mut |launch, times| {
@@ -35,7 +45,7 @@ pub fn quantise(program: &mut Program, kernels: &mut Kernels, levels: Levels) {
             return;
         };
         let depth = (c.k_outer.clone() * c.k.clone()).as_const();
-        if depth.is_none_or(|depth| depth < SHORT) || times * multiplications(c) * FEW < all {
+        if depth.is_none_or(|depth| depth < SHORT) || times * multiplications(c, sizes) * FEW < all {
             return;
         }
         let stem = kernels.stem(launch.kernel).to_string();
@@ -58,9 +68,9 @@ fn product_of_weight<'a>(program: &Program, launch: &Launch, kernel: &'a Kernel)
     matches!(kind, BufferKind::Params | BufferKind::Prepared).then_some(c)
 }
 
-fn multiplications(c: &Contract) -> f64 {
-    let sizes = c.batch.iter().chain([&c.m, &c.n, &c.k_outer, &c.k]);
-    sizes.map(example).product()
+fn multiplications(c: &Contract, sizes: &Examples) -> f64 {
+    let extents = c.batch.iter().chain([&c.m, &c.n, &c.k_outer, &c.k]);
+    extents.map(|d| sizes.size(d)).product()
 }
 
 /// Every launch, with how often it runs.

@@ -4,8 +4,10 @@
 //!
 //! Only the graph is changed; `fuse` runs a group that reads nothing short-lived right before its first reader.
 
-use crate::rewrite::cost::elements;
+use crate::module::Module;
+use crate::pipeline::{CompileError, Settings};
 use ir::dim::Dim;
+use ir::examples::Examples;
 use ir::graph::{Graph, Node, ValueId};
 use ir::lower::Lower;
 use ir::names::param_of_gradient;
@@ -18,8 +20,14 @@ const SHORT: i64 = 16;
 /// Elements, at example sizes, of what is worth computing again.
 const LARGE: f64 = 1e6;
 
+pub(crate) fn run(m: &mut Module, _: &Settings) -> Result<(), CompileError> {
+    let units = m.stage.graphs().iter_mut();
+    units.for_each(|unit| unit.graph = rematerialise(&unit.graph, &m.examples));
+    Ok(())
+}
+
 /// The same program, whose backward pass computes again what it reads of short products. Takes a decomposed graph.
-pub fn rematerialise(g: &Graph) -> Graph {
+pub fn rematerialise(g: &Graph, sizes: &Examples) -> Graph {
     let outputs = || g.outputs.iter();
     if !outputs().any(|(name, _)| param_of_gradient(name).is_some()) {
         return g.clone();
@@ -29,7 +37,7 @@ pub fn rematerialise(g: &Graph) -> Graph {
         .filter(|(name, _)| param_of_gradient(name).is_none())
         .map(|(_, v)| v.0 + 1);
     let forward = forward.max().unwrap_or(0);
-    let again = computed_again(g, forward);
+    let again = computed_again(g, forward, sizes);
     let mut out = Graph::default();
     let mut map: Vec<ValueId> = Vec::with_capacity(g.nodes.len());
     let mut copies = BTreeMap::new();
@@ -55,12 +63,12 @@ fn push(g: &mut Graph, node: Node) -> ValueId {
 }
 
 /// Which of the first `forward` values are short products, or made of some element by element.
-fn computed_again(g: &Graph, forward: usize) -> Vec<bool> {
+fn computed_again(g: &Graph, forward: usize, sizes: &Examples) -> Vec<bool> {
     let mut again = vec![false; g.nodes.len()];
     for i in 0..forward {
         let node = g.node(ValueId(i));
         again[i] = match node.op.lower() {
-            Lower::Contract { .. } => is_short(g, ValueId(i)) && elements(g.ty(ValueId(i))) >= LARGE,
+            Lower::Contract { .. } => is_short(g, ValueId(i)) && sizes.elements(g.ty(ValueId(i))) >= LARGE,
             Lower::Element(_) | Lower::Reshape => node.args.iter().any(|a| again[a.0]),
             _ => false,
         };
@@ -134,8 +142,13 @@ mod tests {
         decompose(&differentiate(&g, "loss", &|_| true).expect("the graph has a loss"))
     }
 
+    /// A long clip.
+    fn sizes() -> Examples {
+        [("N", 160_000)].into_iter().collect()
+    }
+
     fn products(g: &Graph) -> Vec<usize> {
-        let groups = fuse(g).groups;
+        let groups = fuse(g, &sizes()).groups;
         let product = |i: &usize| matches!(groups[*i].space, Space::Contract(v) if is_short(g, v));
         (0..groups.len()).filter(product).collect()
     }
@@ -143,7 +156,7 @@ mod tests {
     #[test]
     fn short_products_are_computed_twice_with_the_same_result() {
         let kept = training_step();
-        let again = rematerialise(&kept);
+        let again = rematerialise(&kept, &sizes());
         assert_eq!((products(&kept).len(), products(&again).len()), (1, 2));
 
         let env: Env = [("B".into(), 2), ("N".into(), 40)].into_iter().collect();
@@ -163,6 +176,6 @@ mod tests {
         let mut g = training_step();
         g.outputs.retain(|(name, _)| param_of_gradient(name).is_none());
         let g = g.prune();
-        assert_eq!(rematerialise(&g).nodes, g.nodes);
+        assert_eq!(rematerialise(&g, &sizes()).nodes, g.nodes);
     }
 }

@@ -13,9 +13,12 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+use crate::module::Module;
+use crate::pipeline::{CompileError, Settings};
 use cost::Work;
 use egg::Id;
 use extract::{Choice, Group, Menu};
+use ir::examples::Examples;
 use ir::graph::{Graph, ValueId};
 use ir::ops::{Op, Repeat};
 use language::{Classes, Term, Typing};
@@ -56,6 +59,40 @@ pub struct Rewritten {
     pub graph: Graph,
     /// Rules that fired, in their order in `rules()`.
     pub report: Vec<Fired>,
+    /// What is nearly attention.
+    pub misses: Vec<Miss>,
+}
+
+/// Something that is nearly attention, which would need no tensor of time x time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Miss {
+    /// The type of what is computed, e.g. `f32[B, T, 12, 64]`.
+    pub ty: String,
+    /// Layers that compute it.
+    pub layers: i64,
+    /// What does not fit.
+    pub why: String,
+}
+
+pub(crate) fn run(m: &mut Module, settings: &Settings) -> Result<(), CompileError> {
+    let every: Vec<String> = all_rules().map(|r| r.name.to_string()).collect();
+    let names: Vec<&str> = settings
+        .rules
+        .as_ref()
+        .unwrap_or(&every)
+        .iter()
+        .map(String::as_str)
+        .collect();
+    let Module {
+        stage, examples, notes, ..
+    } = m;
+    for unit in stage.graphs() {
+        let rewritten = rewrite_with(&unit.graph, &names, examples);
+        notes.fired.insert(unit.name.clone(), rewritten.report);
+        notes.misses.insert(unit.name.clone(), rewritten.misses);
+        unit.graph = rewritten.graph;
+    }
+    Ok(())
 }
 
 fn all_rules() -> impl Iterator<Item = &'static Rule> {
@@ -72,21 +109,23 @@ pub fn rules() -> Vec<RuleInfo> {
         .collect()
 }
 
-/// Rewrites with every rule.
-pub fn rewrite(g: &Graph) -> Rewritten {
-    rewrite_with(g, &all_rules().map(|r| r.name).collect::<Vec<_>>())
+/// Rewrites with every rule, to what is cheapest at example sizes.
+pub fn rewrite(g: &Graph, sizes: &Examples) -> Rewritten {
+    rewrite_with(g, &all_rules().map(|r| r.name).collect::<Vec<_>>(), sizes)
 }
 
 /// Rewrites with the named rules only.
-pub fn rewrite_with(g: &Graph, names: &[&str]) -> Rewritten {
+pub fn rewrite_with(g: &Graph, names: &[&str], sizes: &Examples) -> Rewritten {
     let rules: Vec<&Rule> = all_rules().filter(|r| names.contains(&r.name)).collect();
     let mut report: BTreeMap<usize, Fired> = BTreeMap::new();
-    let g = with_bodies(g, names, &rules, &mut report);
-    let space = Space::explore(&g, &rules);
+    let mut misses = vec![];
+    let g = with_bodies(g, names, &rules, sizes, &mut report, &mut misses);
+    let space = Space::explore(&g, &rules, sizes);
+    misses.extend(space.misses(&g));
     let (choice, work) = space.extract();
     for (i, times) in space.fired.iter().enumerate().filter(|(_, n)| **n > 0) {
         let others: Vec<&Rule> = rules.iter().copied().filter(|r| r.name != rules[i].name).collect();
-        let without = Space::explore(&g, &others).extract().1;
+        let without = Space::explore(&g, &others, sizes).extract().1;
         let (saved_flops, saved_bytes) = (without.flops - work.flops, without.bytes - work.bytes);
         add(
             &mut report,
@@ -102,15 +141,27 @@ pub fn rewrite_with(g: &Graph, names: &[&str]) -> Rewritten {
     Rewritten {
         graph: space.build(&g, &choice),
         report: report.into_values().collect(),
+        misses,
     }
 }
 
 /// The graph with rewritten bodies.
-fn with_bodies(g: &Graph, names: &[&str], rules: &[&Rule], report: &mut BTreeMap<usize, Fired>) -> Graph {
+fn with_bodies(
+    g: &Graph,
+    names: &[&str],
+    rules: &[&Rule],
+    sizes: &Examples,
+    report: &mut BTreeMap<usize, Fired>,
+    misses: &mut Vec<Miss>,
+) -> Graph {
     let mut out = g.clone();
     for node in &mut out.nodes {
         let Op::Repeat(r) = &node.op else { continue };
-        let body = rewrite_with(&r.body, names);
+        let body = rewrite_with(&r.body, names, sizes);
+        misses.extend(body.misses.into_iter().map(|m| Miss {
+            layers: m.layers * r.count,
+            ..m
+        }));
         for fired in body.report {
             let at = rules
                 .iter()
@@ -149,8 +200,9 @@ fn add(report: &mut BTreeMap<usize, Fired>, at: usize, fired: Fired) {
 }
 
 /// A graph and everything the rules find equal to its parts.
-struct Space {
+struct Space<'a> {
     classes: Classes,
+    sizes: &'a Examples,
     /// Class of every node of the graph.
     of_node: Vec<Id>,
     terms: Vec<Term>,
@@ -160,8 +212,8 @@ struct Space {
     made: Vec<Group>,
 }
 
-impl Space {
-    fn explore(g: &Graph, rules: &[&Rule]) -> Space {
+impl<'a> Space<'a> {
+    fn explore(g: &Graph, rules: &[&Rule], sizes: &'a Examples) -> Space<'a> {
         let mut classes = Classes::new(Typing);
         let (mut of_node, mut terms) = (Vec::<Id>::new(), vec![]);
         for node in &g.nodes {
@@ -176,6 +228,7 @@ impl Space {
         let outputs = g.outputs.iter().map(|(_, v)| of_node[v.0]).collect();
         let mut space = Space {
             classes,
+            sizes,
             of_node,
             terms,
             outputs,
@@ -214,6 +267,7 @@ impl Space {
             let Some(equal) = (rule.apply)(
                 &mut Terms {
                     classes: &mut self.classes,
+                    sizes: self.sizes,
                 },
                 &term,
             ) else {
@@ -227,9 +281,33 @@ impl Space {
         }
     }
 
+    /// Products that are nearly attention. What they are equal to is asked of a copy, which asking adds terms to.
+    fn misses(&self, g: &Graph) -> Vec<Miss> {
+        let mut classes = self.classes.clone();
+        let mut found = vec![];
+        for (node, (id, term)) in g.nodes.iter().zip(self.of_node.iter().zip(&self.terms)) {
+            let mut terms = Terms {
+                classes: &mut classes,
+                sizes: self.sizes,
+            };
+            if let Some(why) = rules::attention::near_miss(&mut terms, *id, term) {
+                found.push(Miss {
+                    ty: node.types[0].to_string(),
+                    layers: 1,
+                    why,
+                });
+            }
+        }
+        found
+    }
+
+    fn menu(&self) -> Menu {
+        Menu::new(&self.classes, &self.outputs, self.sizes)
+    }
+
     /// The cheapest choice found, and its work.
     fn extract(&self) -> (Choice, Work) {
-        let menu = Menu::new(&self.classes, &self.outputs);
+        let menu = self.menu();
         let trees = menu.cheapest_trees(|work, _| work.seconds());
         let mut as_written = trees.clone();
         as_written.extend(
@@ -254,7 +332,7 @@ impl Space {
 
     /// The graph of a choice; values keep the order of the nodes they come from.
     fn build(&self, g: &Graph, choice: &Choice) -> Graph {
-        let menu = Menu::new(&self.classes, &self.outputs);
+        let menu = self.menu();
         let needed = menu.reached(choice).expect("choices have no cycles");
         let mut out = Graph::default();
         let mut values: BTreeMap<Id, ValueId> = BTreeMap::new();

@@ -1,16 +1,20 @@
 //! Runs a graph the long way: decomposed, lowered to kernels, and interpreted.
 
+use crate::programs::launches;
 use interp::Buffer;
 use ir::artifact::{BufferKind, Program};
 use ir::dim::{Dim, Env};
+use ir::examples::Examples;
 use ir::graph::Graph;
 use ir::kernel::Kernel;
 use ir::ops::Op;
 use ir::scalar::DType;
 use ir::tensor::Tensor;
-use passes::lower::{Kernels, ParamOffsets};
+use passes::lower::Kernels;
+use passes::module::{Arena, Module, Place, Stage};
 use passes::narrow::Weights;
-use std::collections::BTreeMap;
+use passes::pipeline::{Settings, Target, run_named};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A lowered graph with its parameter layout.
 pub struct Lowered {
@@ -24,30 +28,49 @@ pub fn lower(g: &Graph) -> Lowered {
     lower_at(g, &Env::new())
 }
 
+/// The passes that every graph takes to become a program.
+pub const LOWERING: [&str; 3] = ["decompose", "fuse", "lower"];
+
+/// Settings of passes in tests.
+pub fn settings() -> Settings {
+    Settings::new(Target::Cpu)
+}
+
+/// A few clips of ten seconds.
+pub fn typical() -> Examples {
+    [("B", 4), ("N", 160_000), ("M", 240)].into_iter().collect()
+}
+
 /// The same for a graph whose parameters depend on run sizes.
 pub fn lower_at(g: &Graph, run_sizes: &Env) -> Lowered {
     let mut params = BTreeMap::new();
     let mut arena = 0;
     for node in &g.nodes {
         if let Op::Param(p) = &node.op {
-            let shape: Vec<i64> =
-                p.ty.shape
-                    .iter()
-                    .map(|d| d.eval(run_sizes).expect("parameters depend on run sizes alone"))
-                    .collect();
+            let size = |d: &Dim| d.eval(run_sizes).expect("parameters depend on run sizes alone");
+            let shape: Vec<i64> = p.ty.shape.iter().map(size).collect();
             let n = shape.iter().product::<i64>() as usize;
             params.insert(p.name.clone(), (arena, shape));
             arena += n;
         }
     }
-    let offsets: ParamOffsets = params
-        .iter()
-        .map(|(n, (o, _))| (n.clone(), Dim::from(*o as i64)))
-        .collect();
-    let mut kernels = Kernels::default();
-    let primitive = passes::decompose::decompose(g);
-    let program = passes::lower::lower("test", &primitive, &offsets, &Dim::from(arena as i64), &mut kernels)
-        .unwrap_or_else(|e| panic!("{e}"));
+    let place = |(number, (name, (offset, _))): (usize, (&String, &(usize, _)))| {
+        let offset = Dim::from(*offset as i64);
+        let numbers = number..number + 1;
+        (name.clone(), Place { offset, numbers })
+    };
+    let places = Arena {
+        params: params.iter().enumerate().map(place).collect(),
+        elements: Dim::from(arena as i64),
+    };
+    let mut module = Module {
+        arena: places,
+        examples: typical(),
+        ..Module::of_graph("test", g.clone())
+    };
+    run_named(&mut module, &settings(), &LOWERING);
+    let (programs, kernels) = module.into_programs();
+    let [program] = <[Program; 1]>::try_from(programs).expect("one graph is one program");
     Lowered {
         kernels: kernels.list,
         program,
@@ -64,39 +87,38 @@ impl Lowered {
 
     /// The same with activations in bf16.
     pub fn narrowed_with(&self, weights: Weights) -> Lowered {
-        let mut programs = [self.program.clone()];
-        let kernels = passes::narrow::narrow(&mut programs, &self.all_kernels(), weights).list;
-        let [program] = programs;
-        Lowered {
-            kernels,
-            program,
-            params: self.params.clone(),
-            arena: self.arena,
-        }
+        self.after("narrow", Some(weights))
     }
 
     /// The same with the work on parameters alone apart.
     pub fn prepared(&self) -> Lowered {
-        let mut program = self.program.clone();
-        passes::prepare::prepare(&mut program, &self.all_kernels());
+        self.after("prepare", None)
+    }
+
+    /// The same after a pass.
+    fn after(&self, pass: &str, bf16: Option<Weights>) -> Lowered {
+        let settings = Settings { bf16, ..settings() };
+        let mut module = Module {
+            fixed: BTreeSet::from([self.program.name.clone()]),
+            stage: Stage::Programs {
+                programs: vec![self.program.clone()],
+                kernels: Kernels::of(self.kernels.clone()),
+            },
+            examples: typical(),
+            ..Module::of_graph("test", Graph::default())
+        };
+        run_named(&mut module, &settings, &[pass]);
+        let (programs, kernels) = module.into_programs();
+        let program = programs.into_iter().next().expect("passes keep programs");
+        // Passes may add programs, the kernels of which come last.
+        let steps = program.all_steps().cloned().collect::<Vec<_>>();
+        let used = launches(&steps).iter().map(|l| l.kernel + 1).max().unwrap_or(0);
         Lowered {
-            kernels: self.kernels.clone(),
+            kernels: kernels.list.into_iter().take(used).collect(),
             program,
             params: self.params.clone(),
             arena: self.arena,
         }
-    }
-
-    /// The kernels as the compiler collects them.
-    fn all_kernels(&self) -> Kernels {
-        let mut kernels = Kernels::default();
-        for (name, kernel) in &self.kernels {
-            kernels.add(
-                name.trim_end_matches(|c: char| c == '_' || c.is_ascii_digit()),
-                kernel.clone(),
-            );
-        }
-        kernels
     }
 
     /// Buffers with inputs and parameters filled in and everything else poisoned.

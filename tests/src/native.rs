@@ -4,6 +4,9 @@ use compiler::compile::Arithmetic;
 use cpu::Target;
 use frontend::Model;
 use ir::artifact::{Artifact, Precision};
+use ir::graph::Graph;
+use passes::module::Stage;
+use passes::pipeline::{self, Settings};
 use runtime::exec::{Native, append};
 use runtime::gpu::{Choice, Gpu, GpuSession};
 use std::path::Path;
@@ -13,6 +16,22 @@ pub fn model(file: &str, sets: &[(&str, &str)]) -> Model {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
     let sets: Vec<(String, String)> = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
     frontend::load(&path, &sets, &runtime::HOST).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The graph of a program after a pass.
+pub fn graph_after(pass: &str, model: &Model, program: &str) -> Graph {
+    let (mut module, _) = compiler::compile::module(model);
+    if let Stage::Graphs(units) = &mut module.stage {
+        units.retain(|u| u.name == program);
+    }
+    let settings = Settings::new(pipeline::Target::Cpu);
+    let last = pipeline::find(pass).unwrap_or_else(|e| panic!("{e}"));
+    let passes = pipeline::between(settings.target, None, last);
+    pipeline::run(&mut module, &settings, &passes, &mut |_, _| ()).unwrap_or_else(|e| panic!("{e}"));
+    let [unit] = module.units()[..] else {
+        panic!("no program `{program}`")
+    };
+    unit.graph.clone()
 }
 
 /// Compiles every program of a model for this machine.

@@ -1,14 +1,17 @@
 //! Many graphs as the programs of one artifact: compiling them together costs one run of the backend.
 
-use crate::interpret::Lowered;
+use crate::interpret::{LOWERING, Lowered, settings, typical};
 use crate::native::open;
 use cpu::Target;
 use ir::artifact::{Artifact, Init, Launch, Param, Precision, RunSize, Step};
 use ir::graph::Graph;
+use ir::names::{gradient_of, param_of_gradient};
 use ir::ops::Op;
 use ir::scalar::DType;
 use ir::tensor::Tensor;
-use passes::lower::{Kernels, ParamOffsets};
+use passes::lower::Kernels;
+use passes::module::{Arena, Module, Place, Unit};
+use passes::pipeline::run_named;
 use runtime::exec::{Edge, Machine, Native};
 use runtime::gpu::GpuSession;
 use runtime::session::{Data, Session};
@@ -64,23 +67,46 @@ fn narrow(g: &Graph) -> Graph {
     g
 }
 
+/// A program whose parameters are its own: their names begin with the program's.
+fn unit(name: &str, g: &Graph) -> Unit {
+    let mut g = narrow(g);
+    for node in &mut g.nodes {
+        if let Op::Param(p) = &node.op {
+            node.op = ir::ops::Param {
+                name: format!("{name}/{}", p.name),
+                ..p.clone()
+            }
+            .into();
+        }
+    }
+    for (output, _) in &mut g.outputs {
+        if let Some(param) = param_of_gradient(output) {
+            *output = gradient_of(&format!("{name}/{param}"));
+        }
+    }
+    Unit::new(name, g, None, vec![])
+}
+
 /// Lowers all graphs. `symbols` are the run-time sizes they use. The artifact has no code yet.
 fn lower(graphs: &[(String, Graph)], symbols: &[&str]) -> (Artifact, Kernels) {
     let (params, elements) = params(graphs);
     let room = ir::dim::Dim::from(elements as i64);
-    let mut kernels = Kernels::default();
-    let mut programs = vec![];
-    for (name, g) in graphs {
-        let prefix = format!("{name}/");
-        let own = |p: &Param| p.name.strip_prefix(&prefix).map(|n| (n.to_string(), p.place.clone()));
-        let offsets: ParamOffsets = params.iter().filter_map(own).collect();
-        let primitive = passes::decompose::decompose(&narrow(g));
-        let lowered = passes::lower::lower(name, &primitive, &offsets, &room, &mut kernels);
-        let mut program = lowered.unwrap_or_else(|e| panic!("{name}: {e}\n{g}"));
-        program.trains = (0..params.len())
-            .filter(|i| params[*i].name.starts_with(&prefix))
-            .collect();
-        programs.push(program);
+    let units: Vec<Unit> = graphs.iter().map(|(name, g)| unit(name, g)).collect();
+    let place = |(number, p): (usize, &Param)| {
+        let (offset, numbers) = (p.place.clone(), number..number + 1);
+        (p.name.clone(), Place { offset, numbers })
+    };
+    let arena = Arena {
+        params: params.iter().enumerate().map(place).collect(),
+        elements: room.clone(),
+    };
+    let mut module = Module::new(units, arena, typical());
+    run_named(&mut module, &settings(), &LOWERING);
+    let (mut programs, kernels) = module.into_programs();
+    for program in &mut programs {
+        let prefix = format!("{}/", program.name);
+        let own = |i: &usize| params[*i].name.starts_with(&prefix);
+        program.trains = (0..params.len()).filter(own).collect();
     }
     let artifact = Artifact {
         name: "tests".into(),

@@ -1,4 +1,4 @@
-//! File tests: every `.ir` file below `cases` is a graph, what is to be done with it, and what must come out.
+//! File tests: every `.ir` file below `cases` is a text, what is to be done with it, and what must come out.
 //!
 //! ```text
 //! # test: rewrite mul-one
@@ -8,21 +8,25 @@
 //! what comes out
 //! ```
 //!
-//! `UPDATE_GOLDEN=1` writes what is found instead. Adding a case needs no Rust.
+//! The words after `test` are passes of the compiler's list, which run in its order, or rules, where only these are to be
+//! tried. `gpu` compiles for GPUs. What stands before `---` is a graph, or programs over kernels, as `w2vc opt` reads it; passes
+//! that compute in 8 bits or bf16 do so. `error` wants the text to be refused. `UPDATE_GOLDEN=1` writes what is found instead.
+//! Adding a case needs no Rust.
 
-use ir::artifact::{Operand, Program, Step};
-use ir::graph::Graph;
-use ir::text::parse;
-use passes::decompose::decompose;
-use passes::differentiate::differentiate;
-use passes::rematerialise::rematerialise;
-use passes::rewrite::{rewrite_with, rules};
+use ir::program_text;
+use ir::rounding::Levels;
+use passes::module::{Module, Stage, parse, plan_text};
+use passes::narrow::Weights;
+use passes::pipeline::{self, PASSES, Pass, Settings, Target};
+use passes::rewrite::rules;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use w2vc_tests::interpret::{Lowered, lower};
 
-/// What stands between a graph and what comes out.
+/// Of products in 8 bits.
+const LEVELS: Levels = Levels::PAIRS;
+
+/// What stands between a text and what comes out.
 const BREAK: &str = "---\n";
 
 fn folder() -> PathBuf {
@@ -52,83 +56,62 @@ fn header(text: &str) -> Option<Vec<&str>> {
     Some(line.split_whitespace().collect())
 }
 
-/// What comes out of a graph.
+/// What comes out of a text.
 fn result(words: &[&str], text: &str) -> Result<String, String> {
-    let graph = match (words, parse(text)) {
+    let mut module = match (words, parse(text)) {
         (["error"], Err(e)) => return Ok(format!("{e}\n")),
-        (["error"], Ok(_)) => return Err("the graph was to be refused".into()),
+        (["error"], Ok(_)) => return Err("the text was to be refused".into()),
         (_, Err(e)) => return Err(e.to_string()),
-        (_, Ok(graph)) => graph,
+        (_, Ok(module)) => module,
     };
-    match words {
-        ["rewrite", names @ ..] => rewritten(&graph, names),
-        ["differentiate"] => {
-            let step = differentiate(&graph, "loss", &|_| true).map_err(|e| e.to_string())?;
-            Ok(step.to_string())
-        }
-        ["decompose"] => Ok(decompose(&graph).to_string()),
-        ["rematerialise"] => Ok(rematerialise(&graph).to_string()),
-        ["lower"] => Ok(kernels(&lower(&graph))),
-        ["prepare"] => Ok(kernels(&lower(&graph).prepared())),
-        ["narrow"] => Ok(kernels(&lower(&graph).narrowed())),
-        other => Err(format!("`{}` is no pass of these tests", other.join(" "))),
+    let (gpu, words): (Vec<&str>, Vec<&str>) = words.iter().partition(|w| **w == "gpu");
+    let passes: Vec<&Pass> = PASSES.iter().filter(|p| words.contains(&p.name)).collect();
+    let named = words.into_iter().filter(|w| pipeline::find(w).is_err());
+    let named: Vec<String> = named.map(String::from).collect();
+    if let Some(unknown) = named.iter().find(|n| rules().iter().all(|r| r.name != **n)) {
+        return Err(format!("`{unknown}` is no pass and no rule"));
     }
-}
-
-/// The rules that fired, and the graph.
-fn rewritten(graph: &Graph, names: &[&str]) -> Result<String, String> {
-    let known = rules();
-    if let Some(unknown) = names.iter().find(|n| known.iter().all(|r| r.name != **n)) {
-        return Err(format!("there is no rule `{unknown}`"));
-    }
-    let rewritten = rewrite_with(graph, names);
-    let fired: Vec<&str> = rewritten.report.iter().map(|f| f.rule).collect();
-    let fired = match fired.is_empty() {
-        true => "none".to_string(),
-        false => fired.join(" "),
+    let (target, weights) = match gpu.is_empty() {
+        true => (Target::Cpu, Weights::AsTheyAre),
+        false => (Target::Gpu, Weights::Rounded),
     };
-    Ok(format!("# fired: {fired}\n{}", rewritten.graph))
-}
-
-fn kernels(l: &Lowered) -> String {
-    let mut found = String::new();
-    if !l.program.prepare.is_empty() {
-        found += "prepare\n";
-        steps(l, &l.program.prepare, "  ", &mut found);
-    }
-    steps(l, &l.program.steps, "", &mut found);
-    for (kernel, body) in &l.kernels {
-        writeln!(found, "\n{kernel}: {}", body.to_string().trim_end()).expect("strings take text");
-    }
-    found
-}
-
-fn operand(p: &Program, o: &Operand) -> String {
-    let b = &p.buffers[o.buffer];
-    let layer = match o.layer_stride.is_zero() {
-        true => String::new(),
-        false => format!(" + layer*({})", o.layer_stride),
+    let settings = Settings {
+        rules: (!named.is_empty()).then_some(named),
+        int8: Some(LEVELS),
+        bf16: Some(weights),
+        verify: true,
+        ..Settings::new(target)
     };
-    format!("{:?}{}[{}{layer}]", b.kind, o.buffer, o.offset)
+    pipeline::run(&mut module, &settings, &passes, &mut |_, _| ()).map_err(|e| e.to_string())?;
+    Ok(shown(&module, passes.iter().any(|p| p.name == "rewrite")))
 }
 
-fn steps(l: &Lowered, list: &[Step], indent: &str, out: &mut String) {
-    for step in list {
-        match step {
-            Step::Launch(launch) => {
-                let operands: Vec<String> = launch.operands.iter().map(|o| operand(&l.program, o)).collect();
-                let kernel = &l.kernels[launch.kernel].0;
-                writeln!(out, "{indent}{kernel} {}", operands.join(" ")).expect("strings take text");
+/// Programs in the form that they have, and the rules that fired.
+fn shown(module: &Module, rewritten: bool) -> String {
+    let mut out = String::new();
+    match &module.stage {
+        Stage::Programs { programs, kernels } => return program_text::print(programs, &kernels.list),
+        Stage::Fused(units) => {
+            for (unit, plan) in units {
+                write!(out, "{}{}", unit.graph, plan_text(&unit.graph, plan, "# ")).expect("strings take text");
             }
-            Step::Loop {
-                count, reverse, body, ..
-            } => {
-                let way = if *reverse { " reverse" } else { "" };
-                writeln!(out, "{indent}loop {count}{way}").expect("strings take text");
-                steps(l, body, &format!("{indent}  "), out);
+        }
+        Stage::Graphs(units) => {
+            for unit in units {
+                if rewritten {
+                    let fired: Vec<&str> = module.notes.fired[&unit.name].iter().map(|f| f.rule).collect();
+                    let fired = if fired.is_empty() {
+                        "none".into()
+                    } else {
+                        fired.join(" ")
+                    };
+                    writeln!(out, "# fired: {fired}").expect("strings take text");
+                }
+                write!(out, "{}", unit.graph).expect("strings take text");
             }
         }
     }
+    out
 }
 
 #[test]
@@ -140,7 +123,7 @@ fn every_case_gives_what_it_says() {
         let text = fs::read_to_string(&path).unwrap();
         let (graph, expected) = text.split_once(BREAK).unwrap_or((&text, ""));
         let Some(words) = header(graph) else {
-            wrong.push(format!("{name}: it lacks a line `# test: PASS`"));
+            wrong.push(format!("{name}: it lacks a line `# test: PASS...`"));
             continue;
         };
         match result(&words, graph) {
@@ -169,5 +152,39 @@ fn every_rule_has_a_case() {
     let fired: Vec<String> = texts.iter().flat_map(fired).collect();
     for rule in rules() {
         assert!(fired.iter().any(|f| f == rule.name), "`{}` fires in no case", rule.name);
+    }
+}
+
+/// Each pass runs in some case.
+#[test]
+fn every_pass_has_a_case() {
+    let texts: Vec<String> = all().iter().map(|p| fs::read_to_string(p).unwrap()).collect();
+    for pass in PASSES {
+        let runs = |t: &String| header(t).is_some_and(|words| words.contains(&pass.name));
+        assert!(texts.iter().any(runs), "`{}` runs in no case", pass.name);
+    }
+}
+
+/// The table of passes in the docs is that of the compiler.
+#[test]
+fn the_docs_have_the_passes() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/passes.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (start, end) = ("| pass |", "\n\n");
+    let at = text.find(start).expect("the page has a table");
+    let table = &text[at..];
+    let table = &table[..table.find(end).expect("something follows the table")];
+    let target = |p: &Pass| match p.targets {
+        [Target::Cpu] => "CPU",
+        [Target::Gpu] => "GPU",
+        _ => "both",
+    };
+    let row = |p: &Pass| format!("\n| `{}` | {} | {} | {} |", p.name, target(p), p.takes, p.about);
+    let rows: String = PASSES.iter().map(row).collect();
+    let want = format!("| pass | for | takes | does |\n|-|-|-|-|{rows}");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, text.replace(table, &want)).unwrap();
+    } else {
+        assert!(table == want, "UPDATE_GOLDEN=1 writes the table:\n{want}");
     }
 }

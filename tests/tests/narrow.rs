@@ -16,7 +16,6 @@ use ir::types::Type;
 use passes::differentiate::differentiate;
 use passes::lower::Kernels;
 use passes::narrow::Weights;
-use passes::pipeline::{Source, to_primitive};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use w2vc_tests::generate;
@@ -63,15 +62,7 @@ fn env() -> Env {
 }
 
 fn graph(model: &Model, name: &str) -> Graph {
-    let p = model.program(name).unwrap_or_else(|| panic!("no program `{name}`"));
-    let trains = |param: &str| p.trains.iter().any(|t| t == param);
-    let source = Source {
-        name,
-        graph: &p.graph,
-        loss: p.loss.as_deref(),
-        trains: &trains,
-    };
-    to_primitive(&source).unwrap_or_else(|e| panic!("{e}")).decomposed
+    w2vc_tests::native::graph_after("rematerialise", model, name)
 }
 
 /// Hidden frames of a clip: every third.

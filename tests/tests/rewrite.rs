@@ -12,6 +12,7 @@ use passes::differentiate::differentiate;
 use passes::rewrite::{rewrite, rewrite_with};
 use std::collections::BTreeMap;
 use w2vc_tests::close::distance;
+use w2vc_tests::interpret::typical;
 use w2vc_tests::native::model;
 use w2vc_tests::programs::{compile, run};
 
@@ -98,7 +99,7 @@ fn folded_group_norm_is_exact_in_f32() {
     bound.insert("gamma".into(), filled(&[channels], |_| r.float(0.5, 1.5)));
     bound.insert("beta".into(), filled(&[channels], |_| r.float(-0.5, 0.5)));
 
-    let folded = rewrite_with(&g, &["conv-group-norm-folding"]).graph;
+    let folded = rewrite_with(&g, &["conv-group-norm-folding"], &typical()).graph;
     assert!(
         !folded.nodes.iter().any(|n| matches!(n.op, Op::GroupNorm(_))),
         "the rule did not fire"
@@ -190,7 +191,7 @@ fn a_rewritten_training_step_is_the_same_step() {
     let env = Env::from([("B".into(), 2), ("N".into(), 8000), ("M".into(), 8), ("L".into(), 1)]);
     let bound = pretraining(&program.graph, &env, &mut Rand::new(5));
     let step = |g: &Graph| differentiate(g, "loss", &|_| true).unwrap();
-    let rewritten = rewrite(&program.graph);
+    let rewritten = rewrite(&program.graph, &tiny.examples());
     for fired in &rewritten.report {
         println!("{fired:?}");
     }

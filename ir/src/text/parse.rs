@@ -206,7 +206,7 @@ fn value(text: &str, count: usize) -> Parsed<ValueId> {
 }
 
 /// `f32[B, 8], i32[]`
-fn types(text: &str) -> Parsed<Vec<Type>> {
+pub(crate) fn types(text: &str) -> Parsed<Vec<Type>> {
     let mut out = vec![];
     let mut rest = text.trim();
     while !rest.is_empty() {
@@ -282,6 +282,5 @@ fn output(g: &Graph, text: &str) -> Parsed<(String, ValueId)> {
     let (name, v) = text
         .rsplit_once(' ')
         .ok_or("a name in quotes and a value are expected")?;
-    let name = ron::from_str(name).map_err(|_| format!("a name in quotes is expected, not `{name}`"))?;
-    Ok((name, value(v, g.nodes.len())?))
+    Ok((super::quoted(name)?, value(v, g.nodes.len())?))
 }

@@ -1,7 +1,6 @@
 //! The order in which groups run: late where that frees memory.
 
 use super::{Fuser, producer, root};
-use crate::rewrite::cost::bytes;
 use ir::graph::ValueId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +16,13 @@ pub(super) fn execution(f: &Fuser) -> Vec<usize> {
 fn sink(f: &Fuser, mut order: Vec<usize>) -> Vec<usize> {
     let readers = readers(f);
     let outputs: BTreeSet<ValueId> = f.g.outputs.iter().map(|(_, v)| root(f.g, *v)).collect();
-    let size = |v: &ValueId| if outputs.contains(v) { 0.0 } else { bytes(f.g.ty(*v)) };
+    let size = |v: &ValueId| {
+        if outputs.contains(v) {
+            0.0
+        } else {
+            f.sizes.bytes(f.g.ty(*v))
+        }
+    };
     for at in (0..order.len()).rev() {
         let group = order[at];
         let reads_it = |later: &usize| f.reads[*later].iter().any(|w| computed_by(f, *w) == Some(group));
@@ -81,7 +86,7 @@ mod tests {
         let y = g.einsum("ik,kj->ij", y, r);
         let last = g.einsum("ik,kj->ij", y, early);
         g.outputs.push(("y".into(), last));
-        let fused = fuse(&g);
+        let fused = fuse(&g, &Default::default());
         assert_eq!(fused.group_of[&early] + 1, fused.group_of[&last]);
     }
 }

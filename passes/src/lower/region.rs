@@ -3,7 +3,7 @@
 use super::kernel::KernelBuilder;
 use super::parts::{self, Part};
 use super::{Builder, Dest, LowerError, Place, column, contract, opaque, repeat, row};
-use crate::fuse::{Fused, Space, fuse, is_leaf, producer, root};
+use crate::fuse::{Fused, Space, is_leaf, producer, root};
 use ir::artifact::{BufferKind, Step};
 use ir::dim::numel;
 use ir::graph::{Graph, ValueId};
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub struct Region<'g> {
     pub g: &'g Graph,
-    pub fused: Fused,
+    pub fused: &'g Fused,
     /// Places of roots that are read from memory; those in `parts` have none of their own.
     pub places: BTreeMap<ValueId, Place>,
     /// Roots that are written to their places in a concatenation instead of one of their own.
@@ -27,10 +27,10 @@ pub struct Region<'g> {
 
 impl<'g> Region<'g> {
     /// `given` are the places of leaves.
-    pub fn new(g: &'g Graph, given: BTreeMap<ValueId, Place>) -> Self {
+    pub fn new(g: &'g Graph, fused: &'g Fused, given: BTreeMap<ValueId, Place>) -> Self {
         Region {
             g,
-            fused: fuse(g),
+            fused,
             places: given,
             parts: BTreeMap::new(),
             extra: BTreeMap::new(),

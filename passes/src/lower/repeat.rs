@@ -2,7 +2,7 @@
 
 use super::region::{Region, result_value};
 use super::{Builder, Dest, LowerError, Place};
-use crate::fuse::root;
+use crate::fuse::{Fused, root};
 use ir::artifact::{BufferKind, Step};
 use ir::dim::{Dim, numel};
 use ir::graph::ValueId;
@@ -65,7 +65,7 @@ pub fn emit(region: &Region, b: &mut Builder, v: ValueId, r: &Repeat) -> Result<
             dests.push((*out, Dest { place, ..dest }));
         }
     }
-    let mut body = Region::new(&r.body, places).lower(b, dests)?;
+    let mut body = Region::new(&r.body, &region.fused.bodies[&v], places).lower(b, dests)?;
     for (input, from, to) in back {
         body.push(hand_over(b, r, input, from, to));
     }
@@ -83,7 +83,9 @@ pub fn emit(region: &Region, b: &mut Builder, v: ValueId, r: &Repeat) -> Result<
 fn hand_over(b: &mut Builder, r: &Repeat, input: ValueId, from: Place, to: Place) -> Step {
     let mut copy = ir::graph::Graph::default();
     let x = copy.input("carry", r.body.ty(input).clone());
-    let region = Region::new(&copy, BTreeMap::from([(x, from)]));
+    // Nothing is computed, so there are no groups.
+    let fused = Fused::default();
+    let region = Region::new(&copy, &fused, BTreeMap::from([(x, from)]));
     region.copy(
         b,
         x,

@@ -1,9 +1,9 @@
 //! Which buffers are stored in bf16.
 
 use crate::lower::Kernels;
-use crate::rewrite::cost::example;
 use ir::artifact::{BufferKind, Launch, Program, Step};
 use ir::dim::Dim;
+use ir::examples::Examples;
 use ir::kernel::{Access, Kernel, Reduction, Slot, Wide};
 use ir::scalar::DType;
 use std::collections::BTreeSet;
@@ -63,7 +63,7 @@ const FEW: i64 = 16;
 const FEW_IN_ALL: f64 = 4096.0;
 
 /// By buffer, why it is not kept in bf16; `None` where it is.
-pub fn reasons(program: &Program, kernels: &Kernels) -> Vec<Option<Reason>> {
+pub fn reasons(program: &Program, kernels: &Kernels, sizes: &Examples) -> Vec<Option<Reason>> {
     let mut found: Vec<Option<Reason>> = program
         .buffers
         .iter()
@@ -97,7 +97,7 @@ pub fn reasons(program: &Program, kernels: &Kernels) -> Vec<Option<Reason>> {
         together.push(kernel.body.of_one_dtype().into_iter().map(buffer).collect::<Vec<_>>());
     }
     for (i, b) in program.buffers.iter().enumerate() {
-        if is_small(&b.elements) && !multiplied.contains(&i) {
+        if is_small(&b.elements, sizes) && !multiplied.contains(&i) {
             note(i, Reason::Small);
         }
     }
@@ -130,7 +130,7 @@ fn collect<'a>(steps: &'a [Step], launches: &mut Vec<&'a Launch>, keeps: &mut Ve
 }
 
 /// Whether a number of elements is small, or its constant factor is less than [`FEW`], or it is all constant.
-fn is_small(elements: &Dim) -> bool {
+fn is_small(elements: &Dim, sizes: &Examples) -> bool {
     let gcd = |a: i64, b: i64| {
         let (mut a, mut b) = (a.abs(), b.abs());
         while b != 0 {
@@ -139,7 +139,7 @@ fn is_small(elements: &Dim) -> bool {
         a
     };
     elements.as_const().is_some()
-        || example(elements) <= FEW_IN_ALL
+        || sizes.size(elements) <= FEW_IN_ALL
         || elements.terms().map(|(c, _)| c).fold(0, gcd) < FEW
 }
 

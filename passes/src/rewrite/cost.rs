@@ -3,7 +3,7 @@
 //! Element-wise work with one reader runs inside that reader's kernel, so its result is not written; with more it may
 //! be.
 
-use ir::dim::{Atom, Dim};
+use ir::examples::Examples;
 use ir::ops::{Op, Work as OpWork};
 use ir::scalar::DType;
 use ir::types::Type;
@@ -51,33 +51,8 @@ impl Work {
     }
 }
 
-/// A size where symbols stand for typical runs: a few clips of ten seconds.
-pub fn example(d: &Dim) -> f64 {
-    let symbol = |s: &str| match s {
-        "B" => 4.0,
-        "N" => 160_000.0,
-        "M" => 240.0,
-        _ => 40.0,
-    };
-    let atom = |a: &Atom| match a {
-        Atom::Sym(s) => symbol(s),
-        Atom::Div(n, by) => (example(n) / *by as f64).floor(),
-    };
-    d.terms()
-        .map(|(c, factors)| c as f64 * factors.iter().map(atom).product::<f64>())
-        .sum()
-}
-
-/// Elements of a tensor at example sizes.
-pub fn elements(ty: &Type) -> f64 {
-    ty.shape.iter().map(example).product()
-}
-
-pub fn bytes(ty: &Type) -> f64 {
-    elements(ty) * ty.dtype.bytes() as f64
-}
-
-pub fn work(op: &Op, args: &[&Type], results: &[Type]) -> Work {
+pub fn work(op: &Op, args: &[&Type], results: &[Type], sizes: &Examples) -> Work {
+    let (elements, bytes) = (|ty: &Type| sizes.elements(ty), |ty: &Type| sizes.bytes(ty));
     let out = &results[0];
     let moved: f64 = args.iter().copied().chain(results).map(bytes).sum();
     let kernel = |flops: f64, bytes: f64| Work {
@@ -97,7 +72,7 @@ pub fn work(op: &Op, args: &[&Type], results: &[Type]) -> Work {
             let x = args[0];
             kernel(elements(x) * operations, reads * bytes(x) + bytes(out))
         }
-        OpWork::Kernel { operations } => kernel(example(&operations), moved),
+        OpWork::Kernel { operations } => kernel(sizes.size(&operations), moved),
     };
     // Half as many numbers fit into a vector.
     if out.dtype == DType::F64 {

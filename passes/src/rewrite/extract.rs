@@ -7,6 +7,7 @@
 use super::cost::{Work, work};
 use super::language::{Classes, Term};
 use egg::Id;
+use ir::examples::Examples;
 use std::collections::BTreeMap;
 
 /// Chosen term by class.
@@ -24,7 +25,7 @@ pub type Group = Vec<(Id, Term)>;
 const PASSES: usize = 8;
 
 impl Menu {
-    pub fn new(classes: &Classes, roots: &[Id]) -> Menu {
+    pub fn new(classes: &Classes, roots: &[Id], sizes: &Examples) -> Menu {
         let canonical = |term: &Term| Term {
             args: term.args.iter().map(|a| classes.find(*a)).collect(),
             ..term.clone()
@@ -32,7 +33,7 @@ impl Menu {
         let priced = |term: &Term, class: Id| {
             let term = canonical(term);
             let args: Vec<_> = term.args.iter().map(|a| &classes[*a].data.types[0]).collect();
-            let work = work(&term.op, &args, &classes[class].data.types);
+            let work = work(&term.op, &args, &classes[class].data.types, sizes);
             (term, work)
         };
         let of_class = |class: Id| {

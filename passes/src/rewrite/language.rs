@@ -39,7 +39,7 @@ pub struct Facts {
     pub constant: Option<Float>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Typing;
 
 pub type Classes = EGraph<Term, Typing>;

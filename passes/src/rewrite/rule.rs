@@ -6,9 +6,11 @@
 use super::language::{Classes, Term, infer};
 use egg::{Id, Language};
 use ir::dim::Dim;
+use ir::examples::Examples;
 use ir::ops::{self, Op};
 use ir::scalar::{Binary, DType, Unary};
 use ir::types::{Type, broadcast};
+use std::collections::BTreeSet;
 
 /// A directed equality.
 pub struct Rule {
@@ -24,6 +26,7 @@ pub struct Rule {
 /// The e-graph as rules see it.
 pub struct Terms<'a> {
     pub(super) classes: &'a mut Classes,
+    pub(super) sizes: &'a Examples,
 }
 
 impl Terms<'_> {
@@ -40,9 +43,19 @@ impl Terms<'_> {
     pub fn shape(&self, value: Id) -> &[Dim] {
         &self.ty(value).shape
     }
+    /// Elements of a value, at example sizes.
+    pub fn elements(&self, value: Id) -> f64 {
+        self.sizes.elements(self.ty(value))
+    }
     /// The number that every element of the value is.
     pub fn constant(&self, value: Id) -> Option<f64> {
         self.classes[value].data.constant.map(|c| c.get())
+    }
+    /// Names of the ops that give the value.
+    pub fn op_names(&self, value: Id) -> String {
+        let names: BTreeSet<&str> = self.classes[value].nodes.iter().map(|t| t.op.name()).collect();
+        let names: Vec<String> = names.into_iter().map(|n| format!("`{n}`")).collect();
+        names.join(" or ")
     }
     pub fn is_constant(&self, value: Id, number: f64) -> bool {
         self.constant(value) == Some(number)
@@ -89,12 +102,16 @@ impl Terms<'_> {
     // ---- building --------------------------------------------------------------------------------------------------
 
     pub fn op(&mut self, op: impl Into<Op>, args: &[Id]) -> Option<Id> {
+        self.typed(op, args).ok()
+    }
+    /// The same, or why the operands do not fit.
+    pub fn typed(&mut self, op: impl Into<Op>, args: &[Id]) -> Result<Id, String> {
         let term = Term {
             op: op.into(),
             args: args.to_vec(),
         };
-        infer(self.classes, &term).ok()?;
-        Some(self.classes.add(term))
+        infer(self.classes, &term).map_err(|e| e.0)?;
+        Ok(self.classes.add(term))
     }
     pub fn number(&mut self, dtype: DType, value: f64) -> Option<Id> {
         self.op(ops::Constant::new(dtype, value), &[])

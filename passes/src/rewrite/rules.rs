@@ -1,6 +1,6 @@
 //! The rules, one family to a file.
 
-mod attention;
+pub mod attention;
 mod conv_norm;
 mod gather;
 pub mod identities;

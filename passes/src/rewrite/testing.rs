@@ -4,6 +4,7 @@ use super::rewrite_with;
 use crate::differentiate::differentiate;
 use ir::dim::{Dim, Env};
 use ir::eval::evaluate;
+use ir::examples::Examples;
 use ir::graph::{Graph, ValueId};
 use ir::ops::{Input, Op, Param};
 use ir::sample::{Rand, SampleArg};
@@ -90,7 +91,7 @@ impl Case {
     /// Rewrites with the named rules, of which each must fire, and compares values and gradients.
     pub fn holds(mut self, y: ValueId, rules: &[&str]) -> Graph {
         self.result(y);
-        let rewritten = rewrite_with(&self.g, rules);
+        let rewritten = rewrite_with(&self.g, rules, &Examples::default());
         let fired: Vec<&str> = rewritten.report.iter().map(|f| f.rule).collect();
         for rule in rules {
             assert!(fired.contains(rule), "`{rule}` did not fire on\n{}", self.g);

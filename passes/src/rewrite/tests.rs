@@ -1,11 +1,11 @@
 //! Rewriting of whole graphs.
 
 use super::cost::Work;
-use super::extract::Menu;
 use super::rule::Rule;
 use super::testing::Case;
 use super::{Space, all_rules, rewrite, rules};
 use ir::dim::Env;
+use ir::examples::Examples;
 use ir::graph::Graph;
 use ir::ops::{Input, Op, Param, Repeat};
 use ir::sample::{Rand, SampleArg};
@@ -32,10 +32,11 @@ fn with_random_choices(g: &Graph, rules: &[&Rule], r: &mut Rand) -> Graph {
             .into();
         }
     }
-    let space = Space::explore(&g, rules);
+    let sizes = Examples::default();
+    let space = Space::explore(&g, rules, &sizes);
     // Only where there is a choice, so that long ways round are taken too.
     let mut price = |_: &Work, alternatives: usize| if alternatives > 1 { r.float(0.01, 1.0) } else { 1e-6 };
-    let choice = Menu::new(&space.classes, &space.outputs).cheapest_trees(&mut price);
+    let choice = space.menu().cheapest_trees(&mut price);
     space.build(&g, &choice)
 }
 
@@ -82,7 +83,7 @@ fn layers_keep_no_time_by_time_tensor() {
     for name in ["base.ron", "large.ron"] {
         let model = model(name, &[]);
         for program in ["pretrain", "finetune", "transcribe"] {
-            let g = rewrite(&graph(&model, program)).graph;
+            let g = rewrite(&graph(&model, program), &model.examples()).graph;
             let body = body(&g);
             let squared = |t: &Type| {
                 let symbolic = |d: &ir::dim::Dim| d.as_const().is_none();
@@ -151,7 +152,7 @@ fn any_choice_is_the_same_training_step() {
         c.bound.insert(name.clone(), arg.draw(&mut c.r));
     }
     let names: Vec<&str> = rules().iter().map(|r| r.name).collect();
-    c.same(&rewrite(&c.g).graph);
+    c.same(&rewrite(&c.g, &Examples::default()).graph);
     for g in with_every_choice(&c.g, &names, 8) {
         c.same(&g);
     }
@@ -162,7 +163,7 @@ fn any_choice_is_the_same_training_step() {
 fn rules_fire_on_tiny() {
     let tiny = model("tiny.ron", &[]);
     let of = |program| {
-        let report = rewrite(&graph(&tiny, program)).report;
+        let report = rewrite(&graph(&tiny, program), &tiny.examples()).report;
         let small = |name: &str| rules::identities::RULES.iter().any(|r| r.name == name);
         let large = report.iter().filter(|f| !small(f.rule));
         large
@@ -179,7 +180,8 @@ fn rules_fire_on_tiny() {
 
 #[test]
 fn the_same_every_time() {
-    let g = graph(&model("tiny.ron", &[]), "pretrain");
-    let (a, b) = (rewrite(&g), rewrite(&g));
+    let tiny = model("tiny.ron", &[]);
+    let (g, sizes) = (graph(&tiny, "pretrain"), tiny.examples());
+    let (a, b) = (rewrite(&g, &sizes), rewrite(&g, &sizes));
     assert_eq!((a.graph, a.report), (b.graph, b.report));
 }

@@ -1,11 +1,15 @@
-//! Tensor IR as text reads back.
+//! What flows through the passes as text reads back.
 
+use compiler::compile::{Arithmetic, cpu_settings, gpu_settings};
+use cpu::Target;
+use ir::artifact::Precision;
 use ir::graph::Graph;
 use ir::ops::Op;
 use ir::sample::Rand;
 use ir::text::parse;
 use passes::differentiate::differentiate;
-use passes::pipeline::{Source, to_primitive};
+use passes::module;
+use passes::pipeline;
 use w2vc_tests::native::model;
 use w2vc_tests::ops::{case, with_loss};
 
@@ -33,24 +37,45 @@ fn gradients_of_every_op_read_back() {
     }
 }
 
-#[test]
-fn programs_of_a_model_read_back_at_every_stage() {
-    let m = model("models/tiny.ron", &[]);
-    for p in &m.programs {
-        let trains = |name: &str| p.trains.iter().any(|t| t == name);
-        let source = Source {
-            name: &p.name,
-            graph: &p.graph,
-            loss: p.loss.as_deref(),
-            trains: &trains,
+/// After each pass, a model's text reads back, and the next pass makes the same of it.
+fn goes_on_from_its_text(sets: &[(&str, &str)], settings: &pipeline::Settings) {
+    let m = model("models/tiny.ron", sets);
+    let (mut whole, _) = compiler::compile::module(&m);
+    let passes = pipeline::passes(settings.target);
+    let mut texts = vec![];
+    let mut see = |pass: &pipeline::Pass, m: &module::Module| texts.push((pass.name, m.to_string()));
+    pipeline::run(&mut whole, settings, &passes, &mut see).unwrap();
+    assert_eq!(texts.len(), passes.len());
+    for pair in texts.windows(2) {
+        let [(pass, text), (next, want)] = pair else {
+            unreachable!("windows of two")
         };
-        let stages = to_primitive(&source).unwrap();
-        for (stage, g) in [
-            ("as described", &p.graph),
-            ("differentiated", &stages.differentiated),
-            ("decomposed", &stages.decomposed),
-        ] {
-            reads_back(&format!("{}, {stage}", p.name), g);
+        let mut m = module::parse(text).unwrap_or_else(|e| panic!("after {pass}: {e}"));
+        if m.after == Some(pass) {
+            let plain = |t: &str| t.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join("\n");
+            assert!(
+                plain(&m.to_string()) == plain(text),
+                "after {pass}, it reads back as another:\n{m}"
+            );
         }
+        let next = pipeline::find(next).unwrap();
+        let rest = pipeline::between(settings.target, m.after, next);
+        pipeline::run(&mut m, settings, &rest, &mut |_, _| ()).unwrap();
+        assert!(
+            m.to_string() == *want,
+            "`{}` makes another of the text after {pass}:\n{m}",
+            next.name
+        );
     }
+}
+
+#[test]
+fn a_model_for_the_cpu_goes_on_from_its_text() {
+    let target = Target::parse("x86-64-v4-bf16").unwrap();
+    goes_on_from_its_text(&[("layers", "2")], &cpu_settings(&target, Arithmetic::Int8Bf16));
+}
+
+#[test]
+fn a_model_for_the_gpu_goes_on_from_its_text() {
+    goes_on_from_its_text(&[("layers", "2")], &gpu_settings(Precision::Bf16));
 }

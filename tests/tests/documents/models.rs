@@ -1,12 +1,16 @@
 //! The published models, as described in models/.
 
+use compiler::compile::{Arithmetic, cpu_settings, gpu_settings};
+use cpu::Target;
 use frontend::{Model, Program};
-use ir::artifact::Init;
+use ir::artifact::{Init, Precision};
 use ir::graph::Graph;
 use ir::ops::Op;
-use passes::pipeline::{Source, to_primitive};
+use ir::program_text::{self, Programs};
+use passes::pipeline::{self, Settings};
 use std::collections::BTreeSet;
 use std::path::Path;
+use w2vc_tests::native::graph_after;
 
 fn model(name: &str, sets: &[(&str, &str)]) -> Model {
     w2vc_tests::native::model(&format!("models/{name}"), sets)
@@ -214,14 +218,7 @@ fn count(g: &Graph, kind: fn(&Op) -> bool) -> usize {
 fn no_backward_pass_computes_attention_again() {
     let m = model("tiny.ron", &[]);
     for name in ["pretrain", "finetune"] {
-        let p = m.program(name).unwrap();
-        let source = Source {
-            name,
-            graph: &p.graph,
-            loss: p.loss.as_deref(),
-            trains: &|param| p.trains.iter().any(|t| t == param),
-        };
-        let g = to_primitive(&source).unwrap().decomposed;
+        let g = graph_after("rematerialise", &m, name);
         let counts = [
             count(&g, |op| matches!(op, Op::Attention(_))),
             count(&g, |op| matches!(op, Op::AttentionGrad(_))),
@@ -239,4 +236,89 @@ fn set_changes_constants_and_all_that_follows_from_them() {
     let weight = m.param("wav2vec2.encoder.layers.{i}.feed_forward.output_dense.weight");
     assert_eq!(m.shape(weight.unwrap()), [64, 128]);
     assert!(m.constants.iter().any(|c| c.name == "feature_l2" && c.value == 0.0));
+}
+
+/// A model file with the files that it extends, in which words have become others.
+fn renamed(files: &[&str], words: &[(String, String)]) -> Model {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let dir = tempfile::tempdir().unwrap();
+    for file in files {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        let path = dir.path().join(Path::new(file).file_name().unwrap());
+        std::fs::write(path, with_words(&text, words)).unwrap();
+    }
+    let path = dir.path().join(Path::new(files[0]).file_name().unwrap());
+    frontend::load(&path, &[], &runtime::HOST).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Replaces words.
+fn with_words(text: &str, words: &[(String, String)]) -> String {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(is_word) {
+        out += &rest[..start];
+        rest = &rest[start..];
+        let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        let word = &rest[..end];
+        out += words.iter().find(|(from, _)| from == word).map_or(word, |(_, to)| to);
+        rest = &rest[end..];
+    }
+    out + rest
+}
+
+/// What the passes make of a model, under its own names.
+fn passed(model: &Model, settings: &Settings, words: &[(String, String)]) -> Programs {
+    let (mut module, _) = compiler::compile::module(model);
+    let passes = pipeline::passes(settings.target);
+    pipeline::run(&mut module, settings, &passes, &mut |_, _| ()).unwrap_or_else(|e| panic!("{e}"));
+    let (programs, kernels) = module.into_programs();
+    let back: Vec<(String, String)> = words.iter().map(|(from, to)| (to.clone(), from.clone())).collect();
+    let text = with_words(&program_text::print(&programs, &kernels.list), &back);
+    program_text::parse(&text).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The compiler knows no symbol, program or task by its name.
+#[test]
+fn names_do_not_matter() {
+    // In another order than those that they take the place of.
+    let sizes = [
+        ("B", "utterances"),
+        ("N", "points"),
+        ("M", "hidden_frames"),
+        ("L", "characters"),
+        ("vocab", "alphabet"),
+    ];
+    let target = Target::parse("x86-64-v4-bf16").unwrap();
+    for files in [
+        &["models/tiny.ron", "models/base.ron"][..],
+        &["tests/models/classifier.ron"],
+    ] {
+        let plain = w2vc_tests::native::model(files[0], &[]);
+        let programs = plain.programs.iter().map(|p| p.name.clone());
+        let tasks = plain.tasks.iter().map(|t| t.name.clone());
+        let names: BTreeSet<String> = programs.chain(tasks).collect();
+        let sizes = sizes.iter().map(|(from, to)| (from.to_string(), to.to_string()));
+        let names = names.into_iter().map(|n| (n.clone(), format!("other_{n}")));
+        let words: Vec<(String, String)> = sizes.chain(names).collect();
+        let other = renamed(files, &words);
+        assert!(
+            other
+                .symbols
+                .iter()
+                .all(|s| plain.symbols.iter().all(|p| p.name != s.name))
+        );
+        assert!(other.programs.iter().all(|p| p.name.starts_with("other_")));
+        assert!(other.tasks.iter().all(|t| t.name.starts_with("other_")));
+        for settings in [
+            cpu_settings(&target, Arithmetic::Int8Bf16),
+            gpu_settings(Precision::Bf16),
+        ] {
+            let (want, got) = (passed(&plain, &settings, &[]), passed(&other, &settings, &words));
+            for (w, g) in want.kernels.iter().zip(&got.kernels) {
+                assert!(w == g, "{}:\n{}\nunder other names:\n{}", w.0, w.1, g.1);
+            }
+            assert!(want == got, "{} has other programs under other names", files[0]);
+        }
+    }
 }

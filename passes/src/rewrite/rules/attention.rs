@@ -22,6 +22,10 @@ pub const RULES: &[Rule] = &[
     },
 ];
 
+/// The products of probabilities with values, and of queries with keys.
+const VALUES: &str = "bhts,bshd->bthd";
+const SCORES: &str = "bthd,bshd->bhts";
+
 /// Whether two specs are equal up to the names of letters.
 fn is_spec(spec: &str, want: &str) -> bool {
     let mut names = BTreeMap::new();
@@ -79,27 +83,115 @@ fn key_lengths(t: &Terms, value: Id) -> Option<Id> {
 }
 
 fn fusion(t: &mut Terms, term: &Term) -> Option<Id> {
-    let [weighed, v] = einsum(&term.op, &term.args, "bhts,bshd->bthd")?;
-    let (scores, dropout) = weights(t, weighed)?;
-    let (lengths, scores) = t.find(scores, |op, args| match op {
-        Op::Select(_) if t.is_constant(args[2], f64::NEG_INFINITY) => Some((key_lengths(t, args[0])?, args[1])),
-        _ => None,
-    })?;
-    let product = |value: Id| t.find(value, |op, args| einsum(op, args, "bthd,bshd->bhts"));
-    let scaled = t.scaled(scores).and_then(|(x, by)| Some((product(x)?, by)));
-    let ([q, k], scale) = scaled.or_else(|| Some((product(scores)?, 1.0)))?;
-    if t.ty(q).dtype != DType::F32 {
+    let weighed = weighed(t, term)?;
+    let attention = fused(t, &weighed).ok()?;
+    t.get(attention, 0)
+}
+
+/// A product of a softmax with values, as it is written.
+struct Weighed {
+    spec: String,
+    softmax: Weights,
+    values: Id,
+}
+
+fn weighed(t: &Terms, term: &Term) -> Option<Weighed> {
+    let Op::Einsum(Einsum { spec }) = &term.op else {
         return None;
+    };
+    let softmax = weights(t, term.args[0])?;
+    Some(Weighed {
+        spec: spec.clone(),
+        softmax,
+        values: term.args[1],
+    })
+}
+
+/// What keeps a product of a softmax with values from being attention; `None` where it is, or is nothing like it.
+pub fn near_miss(t: &mut Terms, value: Id, term: &Term) -> Option<String> {
+    let is_attention = |v: Id| t.find(v, |op, _| matches!(op, Op::Attention(_)).then_some(()));
+    let known = t.find(value, |op, args| match op {
+        Op::Get(_) => is_attention(args[0]),
+        _ => None,
+    });
+    let weighed = weighed(t, term).filter(|_| known.is_none())?;
+    fused(t, &weighed).err()
+}
+
+/// The attention that a product is, or what does not fit: the pattern is followed from the result to the operands.
+fn fused(t: &mut Terms, w: &Weighed) -> Result<Id, String> {
+    if !is_spec(&w.spec, VALUES) {
+        return Err(format!(
+            "the softmax meets the values in `{}`, not in `{VALUES}`",
+            w.spec
+        ));
     }
-    let mut args = vec![q, k, v, lengths];
+    let (operand, dropout) = w.softmax;
+    let (lengths, scores) = masked(t, operand)?;
+    let ([q, k], scale) = scores_of(t, scores)?;
+    if t.ty(q).dtype != DType::F32 {
+        return Err(format!("queries are {}, not f32", t.ty(q).dtype.name()));
+    }
+    let mut args = vec![q, k, w.values, lengths];
     args.extend(dropout.iter().flat_map(|(_, rate_and_seed)| rate_and_seed));
     let op = Attention {
         scale: scale.into(),
         packed: false,
         dropout: dropout.map(|(site, _)| site),
     };
-    let attention = t.op(op, &args)?;
-    t.get(attention, 0)
+    t.typed(op, &args)
+}
+
+/// Lengths, and what is seen of scores below them.
+fn masked(t: &Terms, value: Id) -> Result<(Id, Id), String> {
+    let fits = t.find(value, |op, args| match op {
+        Op::Select(_) if t.is_constant(args[2], f64::NEG_INFINITY) => Some((key_lengths(t, args[0])?, args[1])),
+        _ => None,
+    });
+    if let Some(found) = fits {
+        return Ok(found);
+    }
+    let select = t.find(value, |op, args| {
+        matches!(op, Op::Select(_)).then(|| [args[0], args[2]])
+    });
+    let Some([mask, other]) = select else {
+        return Err(format!(
+            "the softmax is over {}, not over select(keys below a length, scores, -inf)",
+            t.op_names(value)
+        ));
+    };
+    if !t.is_constant(other, f64::NEG_INFINITY) {
+        let what = t.constant(other).map_or("no constant".to_string(), |c| c.to_string());
+        return Err(format!("scores that are masked become {what}, not -inf"));
+    }
+    let ty = t.ty(mask);
+    Err(format!(
+        "the mask, {ty}, is not `iota < lengths` along the keys, i32[B, 1, 1, T]"
+    ))
+}
+
+/// Queries and keys, and what their products are scaled by.
+fn scores_of(t: &Terms, scores: Id) -> Result<([Id; 2], f64), String> {
+    let product = |value: Id| t.find(value, |op, args| einsum(op, args, SCORES));
+    let scaled = t.scaled(scores);
+    if let Some((q_and_k, by)) = scaled.and_then(|(x, by)| Some((product(x)?, by))) {
+        return Ok((q_and_k, by));
+    }
+    if let Some(q_and_k) = product(scores) {
+        return Ok((q_and_k, 1.0));
+    }
+    let inner = scaled.map_or(scores, |(x, _)| x);
+    let spec = t.find(inner, |op, _| match op {
+        Op::Einsum(e) => Some(e.spec.clone()),
+        _ => None,
+    });
+    Err(match spec {
+        Some(spec) => format!("queries meet keys in `{spec}`, not in `{SCORES}`"),
+        None => format!(
+            "scores are {}, not a product of queries and keys, scaled or not",
+            t.op_names(inner)
+        ),
+    })
 }
 
 fn merging(t: &mut Terms, term: &Term) -> Option<Id> {
@@ -217,6 +309,75 @@ mod tests {
     }
 
     #[test]
+    fn what_is_nearly_attention_is_told() {
+        let miss = |spoil: &dyn Fn(&mut Case, [ValueId; 3]) -> ValueId| {
+            let mut c = Case::new(1);
+            let qkv = ["q", "k", "v"].map(|name| c.param(name, &[2, 4, 2, 3]));
+            let y = spoil(&mut c, qkv);
+            c.g.outputs = vec![("y".into(), y)];
+            let misses = crate::rewrite::rewrite(&c.g, &Default::default()).misses;
+            misses.iter().map(|m| m.why.clone()).collect::<Vec<_>>().join("; ")
+        };
+        let scores = |c: &mut Case, [q, k, _]: [ValueId; 3]| c.g.einsum("bthd,bshd->bhts", q, k);
+        let masked = |c: &mut Case, scores: ValueId, other: f64| {
+            let lengths = c.ints("lengths", &[2], 1, 4);
+            let mask = key_mask(c, lengths, 2, 4);
+            let never = c.g.constant(other);
+            c.g.select(mask, scores, never)
+        };
+        let weighed = |c: &mut Case, scores: ValueId, spec: &str, v: ValueId| {
+            let weights = c.g.add_op(Softmax {}, &[scores]);
+            c.g.einsum(spec, weights, v)
+        };
+        let infinite = f64::NEG_INFINITY;
+        let values = "bhts,bshd->bthd";
+        let good = miss(&|c, qkv| {
+            let s = scores(c, qkv);
+            let s = masked(c, s, infinite);
+            weighed(c, s, values, qkv[2])
+        });
+        assert_eq!(good, "");
+        let unmasked = miss(&|c, qkv| {
+            let s = scores(c, qkv);
+            weighed(c, s, values, qkv[2])
+        });
+        assert!(
+            unmasked.contains("the softmax is over `einsum`, not over select"),
+            "{unmasked}"
+        );
+        let finite = miss(&|c, qkv| {
+            let s = scores(c, qkv);
+            let s = masked(c, s, -1e9);
+            weighed(c, s, values, qkv[2])
+        });
+        assert!(finite.contains("become -1000000000, not -inf"), "{finite}");
+        let biased = miss(&|c, qkv| {
+            let s = scores(c, qkv);
+            let bias = c.param("bias", &[2, 4, 4]);
+            let s = c.g.add(s, bias);
+            let s = masked(c, s, infinite);
+            weighed(c, s, values, qkv[2])
+        });
+        assert!(biased.contains("scores are `add`, not a product"), "{biased}");
+        let heads_first = miss(&|c, qkv| {
+            let s = scores(c, qkv);
+            let s = masked(c, s, infinite);
+            weighed(c, s, "bhts,bshd->bhtd", qkv[2])
+        });
+        assert!(
+            heads_first.contains("meets the values in `bhts,bshd->bhtd`"),
+            "{heads_first}"
+        );
+        let wider = miss(&|c, qkv| {
+            let s = scores(c, qkv);
+            let s = masked(c, s, infinite);
+            let v = c.param("wide", &[2, 4, 2, 5]);
+            weighed(c, s, values, v)
+        });
+        assert!(wider.contains("q, k and v must have one type"), "{wider}");
+    }
+
+    #[test]
     fn a_mask_of_queries_is_no_match() {
         let mut c = Case::new(1);
         let qkv = ["q", "k", "v"].map(|name| c.param(name, &[2, 4, 2, 3]));
@@ -231,7 +392,7 @@ mod tests {
         let weights = c.g.add_op(Softmax {}, &[masked]);
         let y = c.g.einsum("bhts,bshd->bthd", weights, qkv[2]);
         c.result(y);
-        assert_eq!(crate::rewrite::rewrite(&c.g).report, vec![]);
+        assert_eq!(crate::rewrite::rewrite(&c.g, &Default::default()).report, vec![]);
     }
 
     #[test]

@@ -59,8 +59,7 @@ fn into_product(t: &mut Terms, term: &Term) -> Option<Id> {
         Op::Einsum(e) => Some((e.spec.clone(), args[0], args[1])),
         _ => None,
     })?;
-    let elements = |v: Id| crate::rewrite::cost::elements(t.ty(v));
-    if elements(a) <= elements(b) {
+    if t.elements(a) <= t.elements(b) {
         let a = t.scale(a, by)?;
         t.op(Einsum { spec }, &[a, b])
     } else {

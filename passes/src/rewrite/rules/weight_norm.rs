@@ -1,6 +1,5 @@
 //! Weight normalisation (Salimans & Kingma 2016).
 
-use crate::rewrite::cost::elements;
 use crate::rewrite::language::Term;
 use crate::rewrite::rule::{Rule, Terms, operands};
 use egg::Id;
@@ -16,8 +15,8 @@ pub const RULES: &[Rule] = &[Rule {
 fn folding(t: &mut Terms, term: &Term) -> Option<Id> {
     let (product, root) = operands(term, Binary::Div, |product, root| Some((product, root)))?;
     let squares = t.unary(root, Unary::Sqrt)?;
-    let large = elements(t.ty(product));
-    let small = |x: Id| elements(t.ty(x)) < large;
+    let large = t.elements(product);
+    let small = |x: Id| t.elements(x) < large;
     let (v, g) = t.binary(product, Binary::Mul, |v, g| (small(g) && !small(v)).then_some((v, g)))?;
     if !small(squares) {
         return None;
