@@ -1,16 +1,20 @@
 //! How fast a program runs on made-up clips.
 
+mod together;
+
 use crate::cli::Runner;
 use crate::error::Error;
 use crate::feeds::{Clips, Feeds, Occasion, Target};
 use crate::memory::{Guard, available, peak_resident};
 use crate::profile::{Ceilings, Peaks, Profile};
 use crate::random::{Purpose, Stream};
+use crate::ranks::Ranks;
 use crate::session::{AdamStep, KernelTime, Session, Tensor};
 use crate::settings::Settings;
 use crate::weights::initialize;
 use serde::Serialize;
 use std::time::Instant;
+use together::Together;
 
 /// What a user asks to be measured.
 #[derive(Clone, Debug)]
@@ -28,6 +32,8 @@ pub struct Options {
     pub device: Option<String>,
     /// Also time every launch, in runs of their own.
     pub profile: bool,
+    /// Processes that are measured together.
+    pub ranks: Ranks,
 }
 
 /// One measurement.
@@ -57,6 +63,9 @@ pub struct Measurement {
     /// What the device held, where it has memory of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_mib: Option<f64>,
+    /// The same updates with sums over all ranks, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub together: Option<Together>,
     /// Where the time goes; the mean of as many further runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
@@ -78,9 +87,10 @@ impl Measurement {
         let held = m
             .device_mib
             .map_or(String::new(), |m| format!(", {m:.0} MiB on the device"));
+        let together = m.together.as_ref().map_or(String::new(), |t| t.text() + "\n");
         let profile = m.profile.as_ref().map_or(String::new(), |p| p.text(top));
         format!(
-            "{}{} on {} x {} s, {place}: median {:.4} s, min {:.4} s, {:.1} GFLOP/s{share}, {:.0} MiB{held}\n{profile}",
+            "{}{} on {} x {} s, {place}: median {:.4} s, min {:.4} s, {:.1} GFLOP/s{share}, {:.0} MiB{held}\n{together}{profile}",
             m.program, what, m.batch, m.seconds, m.median_s, m.min_s, m.gflops, m.peak_rss_mib
         )
     }
@@ -91,7 +101,12 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
     if !(options.seconds > 0.0 && options.seconds < 1e5) || options.batch == 0 || options.runs == 0 {
         return Err(Error::Usage("--seconds, --batch and --runs must be more than 0".into()));
     }
-    let mut session = runner.open(options.threads, options.device.as_deref())?;
+    if options.ranks.several() && !options.update {
+        return Err(Error::Usage(
+            "under a launcher whole updates are timed: add --update".into(),
+        ));
+    }
+    let mut session = crate::cli::open_for(runner, (&options.ranks, options.threads), options.device.as_deref())?;
     let artifact = session.artifact().clone();
     let program = artifact.program(&options.program);
     let program = program.ok_or_else(|| crate::step::no_program(&artifact, &options.program))?;
@@ -144,7 +159,7 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
         let start = Instant::now();
         if options.update {
             updates += 1;
-            update(session, &program.name, &inputs, updates)?;
+            update(session, &program.name, &inputs, updates, &mut |_| Ok(()))?;
         } else {
             session.run(&program.name, &inputs)?;
         }
@@ -168,8 +183,11 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
         }
         false => None,
     };
-    times.sort_by(f64::total_cmp);
-    let median = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0;
+    let median = median(&mut times);
+    let together = match options.ranks.several() {
+        true => Some(Together::measure(&mut *session, (program, &inputs), options, median)?),
+        false => None,
+    };
     Ok(Measurement {
         program: program.name.clone(),
         seconds: options.seconds,
@@ -185,8 +203,15 @@ pub fn bench(runner: &dyn Runner, options: &Options) -> Result<Measurement, Erro
         device: session.device(),
         device_mib: session.device_bytes().map(|bytes| bytes as f64 / (1 << 20) as f64),
         profile,
+        together,
         peak_rss_mib: peak_rss as f64 / (1 << 20) as f64,
     })
+}
+
+/// The middle of some times, which are sorted by that.
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0
 }
 
 /// Times every launch of some runs: the mean of each kernel and of the whole run, in seconds.
@@ -212,10 +237,17 @@ fn profile(
     Ok(times.map(|t| (t.into_iter().map(mean).collect(), seconds / n)))
 }
 
-/// One update as training makes it. The next one's run waits for Adam, so its time is counted there.
-fn update(session: &mut dyn Session, program: &str, inputs: &[(&str, &Tensor)], number: u64) -> Result<(), Error> {
+/// One update as training makes it; `sum` adds up gradients over ranks. The next one's run waits for Adam, so its time is counted there.
+fn update(
+    session: &mut dyn Session,
+    program: &str,
+    inputs: &[(&str, &Tensor)],
+    number: u64,
+    sum: &mut dyn FnMut(&mut dyn Session) -> Result<(), Error>,
+) -> Result<(), Error> {
     session.zero_grads()?;
     session.run(program, inputs)?;
+    sum(session)?;
     let squares = session.grad_norm(program, 1.0)?;
     let adam = AdamStep {
         lr: 1e-5,

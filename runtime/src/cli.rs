@@ -6,7 +6,7 @@ pub use args::{RESERVED, command_line, command_line_of};
 
 use crate::bench::{Options as BenchOptions, bench};
 use crate::commands::{
-    align, classify, data, decode, evaluate, features, listen, lm, report, score, serve, shell, transcribe,
+    align, classify, data, decode, evaluate, features, listen, lm, plan, report, score, serve, shell, transcribe,
 };
 use crate::error::Error;
 use crate::exec::has_bf16;
@@ -72,9 +72,11 @@ fn run(runner: &dyn Runner, global: &Global, asked: Asked) -> Result<(), Error> 
     match asked {
         Asked::Train(task, args, texts) => {
             let out = args.out.clone();
-            let Some(updates) = train_together(runner, global, &task, |ranks| options(*args, texts, ranks))? else {
-                return Ok(());
-            };
+            let trained = together(global, |ranks, threads| {
+                let session = &mut *open_for(runner, (ranks, threads), device)?;
+                train(session, &task, &options(*args, texts, ranks.clone()))
+            })?;
+            let Some(updates) = trained else { return Ok(()) };
             say(&format!("{updates} updates done; the model is in {}\n", out.display()))
         }
         Asked::Transcribe(task, args) => transcribe::run(&mut *open()?, &task, &args, &say),
@@ -94,11 +96,12 @@ fn run(runner: &dyn Runner, global: &Global, asked: Asked) -> Result<(), Error> 
             Fixed::Serve(args) => serve::run(&mut *open()?, &args),
             Fixed::Evaluate(args) => evaluate::run(&mut *open()?, &args, &say),
             Fixed::Score(args) => say(&score::run(&args)?),
+            Fixed::Plan(args) => say(&plan::run(&*open()?, &args)?),
             Fixed::Report(args) => say(&report::run(&args)?),
             Fixed::Data(args) => data::run(runner.artifact(), &args, &say),
             Fixed::Step(args) => step(&mut *open()?, &step_options(args)),
             Fixed::Info => say(&info(runner.artifact())?),
-            Fixed::Bench(args) => measure(runner, threads, device, args),
+            Fixed::Bench(args) => measure(runner, global, args),
             Fixed::Completions(args) => {
                 let line = command_line(runner.artifact());
                 say(&shell::completions(line, &program_name(), &args))
@@ -108,13 +111,26 @@ fn run(runner: &dyn Runner, global: &Global, asked: Asked) -> Result<(), Error> 
     }
 }
 
-/// Trains with the other processes of this job, where a launcher started several; the updates done, where this is the first.
-fn train_together(
+/// Opens what computes: where several ranks are on a machine with GPUs and none is named, each has its own.
+pub(crate) fn open_for(
     runner: &dyn Runner,
-    global: &Global,
-    task: &str,
-    options: impl FnOnce(Ranks) -> Options,
-) -> Result<Option<u64>, Error> {
+    (ranks, threads): (&Ranks, usize),
+    device: Option<&str>,
+) -> Result<Box<dyn Session>, Error> {
+    if !ranks.several() || device.is_some() || runner.artifact().gpu.is_none() {
+        return runner.open(threads, device);
+    }
+    let own = format!("cuda:{}", ranks.local().0);
+    match runner.open(threads, Some(&own)) {
+        // Launchers may show each rank its own GPU alone.
+        Err(Error::NoDevice { .. }) => runner.open(threads, None),
+        opened => opened,
+    }
+}
+
+/// Does something with the other processes of this job, where a launcher started several; what comes of it where this is the
+/// first. The work is given the ranks and how many threads to compute with.
+fn together<T>(global: &Global, work: impl FnOnce(&Ranks, usize) -> Result<T, Error>) -> Result<Option<T>, Error> {
     let ranks = Ranks::start()?;
     let work = || {
         let threads = match (global.threads, ranks.several()) {
@@ -122,11 +138,11 @@ fn train_together(
             (asked, _) => crate::threads::wanted(asked)?,
         };
         crate::memory::share_with(ranks.local().1);
-        let session = &mut *runner.open(threads, global.device.as_deref())?;
-        train(session, task, &options(ranks.clone()))
+        ranks.has_spare_cores(threads < ranks.cores());
+        work(&ranks, threads)
     };
-    match work().and_then(|updates| ranks.finish().map(|()| updates)) {
-        Ok(updates) => Ok(ranks.is_first().then_some(updates)),
+    match work().and_then(|done| ranks.finish().map(|()| done)) {
+        Ok(done) => Ok(ranks.is_first().then_some(done)),
         Err(e) => {
             ranks.end(&e);
             Err(e)
@@ -160,7 +176,7 @@ fn step_options(args: StepArgs) -> StepOptions {
     }
 }
 
-fn measure(runner: &dyn Runner, threads: usize, device: Option<&str>, args: BenchArgs) -> Result<(), Error> {
+fn measure(runner: &dyn Runner, global: &Global, args: BenchArgs) -> Result<(), Error> {
     let BenchArgs {
         program,
         seconds,
@@ -179,17 +195,21 @@ fn measure(runner: &dyn Runner, threads: usize, device: Option<&str>, args: Benc
             .unwrap_or_default()
             .to_string(),
     };
-    let options = BenchOptions {
-        program,
-        seconds,
-        batch,
-        runs,
-        update,
-        threads,
-        device: device.map(String::from),
-        profile,
-    };
-    let found = bench(runner, &options)?;
+    let measured = together(global, |ranks, threads| {
+        let options = BenchOptions {
+            program,
+            seconds,
+            batch,
+            runs,
+            update,
+            threads,
+            device: global.device.clone(),
+            profile,
+            ranks: ranks.clone(),
+        };
+        bench(runner, &options)
+    })?;
+    let Some(found) = measured else { return Ok(()) };
     if json {
         let text = serde_json::to_string(&found).expect("plain data always serialises");
         return say(&format!("{text}\n"));

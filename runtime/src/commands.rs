@@ -9,6 +9,7 @@ pub mod features;
 pub mod listen;
 pub mod lm;
 mod npy;
+pub mod plan;
 pub mod report;
 pub mod score;
 pub mod serve;

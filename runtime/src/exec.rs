@@ -13,6 +13,7 @@ mod open;
 mod peak;
 mod pieces;
 pub mod plan;
+pub(crate) mod points;
 mod processor;
 pub(crate) mod program;
 mod recorder;

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::feeds::{Feeds, Target};
 use crate::geometry::Geometry;
-use crate::session::{AdamStep, Session, Tensor};
+use crate::session::{AdamStep, NORM_BLOCK, Session, Tensor};
 use crate::settings::{self, Settings};
 use ir::artifact::{Artifact, Init, Param, Port, Program, SettingValue};
 use ir::dim::Dim;
@@ -511,19 +511,20 @@ impl Session for FakeSession {
         })
     }
 
-    fn grad_norm(&mut self, program: &str, scale: f32) -> Result<f64, Error> {
-        let sum: f64 = self
-            .trained(program)
-            .into_iter()
-            .flatten()
-            .map(|i| (self.grads[i] as f64).powi(2))
-            .sum();
-        Ok(sum * (scale as f64).powi(2))
+    fn squares(&mut self, (start, length): (usize, usize)) -> Result<Vec<f32>, Error> {
+        let own = &self.grads[start..start + length];
+        let block = |values: &[f32]| values.iter().map(|g| g * g).sum();
+        Ok(own.chunks(NORM_BLOCK).map(block).collect())
     }
 
-    fn adam(&mut self, program: &str, a: &AdamStep) -> Result<(), Error> {
+    fn forget_moments(&mut self, (start, length): (usize, usize)) {
+        self.first[start..start + length].fill(f32::NAN);
+        self.second[start..start + length].fill(f32::NAN);
+    }
+
+    fn adam_over(&mut self, (start, length): (usize, usize), a: &AdamStep) -> Result<(), Error> {
         let rate = a.lr * (1.0 - a.beta2.powi(a.step as i32)).sqrt() / (1.0 - a.beta1.powi(a.step as i32));
-        for i in self.trained(program).into_iter().flatten() {
+        for i in start..start + length {
             let g = self.grads[i] * a.scale;
             self.first[i] = a.beta1 * self.first[i] + (1.0 - a.beta1) * g;
             self.second[i] = a.beta2 * self.second[i] + (1.0 - a.beta2) * g * g;

@@ -14,6 +14,7 @@ mod schedule;
 mod session;
 #[cfg(test)]
 mod tests;
+mod together;
 
 pub use device::{Area, Code, Device, DeviceMemory, GraphId, KernelCode, Launch, Region};
 pub use emulator::Emulator;

@@ -23,7 +23,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use watch::{Guest, Host, Limits, Member};
+pub use wire::Pending;
 use wire::Wire;
 
 /// The ranks of a training, or this process alone.
@@ -36,6 +38,8 @@ struct Party {
     now: Arc<Now>,
     limits: Arc<Limits>,
     watch: Watch,
+    /// Sums may go on beside computing.
+    spare: AtomicBool,
 }
 
 enum Watch {
@@ -151,6 +155,7 @@ impl Ranks {
             now,
             limits,
             watch,
+            spare: AtomicBool::new(false),
         })));
         ranks.compare("executable", &all.iter().map(|i| i.digest).collect::<Vec<_>>())?;
         if rank == 0 {
@@ -177,6 +182,7 @@ impl Ranks {
             now: Arc::default(),
             limits: Arc::default(),
             watch: Watch::None,
+            spare: AtomicBool::new(false),
         };
         let all = wire::threads::of(size).into_iter();
         all.map(|wire| Ranks(Some(Arc::new(party(wire))))).collect()
@@ -307,6 +313,53 @@ impl Ranks {
             true => self.exchanging(|wire| wire.sum(values)),
             false => Ok(()),
         }
+    }
+
+    /// How many of `count` values belong to each rank, in whole blocks.
+    pub fn parts(&self, count: usize, block: usize) -> Vec<usize> {
+        sum::parts(count, self.size(), block)
+    }
+
+    /// This rank's part of the values becomes the sums over all ranks; the other parts may be anything.
+    pub fn sum_parts(&self, values: &mut [f32], parts: &[usize]) -> Result<(), Error> {
+        self.exchanging(|wire| wire.sum_parts(values, parts))
+    }
+
+    /// Begins a sum as [`Ranks::sum`] or [`Ranks::sum_parts`] and does not wait for it.
+    ///
+    /// # Safety
+    /// The values are neither read nor written nor given back until the sum is waited for.
+    pub unsafe fn begin_sum(&self, values: *mut f32, length: usize, parts: Option<Vec<usize>>) -> Pending {
+        // SAFETY: as the caller promises.
+        unsafe { self.party().wire.begin_sum(values, length, parts) }
+    }
+
+    /// Waits for sums that were begun.
+    pub fn wait(&self, sums: Vec<Pending>) -> Result<(), Error> {
+        match sums.is_empty() {
+            true => Ok(()),
+            false => self.exchanging(|_| sums.into_iter().try_for_each(Pending::wait)),
+        }
+    }
+
+    /// Says that this machine has cores beside those that this rank computes with, so that sums may go on meanwhile.
+    pub fn has_spare_cores(&self, spare: bool) {
+        if let Some(party) = &self.0 {
+            party.spare.store(spare, Ordering::Relaxed);
+        }
+    }
+    pub fn spare_cores(&self) -> bool {
+        self.0.as_ref().is_some_and(|p| p.spare.load(Ordering::Relaxed))
+    }
+
+    /// Every part becomes what its rank has there.
+    pub fn spread_parts(&self, values: &mut [f32], parts: &[usize]) -> Result<(), Error> {
+        self.exchanging(|wire| wire.spread_parts(values, parts))
+    }
+
+    /// The same, on rank 0 alone.
+    pub fn collect_parts(&self, values: &mut [f32], parts: &[usize]) -> Result<(), Error> {
+        self.exchanging(|wire| wire.collect_parts(values, parts))
     }
 
     /// Fails where not all ranks have the same as rank 0; `all` is what each has, by rank.

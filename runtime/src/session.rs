@@ -1,7 +1,12 @@
 //! The interface between training and execution: named tensors in, named tensors out, and the arenas of the parameters.
 
 use crate::error::Error;
+use crate::exec::program::ranges;
+use crate::ranks::Ranks;
 use ir::artifact::{Artifact, Factors};
+
+/// Elements of a block of [`Session::squares`]; ranges that begin at multiples of it have the blocks of the whole.
+pub const NORM_BLOCK: usize = 4096;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
@@ -85,6 +90,18 @@ pub struct KernelTime {
     pub imbalance: Option<f64>,
 }
 
+/// Gradients that nothing writes any more until the next run.
+pub struct Final {
+    /// Where they begin in the arena.
+    pub start: usize,
+    /// Where they are in memory, which stays theirs while the session is neither used nor dropped.
+    pub values: *mut f32,
+    pub length: usize,
+}
+
+/// Is given gradients as they become final.
+pub type Take<'a> = &'a mut dyn FnMut(Final);
+
 /// A compiled model with its parameters, gradients and moments in memory.
 pub trait Session {
     fn artifact(&self) -> &Artifact;
@@ -144,6 +161,32 @@ pub trait Session {
     /// Runs a program; a training program adds its gradients to `grads`.
     fn run(&mut self, program: &str, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error>;
 
+    /// All that a program trains, as start and length, in the order in which it becomes final.
+    fn points(&self, program: &str) -> Result<Vec<(usize, usize)>, Error> {
+        ranges(self.artifact(), program)
+    }
+
+    /// As [`Session::run`] of a training program; `take` is given each of [`Session::points`] in turn while the program runs, or
+    /// none of them where the session cannot do that.
+    fn run_giving(
+        &mut self,
+        program: &str,
+        inputs: &[(&str, &Tensor)],
+        _take: Take,
+    ) -> Result<Vec<(String, Tensor)>, Error> {
+        self.run(program, inputs)
+    }
+
+    /// Connects the device that computes with those of other ranks, where it has one; why gradients are not summed there.
+    fn join(&mut self, _ranks: &Ranks) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
+    /// Sums stretches of the gradients over ranks on the devices that have them; false where that is not done there.
+    fn sum_here(&mut self, _stretches: &[(usize, usize)]) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     /// From here on every launch is timed, where launches can be.
     fn start_profile(&mut self) {}
 
@@ -152,9 +195,28 @@ pub trait Session {
         None
     }
 
+    /// Sums of squares of gradients in a range (start and length), one for each [`NORM_BLOCK`] elements from its start on.
+    fn squares(&mut self, range: (usize, usize)) -> Result<Vec<f32>, Error>;
+
+    /// Updates the parameters in a range from their gradients.
+    fn adam_over(&mut self, range: (usize, usize), adam: &AdamStep) -> Result<(), Error>;
+
+    /// Says that moments in a range are not needed here for now: whoever asks for them may find anything.
+    fn forget_moments(&mut self, _range: (usize, usize)) {}
+
     /// Sum of squares of the gradients of the program's trained parameters, in a fixed order, times `scale` squared.
-    fn grad_norm(&mut self, program: &str, scale: f32) -> Result<f64, Error>;
+    fn grad_norm(&mut self, program: &str, scale: f32) -> Result<f64, Error> {
+        let mut total = 0.0;
+        for range in ranges(self.artifact(), program)? {
+            total += self.squares(range)?.iter().map(|s| *s as f64).sum::<f64>();
+        }
+        Ok(total * scale as f64 * scale as f64)
+    }
 
     /// Updates the program's trained parameters from their gradients.
-    fn adam(&mut self, program: &str, adam: &AdamStep) -> Result<(), Error>;
+    fn adam(&mut self, program: &str, adam: &AdamStep) -> Result<(), Error> {
+        ranges(self.artifact(), program)?
+            .into_iter()
+            .try_for_each(|range| self.adam_over(range, adam))
+    }
 }

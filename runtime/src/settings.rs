@@ -68,6 +68,8 @@ pub fn of_training() -> Vec<Declared> {
         "loaders" = Number(2.0), Whole(1.0, 1024.0), "threads that prefetch and decode audio";
         "on_nan" = Text("skip".into()), words(&["skip", "stop"]), "an update whose loss or gradient is not finite: `skip` it or `stop`";
         "estimate" = Flag(true), Switch, "time one step before training and print the expected duration";
+        "shard" = Flag(false), Switch, "with several ranks: each holds the optimizer's moments of a part of the parameters";
+        "overlap" = Text("auto".into()), words(&["auto", "always", "never"]), "with several ranks: sum gradients while others are computed; `auto`: where the processor has a spare core";
         "silence_seconds" = Number(30.0), Real(2.0, 1e6), "with several ranks: seconds of silence after which a rank counts as lost";
         "stall_seconds" = Number(1800.0), Real(60.0, 1e9), "with several ranks: seconds of waiting for a rank after which training stops";
         "max_skips" = Number(10.0), UPDATES, "consecutive skipped updates before training stops";

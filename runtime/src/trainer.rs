@@ -11,7 +11,9 @@ mod judge;
 mod keep;
 pub(crate) mod letters;
 mod listen;
+mod load;
 mod opening;
+mod optimize;
 pub(crate) mod predict;
 mod prepare;
 mod rules;
@@ -29,6 +31,7 @@ mod validate;
 
 pub use classify::Classifier;
 pub use hearing::{Hearing, Logits, Part, Sound, Transcript, With};
+pub use load::Load;
 pub use prepare::{Options, check, train};
 pub(crate) use rules::Rules;
 pub use target::labels_of;
@@ -70,6 +73,10 @@ struct Trainer<'a> {
     cursor: u64,
     /// The bits of the last gradient norm: the same on every rank.
     last_norm: u64,
+    /// The program by whose ranges moments are divided among the ranks; `None`: every rank has all.
+    divided_by: Option<String>,
+    /// Sums of gradients begin while others are computed.
+    overlap: bool,
     /// What signals to any rank ask for.
     wish: Option<Wish>,
     spread: Spread,

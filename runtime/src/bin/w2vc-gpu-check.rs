@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 use w2vc_runtime::Error;
-use w2vc_runtime::gpu::check::{Outcome, kernels, read, training};
+use w2vc_runtime::gpu::check::{Outcome, communicator, kernels, read, training};
 use w2vc_runtime::gpu::{Choice, Gpu};
 
 /// Runs sampled kernels and the training of a small model, and compares them with stored values.
@@ -149,6 +149,15 @@ fn execute(
         .copied()
         .filter(|i| *i < checks.kernel_checks.len())
         .collect();
+    // Once, by whoever begins.
+    if selected.first() == Some(&0)
+        && let Some(outcome) = communicator::check(&mut *device)
+    {
+        println!("{}", outcome.text());
+        report.passed += outcome.passed as usize;
+        report.failed += !outcome.passed as usize;
+        report.checks.push(outcome);
+    }
     // Many at a time are compiled in parallel. One that cannot be compiled says so when its turn comes.
     device.prepare(&kernels).ok();
     for (at, i) in selected.iter().enumerate() {

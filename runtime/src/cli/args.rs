@@ -1,7 +1,7 @@
 //! The command line of a compiled program: a command for each of the model's tasks, and those that every program has.
 
 use crate::commands::{
-    align, classify, data, decode, evaluate, features, listen, lm, report, score, serve, shell, transcribe,
+    align, classify, data, decode, evaluate, features, listen, lm, plan, report, score, serve, shell, transcribe,
 };
 use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 use ir::artifact::Artifact;
@@ -95,6 +95,12 @@ pub enum Fixed {
     Info,
     /// Measure speed on synthetic clips.
     Bench(BenchArgs),
+    /// Compute memory and time of a recipe on so many GPUs from the time of one step.
+    #[command(
+        after_help = "Examples:\n  OUT bench --program pretrain --update --seconds 15.6 --batch 5\n  OUT plan --seconds-per-step 0.127 \
+                      --gpus 8 --gpus 64 --bandwidth 46"
+    )]
+    Plan(plan::PlanArgs),
     /// Print a shell completion script.
     #[command(
         after_help = "Examples:\n  OUT completions bash > ~/.local/share/bash-completion/completions/OUT\n  OUT completions fish > \
@@ -115,6 +121,7 @@ pub const RESERVED: &[&str] = &[
     "step",
     "info",
     "bench",
+    "plan",
     "help",
     "completions",
     "man",

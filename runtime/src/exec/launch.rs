@@ -65,6 +65,32 @@ pub fn walk(actions: &[Action], bases: &Bases, sizes: &mut Sizes, layer: i64) {
     }
 }
 
+/// As [`walk`] of a whole program; `after` is called with the number of steps done after each of them: a launch, or an iteration of a
+/// loop, left out or not.
+pub fn walk_by_step(actions: &[Action], bases: &Bases, sizes: &mut Sizes, after: &mut dyn FnMut(usize)) {
+    let mut steps = 0;
+    for action in actions {
+        match action {
+            Action::Run(run) => {
+                launch(run, Part::Rest, bases, &sizes.values, 0);
+                steps += 1;
+                after(steps);
+            }
+            Action::Loop { layers, keep, body } => {
+                for layer in layers {
+                    if keep.is_none_or(|k| flag(k, bases, *layer) != 0.0) {
+                        sizes.at_layer(*layer);
+                        walk(body, bases, sizes, *layer);
+                    }
+                    steps += 1;
+                    after(steps);
+                }
+                sizes.at_layer(0);
+            }
+        }
+    }
+}
+
 /// Element `layer` of a loop's keep flags.
 fn flag(keep: Address, bases: &Bases, layer: i64) -> f32 {
     let at = locate(&keep, bases, 0).cast::<f32>();

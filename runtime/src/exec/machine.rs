@@ -5,16 +5,17 @@ use super::bundle::Bundle;
 use super::fence::Ports;
 use super::guarded::Edge;
 use super::image::Image;
-use super::launch::{Bases, Sizes, walk};
+use super::launch::{Bases, Sizes, walk, walk_by_step};
 use super::once::Preparation;
-use super::program::{adam_scalars, find, input, output, range_sizes, ranges, sizes, touches};
+use super::points::points;
+use super::program::{adam_scalars, find, input, output, range_sizes, sizes, touches};
 use super::recorder::Recorder;
 use super::resolve::{Parameters, Resolved, resolve, resolve_with};
 use super::{bandwidth, peak, processor};
 use crate::cli::Runner;
 use crate::error::Error;
 use crate::profile::{Flops, Peaks};
-use crate::session::{AdamStep, Data, KernelTime, Session, Tensor};
+use crate::session::{AdamStep, Data, Final, KernelTime, Session, Take, Tensor};
 use crate::threads;
 use ir::artifact::{Artifact, BufferKind};
 use ir::dim::Env;
@@ -195,6 +196,17 @@ impl Machine {
     }
 
     fn execute(&mut self, name: &str, env: &Env, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
+        self.execute_giving(name, env, inputs, None)
+    }
+
+    /// Executes a program; `take` is given gradients once they are final.
+    fn execute_giving(
+        &mut self,
+        name: &str,
+        env: &Env,
+        inputs: &[(&str, &Tensor)],
+        take: Option<Take>,
+    ) -> Result<Vec<(String, Tensor)>, Error> {
         let artifact = self.artifact.clone();
         let program = find(&artifact, name)?;
         self.unless_frozen(Some(name), "another program cannot be run")?;
@@ -270,7 +282,26 @@ impl Machine {
                 frozen.ready = true;
             }
         }
-        walk(&r.actions, &bases, &mut sizes, 0);
+        match take {
+            None => walk(&r.actions, &bases, &mut sizes, 0),
+            Some(take) => {
+                let points = points(&artifact, program)?;
+                let mut left = points.iter().peekable();
+                let grads = bases.grads.cast::<f32>();
+                walk_by_step(&r.actions, &bases, &mut sizes, &mut |steps| {
+                    while let Some(point) = left.next_if(|p| p.steps <= steps) {
+                        for (start, length) in &point.stretches {
+                            take(Final {
+                                start: *start,
+                                // A place within the arena.
+                                values: grads.wrapping_add(*start),
+                                length: *length,
+                            });
+                        }
+                    }
+                });
+            }
+        }
         if let Some(ports) = &ports {
             ports.give(&mut outputs);
         }
@@ -352,6 +383,19 @@ impl Session for Machine {
         let env = sizes(&self.artifact, find(&self.artifact, program)?, inputs)?;
         self.execute(program, &env, inputs)
     }
+    fn points(&self, program: &str) -> Result<Vec<(usize, usize)>, Error> {
+        let points = points(&self.artifact, find(&self.artifact, program)?)?;
+        Ok(points.into_iter().flat_map(|p| p.stretches).collect())
+    }
+    fn run_giving(
+        &mut self,
+        program: &str,
+        inputs: &[(&str, &Tensor)],
+        take: Take,
+    ) -> Result<Vec<(String, Tensor)>, Error> {
+        let env = sizes(&self.artifact, find(&self.artifact, program)?, inputs)?;
+        self.execute_giving(program, &env, inputs, Some(take))
+    }
     fn start_profile(&mut self) {
         self.recorder = Some(Recorder::new(self.scratch.len()));
     }
@@ -362,20 +406,21 @@ impl Session for Machine {
         };
         Some(self.recorder.take()?.times(about))
     }
-    fn grad_norm(&mut self, program: &str, scale: f32) -> Result<f64, Error> {
-        let mut total = 0.0;
-        for range in ranges(&self.artifact, program)? {
-            let out = self.execute(Update::GradNorm.name(), &range_sizes(range), &[])?;
-            let squares = out[0].1.as_f32().unwrap_or_default();
-            total += squares.iter().map(|s| *s as f64).sum::<f64>();
-        }
-        Ok(total * scale as f64 * scale as f64)
+    fn squares(&mut self, range: (usize, usize)) -> Result<Vec<f32>, Error> {
+        let out = self.execute(Update::GradNorm.name(), &range_sizes(range), &[])?;
+        Ok(out.first().and_then(|(_, t)| t.as_f32()).unwrap_or_default().to_vec())
     }
-    fn adam(&mut self, program: &str, a: &AdamStep) -> Result<(), Error> {
-        let scalars = adam_scalars(a);
-        for range in ranges(&self.artifact, program)? {
-            self.execute(Update::Adam.name(), &range_sizes(range), &[(SCALARS, &scalars)])?;
-        }
+    fn adam_over(&mut self, range: (usize, usize), a: &AdamStep) -> Result<(), Error> {
+        self.execute(Update::Adam.name(), &range_sizes(range), &[(SCALARS, &adam_scalars(a))])?;
         Ok(())
+    }
+    fn forget_moments(&mut self, (start, length): (usize, usize)) {
+        const PAGE: usize = 4096;
+        let (from, to) = ((start * 4).next_multiple_of(PAGE), (start + length) * 4 / PAGE * PAGE);
+        for moment in &mut self.moments {
+            if from < to.min(moment.len()) {
+                moment.give_back(from, to);
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Checks of a device against values worked out beforehand: single kernels, and a model that trains. All they need is read
 //! from files, so that they run where nothing but the driver is installed.
 
+pub mod communicator;
 mod guarded;
 pub mod kernels;
 mod numbers;

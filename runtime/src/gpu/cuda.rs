@@ -2,6 +2,7 @@
 
 mod driver;
 mod kernels;
+mod nccl;
 mod open;
 mod staging;
 
@@ -14,11 +15,14 @@ use super::map::MapArgument;
 use crate::error::Error;
 use driver::{CUcontext, CUdevice, CUgraphExec, CUstream, Event};
 use kernels::Kernels;
+use nccl::{Id, Nccl};
 use staging::Staging;
 use std::collections::HashMap;
 
 /// Bytes left to the driver for code, recordings and what else it needs.
 const RESERVE: usize = 256 << 20;
+/// The same with NCCL, whose buffers are its own.
+const RESERVE_JOINED: usize = 1 << 30;
 
 pub struct CudaDevice {
     name: String,
@@ -35,6 +39,8 @@ pub struct CudaDevice {
     graphs: HashMap<usize, CUgraphExec>,
     next_graph: usize,
     blocks: Vec<u64>,
+    /// Where there are several ranks.
+    nccl: Option<Nccl>,
 }
 
 impl CudaDevice {
@@ -53,6 +59,7 @@ impl CudaDevice {
             graphs: HashMap::new(),
             next_graph: 0,
             blocks: vec![],
+            nccl: None,
         })
     }
 
@@ -74,7 +81,7 @@ impl Device for CudaDevice {
     fn memory(&self) -> Result<DeviceMemory, Error> {
         let (free, total) = driver::memory()?;
         Ok(DeviceMemory {
-            free: free.saturating_sub(RESERVE),
+            free: free.saturating_sub(if self.nccl.is_some() { RESERVE_JOINED } else { RESERVE }),
             total,
         })
     }
@@ -191,6 +198,32 @@ impl Device for CudaDevice {
     fn synchronise(&mut self) -> Result<(), Error> {
         driver::wait_for_stream(self.work)
     }
+
+    fn identity(&self) -> Option<String> {
+        driver::uuid(self.device).ok()
+    }
+
+    fn sums_by(&mut self) -> Result<Option<i32>, Error> {
+        self.nccl = Nccl::open()?;
+        self.nccl.as_ref().map(Nccl::version).transpose()
+    }
+
+    fn invitation(&mut self) -> Result<Vec<u8>, Error> {
+        let id = self.nccl.as_ref().map(Nccl::id).transpose()?;
+        Ok(id.map_or(vec![], |id| id.0.to_vec()))
+    }
+
+    fn join(&mut self, invitation: &[u8], rank: usize, size: usize) -> Result<(), Error> {
+        let id = invitation.try_into().map(Id).map_err(|_| Error::Device {
+            call: "ncclCommInitRank".into(),
+            what: "rank 0 gave no id".into(),
+        })?;
+        self.nccl.as_mut().map_or(Ok(()), |nccl| nccl.join(id, rank, size))
+    }
+
+    fn sum(&mut self, parts: &[(u64, usize)]) -> Result<(), Error> {
+        self.nccl.as_ref().map_or(Ok(()), |nccl| nccl.sum(parts, self.work))
+    }
 }
 
 impl Drop for CudaDevice {
@@ -198,6 +231,7 @@ impl Drop for CudaDevice {
     fn drop(&mut self) {
         driver::wait_for_stream(self.copies).ok();
         driver::wait_for_stream(self.work).ok();
+        self.nccl.take();
         self.graphs.drain().for_each(|(_, g)| driver::forget(g));
         self.staging.take();
         self.blocks.drain(..).for_each(|b| {

@@ -151,4 +151,29 @@ pub trait Device {
     fn forget(&mut self, graph: GraphId);
 
     fn synchronise(&mut self) -> Result<(), Error>;
+
+    /// What tells it from every other device, where two processes may not have the same.
+    fn identity(&self) -> Option<String> {
+        None
+    }
+
+    /// Makes ready to sum with the devices of other ranks; the version of what does that. `None` where there is nothing.
+    fn sums_by(&mut self) -> Result<Option<i32>, Error> {
+        Ok(None)
+    }
+
+    /// What rank 0 gives the others before all [`Device::join`].
+    fn invitation(&mut self) -> Result<Vec<u8>, Error> {
+        Ok(vec![])
+    }
+
+    /// Connects it with the devices of all other ranks, which do so at once.
+    fn join(&mut self, _invitation: &[u8], _rank: usize, _size: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Sums f32 over all ranks that have joined, where they lie and after all launches so far. Parts are address and count.
+    fn sum(&mut self, _parts: &[(u64, usize)]) -> Result<(), Error> {
+        Ok(())
+    }
 }

@@ -8,9 +8,10 @@ use super::profile::{self, Sums};
 use super::schedule::{Bases, Flag, schedule};
 use crate::bytes;
 use crate::error::Error;
-use crate::exec::program::{adam_scalars, find, input, output, range_sizes, ranges, sizes, touches};
+use crate::exec::program::{adam_scalars, find, input, output, range_sizes, sizes, touches};
 use crate::exec::resolve::{Resolved, resolve};
 use crate::log::tell;
+use crate::ranks::Ranks;
 use crate::session::{AdamStep, Data, KernelTime, Session, Tensor};
 use ir::artifact::{Artifact, BufferKind, Grid, Program};
 use ir::dim::Env;
@@ -70,6 +71,8 @@ pub struct GpuSession {
     areas: [Block; 2],
     plans: RefCell<Plans>,
     shapes: Shapes,
+    /// Gradients are summed over ranks on the devices.
+    joined: bool,
     /// Of the launches timed so far, while they are.
     profile: Option<Sums>,
 }
@@ -96,6 +99,7 @@ impl GpuSession {
             areas: Default::default(),
             plans: RefCell::default(),
             shapes: Shapes::new(),
+            joined: false,
             profile: None,
         }
     }
@@ -377,20 +381,28 @@ impl Session for GpuSession {
     fn take_profile(&mut self) -> Option<Vec<KernelTime>> {
         Some(self.profile.take()?.into_values().collect())
     }
-    fn grad_norm(&mut self, program: &str, scale: f32) -> Result<f64, Error> {
-        let mut total = 0.0;
-        for range in ranges(&self.artifact, program)? {
-            let out = self.execute(Update::GradNorm.name(), &range_sizes(range), &[])?;
-            let squares = out.first().and_then(|(_, t)| t.as_f32()).unwrap_or_default();
-            total += squares.iter().map(|s| *s as f64).sum::<f64>();
-        }
-        Ok(total * scale as f64 * scale as f64)
+    fn join(&mut self, ranks: &Ranks) -> Result<Option<String>, Error> {
+        let why_not = super::together::join(&mut *self.device, ranks)?;
+        self.joined = why_not.is_none();
+        Ok(why_not)
     }
-    fn adam(&mut self, program: &str, a: &AdamStep) -> Result<(), Error> {
-        let scalars = adam_scalars(a);
-        for range in ranges(&self.artifact, program)? {
-            self.execute(Update::Adam.name(), &range_sizes(range), &[(SCALARS, &scalars)])?;
+    fn sum_here(&mut self, stretches: &[(usize, usize)]) -> Result<bool, Error> {
+        if !self.joined {
+            return Ok(false);
         }
+        let base = self.grads.on_device(&mut *self.device)?;
+        let part = |(start, length): &(usize, usize)| (base + 4 * *start as u64, *length);
+        let parts: Vec<(u64, usize)> = stretches.iter().map(part).collect();
+        self.device.sum(&parts)?;
+        self.grads.written_by_device();
+        Ok(true)
+    }
+    fn squares(&mut self, range: (usize, usize)) -> Result<Vec<f32>, Error> {
+        let out = self.execute(Update::GradNorm.name(), &range_sizes(range), &[])?;
+        Ok(out.first().and_then(|(_, t)| t.as_f32()).unwrap_or_default().to_vec())
+    }
+    fn adam_over(&mut self, range: (usize, usize), a: &AdamStep) -> Result<(), Error> {
+        self.execute(Update::Adam.name(), &range_sizes(range), &[(SCALARS, &adam_scalars(a))])?;
         Ok(())
     }
 }

@@ -5,8 +5,8 @@ mod abi;
 pub mod library;
 
 use super::launch::Launch;
-use super::sum::sum;
-use super::wire::Wire;
+use super::sum::{places, sum, sum_parts};
+use super::wire::{Pending, Wire, lost};
 use crate::error::Error;
 use library::Mpi;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
@@ -64,10 +64,6 @@ impl MpiThread {
         });
         // SAFETY: this function does not return before the job was done or dropped, so that it outlives nothing it borrows.
         let job = unsafe { std::mem::transmute::<Box<dyn FnOnce(&Mpi, &mut Vec<f32>) + Send + '_>, Job>(job) };
-        let lost = || Error::Ranks {
-            what: "the thread for MPI ended".into(),
-            remedy: "go on with --resume".into(),
-        };
         self.jobs.send(job).map_err(|_| lost())?;
         given.recv().map_err(|_| lost())?
     }
@@ -106,6 +102,31 @@ impl Wire for MpiThread {
     }
     fn sum(&self, values: &mut [f32]) -> Result<(), Error> {
         self.call(|mpi, room| sum(mpi, values, room))
+    }
+    fn sum_parts(&self, values: &mut [f32], parts: &[usize]) -> Result<(), Error> {
+        self.call(|mpi, room| sum_parts(mpi, values, parts, room))
+    }
+    unsafe fn begin_sum(&self, values: *mut f32, length: usize, parts: Option<Vec<usize>>) -> Pending {
+        let (give, given) = sync_channel(1);
+        let at = values as usize;
+        let job: Job = Box::new(move |mpi, room| {
+            // SAFETY: the caller leaves these values alone until it has waited for this.
+            let values = unsafe { std::slice::from_raw_parts_mut(at as *mut f32, length) };
+            let done = match &parts {
+                Some(parts) => sum_parts(mpi, values, parts, room),
+                None => sum(mpi, values, room),
+            };
+            let _ = give.send(done);
+        });
+        // Where nobody takes it, waiting finds that out.
+        let _ = self.jobs.send(job);
+        Pending::new(given)
+    }
+    fn spread_parts(&self, values: &mut [f32], parts: &[usize]) -> Result<(), Error> {
+        self.call(|mpi, _| mpi.spread(values, (parts, &places(parts))))
+    }
+    fn collect_parts(&self, values: &mut [f32], parts: &[usize]) -> Result<(), Error> {
+        self.call(|mpi, _| mpi.collect(values, (parts, &places(parts))))
     }
     fn leave(&self) -> Result<(), Error> {
         self.call(|mpi, _| mpi.finish())

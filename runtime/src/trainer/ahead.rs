@@ -14,6 +14,8 @@ pub struct Gathered {
     /// Of the batch, and of the part of it that this is.
     pub number: u64,
     pub part: u64,
+    /// Nothing of its update comes after it.
+    pub last: bool,
     pub program: Arc<Program>,
     pub clips: Vec<Clip>,
     pub labels: Vec<Vec<i32>>,
@@ -24,6 +26,7 @@ pub struct Gathered {
 pub struct Ready {
     pub number: u64,
     pub part: u64,
+    pub last: bool,
     pub samples: u64,
     pub batch: Result<Batch, Error>,
 }
@@ -38,6 +41,7 @@ impl Ready {
         Ready {
             number: gathered.number,
             part: gathered.part,
+            last: gathered.last,
             samples: waves.iter().map(|w| w.len() as u64).sum(),
             batch: feeds.draw(&gathered.program, clips, &gathered.occasion),
         }
@@ -77,6 +81,7 @@ mod tests {
         Gathered {
             number: 0,
             part: 0,
+            last: false,
             program,
             clips: vec![Clip {
                 path: "a.wav".into(),

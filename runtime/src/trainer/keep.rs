@@ -35,6 +35,7 @@ impl Trainer<'_> {
         self.owed = false;
         self.ranks.enter(Phase::Writing);
         self.compare_weights()?;
+        self.collect_moments()?;
         let Some(run) = &self.run else {
             self.saved = Some(state.clone());
             return Ok(PathBuf::new());
@@ -57,6 +58,7 @@ impl Trainer<'_> {
         let run = self.run.as_ref().expect("it was there above");
         let path = run.save(self.session, state, keep)?;
         self.saved = Some(state.clone());
+        self.forget_others()?;
         self.say_notes()?;
         Ok(path)
     }

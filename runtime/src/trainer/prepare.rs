@@ -4,6 +4,7 @@ use super::Trainer;
 use super::course::Course;
 use super::fit::fit;
 use super::judge::Judge;
+use super::optimize::overlap;
 use super::rules::Rules;
 use super::target::Target;
 use crate::data::{
@@ -453,9 +454,11 @@ pub fn train(session: &mut dyn Session, task: &str, options: &Options) -> Result
     let training = declared.training().ok_or_else(|| Error::no_task(artifact, task))?;
     let ranks = &options.ranks;
     ranks.compare("command line", &ranks.gather(options.words(task))?)?;
+    let joined = if ranks.several() { session.join(ranks)? } else { None };
     let mut target = choose(session, &declared, options)?;
     let mut start = Start::together(session, options, &declared, target.head())?;
     start.notes.append(&mut target.notes);
+    start.notes.extend(joined);
     let (artifact, settings) = (&start.artifact, &start.settings);
     let feeds = Feeds::bind(artifact, &declared, settings, target.of_feeds())?;
     let rules = Rules::bind(&training.data, settings)?;
@@ -590,7 +593,6 @@ fn run(
         ("clips_left_out".into(), corpora.skipped.len() as f64),
     ];
     log.report(state.update, if resumed { "resume" } else { "start" }, &fields)?;
-    let limits = rules.limits();
     let judge = training.judge.as_ref();
     let letters = target.letters.as_ref();
     let order = letters.map(|l| (training.heads.clone(), l.order.clone()));
@@ -627,6 +629,8 @@ fn run(
         first: 0,
         cursor: share.next(0),
         last_norm: 0,
+        divided_by: None,
+        overlap: overlap(ranks, &settings)?,
         wish: None,
         spread: Default::default(),
         session,

@@ -65,6 +65,11 @@ impl Rules {
         }
     }
 
+    /// Samples of the longest clip as it is learnt from.
+    pub fn longest(&self) -> usize {
+        self.most
+    }
+
     /// Samples that a clip must have.
     pub fn least(&self, feeds: &Feeds) -> usize {
         self.least.max(feeds.geometry().least_samples(LEAST_FRAMES))

@@ -105,11 +105,11 @@ impl Session for Killed {
         self.left = self.left.checked_sub(1).ok_or(Error::Usage("killed".into()))?;
         self.inner.run(p, i)
     }
-    fn grad_norm(&mut self, p: &str, scale: f32) -> Result<f64, Error> {
-        self.inner.grad_norm(p, scale)
+    fn squares(&mut self, range: (usize, usize)) -> Result<Vec<f32>, Error> {
+        self.inner.squares(range)
     }
-    fn adam(&mut self, p: &str, a: &AdamStep) -> Result<(), Error> {
-        self.inner.adam(p, a)
+    fn adam_over(&mut self, range: (usize, usize), a: &AdamStep) -> Result<(), Error> {
+        self.inner.adam_over(range, a)
     }
 }
 
@@ -421,11 +421,11 @@ fn what_the_system_cannot_read_stops_a_training() {
             let _ = std::fs::remove_file(&self.1); // Once is enough.
             self.0.run(p, i)
         }
-        fn grad_norm(&mut self, p: &str, scale: f32) -> Result<f64, Error> {
-            self.0.grad_norm(p, scale)
+        fn squares(&mut self, range: (usize, usize)) -> Result<Vec<f32>, Error> {
+            self.0.squares(range)
         }
-        fn adam(&mut self, p: &str, a: &AdamStep) -> Result<(), Error> {
-            self.0.adam(p, a)
+        fn adam_over(&mut self, range: (usize, usize), a: &AdamStep) -> Result<(), Error> {
+            self.0.adam_over(range, a)
         }
     }
     let mut session = Removing(FakeSession::default(), tmp.path().join("4.wav"));

@@ -3,17 +3,20 @@
 //! An update is `accumulate` consecutive plans with all their parts. Plan `j` of it belongs to rank `j` modulo the ranks, and its
 //! random numbers depend on `j`. A plan without a usable clip adds nothing; where no plan of them has one, there is no update.
 
+#[cfg(test)]
+mod tests;
+
 use super::Trainer;
 use super::ahead::{self, Gathered, Ready};
 use super::course::LOSS;
+use super::optimize::Sum;
 use super::totals::Totals;
 use crate::data::{Batcher, Clip, Loaded, Loader, Position, Skipped};
 use crate::error::Error;
-use crate::exec::program::ranges;
 use crate::feeds::Occasion;
 use crate::interrupt::Wish;
-use crate::ranks::Phase;
-use crate::session::AdamStep;
+use crate::ranks::{Pending, Phase, Ranks};
+use crate::session::{AdamStep, Final};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
@@ -102,6 +105,7 @@ impl Trainer<'_> {
             return Ok(Some(Gathered {
                 number,
                 part,
+                last: self.cursor >= first + group,
                 program: self.course.program(update).clone(),
                 clips,
                 labels,
@@ -127,14 +131,16 @@ impl Trainer<'_> {
             self.ranks.at_update(self.state.update);
             self.session.zero_grads()?;
             let started = Instant::now();
-            let gave = self.own_share(loader, begun)?;
-            let mut done = self.together(gave, started.elapsed().as_secs_f64())?;
+            let (gave, sums) = self.own_share(loader, begun)?;
+            let seconds = started.elapsed().as_secs_f64();
+            // Also where no plan had a usable clip: no rank knows that of all before the sums are under way.
+            let program = self.course.program(self.state.update).clone();
+            self.sum(&program.name, sums)?;
+            let mut done = self.together(gave, seconds)?;
             self.first += self.share.group;
             self.state.position = Batcher::after(begun, self.share.group, self.in_epoch);
             if done.totals.batches > 0.0 {
                 self.barren_since = None;
-                let program = self.course.program(self.state.update).clone();
-                self.sum(&program.name)?;
                 self.apply(&program.name, &mut done)?;
                 self.state.update += 1;
                 return Ok(done);
@@ -154,25 +160,25 @@ impl Trainer<'_> {
     }
 
     /// Runs this rank's plans of the update.
-    fn own_share(&mut self, loader: &mut Loader, begun: Position) -> Result<Vec<Gave>, Error> {
+    fn own_share(&mut self, loader: &mut Loader, begun: Position) -> Result<(Vec<Gave>, Vec<Pending>), Error> {
         let program = self.course.program(self.state.update).clone();
         let group = self.share.group;
         let end = self.first + group;
-        let mut gave = vec![];
+        let (mut gave, mut sums) = (vec![], vec![]);
         loop {
             self.ranks.enter(Phase::Reading);
             let ready = match self.ahead.take() {
                 Some(Ok(ready)) if ready.number >= end => {
                     self.ahead = Some(Ok(ready));
-                    return Ok(gave);
+                    return Ok((gave, sums));
                 }
                 Some(ready) => ready?,
-                None if self.cursor >= end => return Ok(gave),
+                None if self.cursor >= end => return Ok((gave, sums)),
                 None => {
                     let mut wait = |this: &mut Self, loader: &mut Loader| this.wait(loader, begun).map(Some);
                     match self.gather(loader, &mut wait)? {
                         Some(gathered) => Ready::new(gathered, &self.feeds),
-                        None => return Ok(gave),
+                        None => return Ok((gave, sums)),
                     }
                 }
             };
@@ -182,8 +188,23 @@ impl Trainer<'_> {
             let remedy = "lower it by --set max_tokens=N (with --set accumulate=N for the same update) or max_samples";
             self.guard.check(self.session, &program.name, &inputs, remedy)?;
             let gathered = self.gather(loader, &mut |_, loader| loader.ready_batch());
-            let (session, feeds) = (&mut *self.session, &self.feeds);
-            let outputs = ahead::beside(gathered, feeds, &mut self.ahead, || session.run(&program.name, &inputs))?;
+            // Nothing of this update comes after it.
+            let last = ready.last && self.overlap;
+            let planned = if last { self.sums(&program.name)? } else { vec![] };
+            let (session, feeds, ranks) = (&mut *self.session, &self.feeds, &self.ranks);
+            let outputs = ahead::beside(gathered, feeds, &mut self.ahead, || {
+                if !last {
+                    return session.run(&program.name, &inputs);
+                }
+                let done = session.run_giving(&program.name, &inputs, &mut |grads| {
+                    sums.push(begin(ranks, &planned[sums.len()], &grads));
+                });
+                if let (Err(e), false) = (&done, sums.is_empty()) {
+                    // Others are in the midst of sums, and this rank's memory is lent to them.
+                    ranks.end(e);
+                }
+                done
+            })?;
             gave.push(Gave {
                 number: ready.number,
                 part: ready.part,
@@ -237,24 +258,11 @@ impl Trainer<'_> {
         Ok(done)
     }
 
-    /// Adds up the gradients of all ranks.
-    fn sum(&mut self, program: &str) -> Result<(), Error> {
-        if !self.ranks.several() {
-            return Ok(());
-        }
-        let ranges = ranges(self.session.artifact(), program)?;
-        let grads = self.session.grads()?;
-        for (start, length) in ranges {
-            self.ranks.sum(&mut grads[start..start + length])?;
-        }
-        Ok(())
-    }
-
     /// Divides by the sample size and updates the parameters, or skips an update that is not finite.
     fn apply(&mut self, program: &str, done: &mut Update) -> Result<(), Error> {
         let update = self.state.update;
         let mut scale = 1.0 / done.totals.weight;
-        done.norm = self.session.grad_norm(program, scale as f32)?.sqrt();
+        done.norm = self.norm(program, scale as f32)?;
         self.last_norm = done.norm.to_bits();
         if !done.norm.is_finite() || !done.totals.get(LOSS).is_finite() {
             let what = format!(
@@ -290,8 +298,15 @@ impl Trainer<'_> {
             step: update + 1,
             scale: scale as f32,
         };
-        self.session.adam(program, &adam)
+        self.step(program, &adam)
     }
+}
+
+/// Begins the sum of gradients that are final.
+fn begin(ranks: &Ranks, sum: &Sum, grads: &Final) -> Pending {
+    assert_eq!(sum.stretch, (grads.start, grads.length), "points come in their order");
+    // SAFETY: nothing writes these gradients until the next run, and nothing reads them until `Trainer::sum` has waited.
+    unsafe { ranks.begin_sum(grads.values, grads.length, sum.parts.clone()) }
 }
 
 /// An end that any rank asks for goes before a checkpoint.

@@ -178,22 +178,21 @@ fn reports(run: &Path, kind: &str) -> Vec<serde_json::Map<String, serde_json::Va
     own.filter_map(|v| v.as_object().cloned()).collect()
 }
 
-/// Outputs of a validation or an update that depend on weights and batches alone.
-fn losses(run: &Path, kind: &str) -> Vec<Vec<(String, f64)>> {
-    let names = [
-        "update",
-        "loss_bits",
-        "contrastive_bits",
-        "accuracy",
-        "masked_frames",
-        "epoch",
-    ];
+/// What the reports of a run say under some of these names, which depend on weights and batches alone.
+fn values(run: &Path, names: &[&str]) -> Vec<Vec<f64>> {
     let of = |report: &serde_json::Map<String, serde_json::Value>| {
-        let value = |n: &&str| Some((n.to_string(), report.get(*n)?.as_f64()?));
-        names.iter().filter_map(value).collect()
+        let value = |name: &&str| {
+            report[*name]
+                .as_f64()
+                .unwrap_or_else(|| panic!("no number {name}: {report:?}"))
+        };
+        names.iter().map(value).collect()
     };
-    reports(run, kind).iter().map(of).collect()
+    reports(run, "train").iter().map(of).collect()
 }
+
+const LOSSES: [&str; 3] = ["loss_bits", "contrastive_bits", "accuracy"];
+const PLANS: [&str; 3] = ["update", "masked_frames", "epoch"];
 
 fn weights(run: &Path) -> Vec<f32> {
     let bytes = fs::read(run.join("model.safetensors")).expect("the run has a model");
@@ -227,6 +226,21 @@ fn same_bytes(a: &Path, b: &Path, what: &str) {
     }
 }
 
+/// As if a run had ended after an update.
+fn back_to(run: &Path, update: u64) {
+    for entry in fs::read_dir(run.join("checkpoints")).expect("the run has checkpoints") {
+        let path = entry.expect("the folder is readable").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name
+            .strip_prefix("step-")
+            .and_then(|n| n.parse().ok())
+            .is_some_and(|step: u64| step > update)
+        {
+            fs::remove_dir_all(&path).expect("the run is the test's own");
+        }
+    }
+}
+
 /// One update is one update: the first has the very losses of one process, weights differ by the order of sums alone, and are the
 /// same for the same number of ranks whatever the library and the threads.
 #[test]
@@ -253,9 +267,12 @@ fn ranks_train_what_one_process_trains() {
             done(&within(60, &mut bench.ranks((launcher, count), &[], &out, &more)));
             let what = format!("{launcher:?}, {count} ranks");
             nearly_same(&alone, &out, &what);
-            assert_eq!(losses(&alone, "train")[0], losses(&out, "train")[0], "{what}");
-            let plans = |run: &Path| -> Vec<f64> { losses(run, "train").iter().map(|l| l[4].1).collect() };
-            assert_eq!(plans(&alone), plans(&out), "{what}: other clips or masks");
+            assert_eq!(values(&alone, &LOSSES)[0], values(&out, &LOSSES)[0], "{what}");
+            assert_eq!(
+                values(&alone, &PLANS),
+                values(&out, &PLANS),
+                "{what}: other clips or masks"
+            );
             match &first {
                 None => first = Some(out),
                 Some(first) => same_bytes(first, &out, &what),
@@ -264,39 +281,56 @@ fn ranks_train_what_one_process_trains() {
     }
 }
 
+/// Sums that begin while gradients are computed, and moments that ranks share, change no bit.
+#[test]
+fn overlap_and_shares_of_the_moments_change_no_bit() {
+    let bench = bench();
+    let Some(launcher) = launchers().pop() else { return };
+    let run = |name: &str, more: &[&str]| {
+        let out = bench.at(name);
+        let settings = [
+            "--set",
+            "updates=4",
+            "--set",
+            "save_every=4",
+            "--set",
+            "validate_every=2",
+        ];
+        done(&within(
+            60,
+            &mut bench.ranks((launcher, 3), &[], &out, &[&settings[..], more].concat()),
+        ));
+        out
+    };
+    let plain = run("plain", &["--set", "overlap=never"]);
+    same_bytes(&plain, &run("overlapped", &["--set", "overlap=always"]), "overlap");
+    let both = ["--set", "overlap=always", "--set", "shard=true"];
+    same_bytes(&plain, &run("shared", &both), "overlap and shard");
+}
+
 /// What one number of ranks has begun another goes on with, and one process as well.
 #[test]
 fn a_run_goes_on_with_another_number_of_ranks() {
     let bench = bench();
     let Some(launcher) = launchers().pop() else { return };
     let alone = bench.at("whole");
-    let every = ["--set", "validate_every=2", "--set", "save_every=2"];
-    done(&within(60, bench.alone(&alone, &every).args(["--set", "updates=6"])));
+    let settings = ["updates=6", "validate_every=2", "save_every=2", "keep_checkpoints=9"];
+    let settings: Vec<&str> = settings.iter().flat_map(|s| ["--set", s]).collect();
+    done(&within(60, &mut bench.alone(&alone, &settings)));
     let run = bench.at("changing");
-    done(&within(
-        60,
-        bench
-            .ranks((launcher, 3), &[], &run, &every)
-            .args(["--set", "updates=2"]),
-    ));
-    let resume = |updates: &'static str| -> Vec<&str> { [&every[..], &["--resume", "--set", updates]].concat() };
-    done(&within(
-        60,
-        &mut bench.ranks((launcher, 2), &[], &run, &resume("updates=4")),
-    ));
-    done(&within(60, &mut bench.alone(&run, &resume("updates=6"))));
-    let (a, b) = (losses(&alone, "train"), losses(&run, "train"));
-    assert_eq!((a.len(), b.len()), (6, 6));
-    for (a, b) in a.iter().zip(&b) {
-        for ((name, x), (_, y)) in a.iter().zip(b) {
-            // Losses are of weights that differ by rounding; everything else counts plans and frames.
-            let near = if name.ends_with("bits") || name == "accuracy" {
-                1e-3
-            } else {
-                0.0
-            };
-            assert!((x - y).abs() <= near * x.abs(), "{name}: {x} and {y}");
-        }
+    done(&within(60, &mut bench.ranks((launcher, 3), &[], &run, &settings)));
+    back_to(&run, 2);
+    done(&within(60, &mut bench.ranks((launcher, 2), &[], &run, &["--resume"])));
+    back_to(&run, 4);
+    done(&within(60, &mut bench.alone(&run, &["--resume"])));
+    assert_eq!(values(&alone, &PLANS), values(&run, &PLANS));
+    for (a, b) in values(&alone, &LOSSES)
+        .iter()
+        .flatten()
+        .zip(values(&run, &LOSSES).iter().flatten())
+    {
+        // Of weights that differ by rounding.
+        assert!((a - b).abs() <= 1e-3 * a.abs(), "{a} and {b}");
     }
     nearly_same(&alone, &run, "resumed");
 }
@@ -307,8 +341,6 @@ fn what_ends_one_rank_ends_all() {
     let bench = bench();
     for launcher in launchers() {
         // The second rank looks for the recordings in another folder.
-        let data = bench.at("here");
-        let _ = std::os::unix::fs::symlink(bench.at("data"), &data);
         let script = format!(
             "if [ \"${{OMPI_COMM_WORLD_RANK:-$PMI_RANK}}\" = 1 ]; then mkdir -p {0}/empty && cd {0}/empty; else cd {0}; fi; exec \"$@\"",
             bench.dir.path().display()

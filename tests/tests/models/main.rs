@@ -11,6 +11,7 @@ mod hostile;
 mod int8;
 mod padding;
 mod parity;
+mod points;
 mod run_sizes;
 mod small;
 mod threads;

@@ -54,6 +54,12 @@ pub fn device_name(device: CUdevice) -> Result<String, Error> {
     check("cuDeviceGetName", result::device::get_name(device))
 }
 
+/// What tells a GPU from all others, also those of other machines.
+pub fn uuid(device: CUdevice) -> Result<String, Error> {
+    let uuid = check("cuDeviceGetUuid", result::device::get_uuid(device))?;
+    Ok(uuid.bytes.iter().map(|b| format!("{:02x}", *b as u8)).collect())
+}
+
 pub fn capability(device: CUdevice) -> Result<Version, Error> {
     use sys::CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,

@@ -45,6 +45,7 @@ functions! {
     iallgather = "MPI_Iallgather": fn(*const c_void, c_int, usize, *mut c_void, c_int, usize, usize, *mut usize);
     iallgatherv = "MPI_Iallgatherv": fn(*const c_void, c_int, usize, *mut c_void, *const c_int, *const c_int, usize, usize, *mut usize);
     ialltoallv = "MPI_Ialltoallv": fn(*const c_void, *const c_int, *const c_int, usize, *mut c_void, *const c_int, *const c_int, usize, usize, *mut usize);
+    igatherv = "MPI_Igatherv": fn(*const c_void, c_int, usize, *mut c_void, *const c_int, *const c_int, usize, c_int, usize, *mut usize);
     test = "MPI_Test": fn(*mut usize, *mut c_int, usize);
     iprobe = "MPI_Iprobe": fn(c_int, c_int, usize, *mut c_int, usize);
 }
@@ -252,13 +253,13 @@ impl Mpi {
         Ok(all)
     }
 
-    /// Sends part `i` of the values to rank `i`; what this rank is sent by rank 0, 1, ... lies in `got`, one after the other.
-    /// Part `i` has `counts[i]` values, so that this rank is sent `counts[rank]` by each.
-    pub fn scatter(&self, values: &[f32], counts: &[usize], got: &mut [f32]) -> Result<(), Error> {
+    /// Sends part `i` of the values, which begins at `places[i]`, to rank `i`; what this rank is sent by rank 0, 1, ... lies in
+    /// `got`, one after the other. Part `i` has `counts[i]` values, so that this rank is sent `counts[rank]` by each.
+    pub fn scatter(&self, values: &[f32], (counts, places): Parts, got: &mut [f32]) -> Result<(), Error> {
         let own = vec![counts[self.rank]; self.size];
-        assert!(values.len() >= counts.iter().sum() && got.len() >= own.iter().sum());
+        assert!(lie_within(values.len(), (counts, places)) && got.len() >= own.iter().sum());
         let (send, receive) = (ints(counts), ints(&own));
-        let (send_at, receive_at) = (starts(&send), starts(&receive));
+        let (send_at, receive_at) = (ints(places), starts(&receive));
         let mut request = 0;
         // SAFETY: all of these stay where they are until the request is done, and hold what the counts say.
         let code = unsafe {
@@ -279,10 +280,9 @@ impl Mpi {
     }
 
     /// Part `i` of the values becomes what rank `i` has there.
-    pub fn spread(&self, values: &mut [f32], counts: &[usize]) -> Result<(), Error> {
-        assert!(values.len() >= counts.iter().sum());
-        let counts = ints(counts);
-        let places = starts(&counts);
+    pub fn spread(&self, values: &mut [f32], (counts, places): Parts) -> Result<(), Error> {
+        assert!(lie_within(values.len(), (counts, places)));
+        let (counts, places) = (ints(counts), ints(places));
         let mut request = 0;
         // SAFETY: all of these stay where they are until the request is done, and hold what the counts say.
         let code = unsafe {
@@ -301,11 +301,47 @@ impl Mpi {
         self.wait("MPI_Iallgatherv", code, request)
     }
 
+    /// As [`Mpi::spread`], to rank 0 alone: the others only give their part.
+    pub fn collect(&self, values: &mut [f32], (counts, places): Parts) -> Result<(), Error> {
+        assert!(lie_within(values.len(), (counts, places)));
+        let own = counts[self.rank];
+        let from = match self.rank {
+            0 => self.abi.in_place as *const c_void,
+            rank => values[places[rank]..].as_ptr().cast(),
+        };
+        let (counts, places) = (ints(counts), ints(places));
+        let mut request = 0;
+        // SAFETY: as for `spread`.
+        let code = unsafe {
+            (self.functions.igatherv)(
+                from,
+                own as c_int,
+                self.abi.float,
+                values.as_mut_ptr().cast(),
+                counts.as_ptr(),
+                places.as_ptr(),
+                self.abi.float,
+                0,
+                self.abi.world,
+                &mut request,
+            )
+        };
+        self.wait("MPI_Igatherv", code, request)
+    }
+
     /// Leaves the job; every rank does so.
     pub fn finish(&self) -> Result<(), Error> {
         // SAFETY: nothing that was begun is still going on.
         self.done("MPI_Finalize", unsafe { (self.functions.finalize)() })
     }
+}
+
+/// Of every rank's part of some values: how many there are, and where they begin.
+pub type Parts<'a> = (&'a [usize], &'a [usize]);
+
+fn lie_within(values: usize, (counts, places): Parts) -> bool {
+    let fits = |(count, place): (&usize, &usize)| place + count <= values;
+    values <= c_int::MAX as usize && counts.len() == places.len() && counts.iter().zip(places).all(fits)
 }
 
 /// Bytes that are moved by one call at most.

@@ -63,11 +63,11 @@ impl<F: FnMut(usize, &mut FakeSession)> Session for Watched<F> {
         self.runs += 1;
         self.inner.run(p, i)
     }
-    fn grad_norm(&mut self, p: &str, scale: f32) -> Result<f64, Error> {
-        self.inner.grad_norm(p, scale)
+    fn squares(&mut self, range: (usize, usize)) -> Result<Vec<f32>, Error> {
+        self.inner.squares(range)
     }
-    fn adam(&mut self, p: &str, a: &AdamStep) -> Result<(), Error> {
-        self.inner.adam(p, a)
+    fn adam_over(&mut self, range: (usize, usize), a: &AdamStep) -> Result<(), Error> {
+        self.inner.adam_over(range, a)
     }
 }
 
