@@ -4,6 +4,7 @@ use super::abi::{Abi, ERROR_TEXT, first_line, version};
 use crate::error::{Error, RANKS};
 use crate::ranks::launch::{LIBRARY, Launch};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr::null_mut;
 use std::time::{Duration, Instant};
@@ -60,6 +61,8 @@ pub struct Mpi {
     pub size: usize,
     /// Rank among the processes of this machine, and how many those are.
     pub local: (usize, usize),
+    /// From here on the library may not be called any more.
+    finished: Cell<bool>,
 }
 
 /// Opens the library that the user names, or the first of the launcher's that there is.
@@ -110,6 +113,7 @@ impl Mpi {
             rank: 0,
             size: 1,
             local: (0, 1),
+            finished: Cell::new(false),
         };
         mpi.initialise(launch)?;
         Ok(mpi)
@@ -186,6 +190,9 @@ impl Mpi {
 
     /// Lets the library work on what others sent; to be called now and then while there is nothing else to do.
     pub fn idle(&self) {
+        if self.finished.get() {
+            return;
+        }
         let mut flag = 0;
         // SAFETY: no message is received, and the status is not asked for.
         unsafe { (self.functions.iprobe)(0, 0, self.abi.world, &mut flag, self.abi.status_ignore) };
@@ -331,7 +338,8 @@ impl Mpi {
 
     /// Leaves the job; every rank does so.
     pub fn finish(&self) -> Result<(), Error> {
-        // SAFETY: nothing that was begun is still going on.
+        self.finished.set(true);
+        // SAFETY: nothing that was begun is still going on, and nothing is called after this.
         self.done("MPI_Finalize", unsafe { (self.functions.finalize)() })
     }
 }
