@@ -129,7 +129,8 @@ pub enum Command {
     Man(shell::ManArgs),
 }
 
-/// Which passes run on which text.
+// Its doc comment becomes that of the command.
+/// Run compiler passes on a text, and print the result.
 #[derive(Args)]
 pub struct OptArgs {
     /// A text as `--dump-after` writes it, or one written by hand; `-` reads the standard input.
