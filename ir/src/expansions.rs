@@ -1,5 +1,5 @@
 //! Coefficients of exp, log, erf and tanh. Backends evaluate the same polynomials in the same order, so that they agree
-//! almost to the bit; the error bounds are documented where they are evaluated.
+//! almost to the bit; [`emit::math`](crate::emit::math) evaluates them and gives the error bounds.
 
 /// Cephes expf: (exp(r) - 1 - r) / r^2 on |r| <= ln(2) / 2.
 pub const EXP: [f64; 6] = [

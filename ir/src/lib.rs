@@ -24,6 +24,7 @@
 pub mod artifact;
 pub mod codegen;
 pub mod dim;
+pub mod emit;
 pub mod eval;
 pub mod examples;
 pub mod expansions;

@@ -3,19 +3,30 @@
 //! The mixer is Wellons' `lowbias32` (two multiplications, bias 0.17). The host's streams apply it twice with a key
 //! between; compiled programs, which draw a number for every element of a dropout, once.
 
+/// What [`mix`] multiplies with.
+pub const MIX_FACTORS: [u32; 2] = [0x7feb_352d, 0x846c_a68b];
+
+/// What [`keys`] multiplies the number of a layer with.
+pub const LAYER_FACTOR: u32 = 0xc2b2_ae35;
+
+/// What of a site goes into [`keys`].
+pub fn site_word(site: u32) -> u32 {
+    mix(site.wrapping_mul(0x9e37_79b9) ^ 0x85eb_ca6b)
+}
+
 /// A bijective 32-bit mixer.
 pub fn mix(mut x: u32) -> u32 {
     x ^= x >> 16;
-    x = x.wrapping_mul(0x7feb_352d);
+    x = x.wrapping_mul(MIX_FACTORS[0]);
     x ^= x >> 15;
-    x = x.wrapping_mul(0x846c_a68b);
+    x = x.wrapping_mul(MIX_FACTORS[1]);
     x ^ (x >> 16)
 }
 
 /// The two keys of a stream of random numbers: scalar work, once per kernel.
 pub fn keys(seed: [u32; 2], site: u32, layer: u32) -> [u32; 2] {
-    let a = mix(seed[0] ^ mix(site.wrapping_mul(0x9e37_79b9) ^ 0x85eb_ca6b));
-    let b = mix(seed[1] ^ mix(layer.wrapping_mul(0xc2b2_ae35) ^ a));
+    let a = mix(seed[0] ^ site_word(site));
+    let b = mix(seed[1] ^ mix(layer.wrapping_mul(LAYER_FACTOR) ^ a));
     [a, b]
 }
 

@@ -58,7 +58,7 @@ pub fn emit(unit: &Unit, name: &str, kernel: &Kernel, body: &ColumnKernel) -> Re
             let l = e.open_loop(first, n, &[]);
             let mut p = item.clone();
             p.axes[values.column()] = Some(l.index);
-            p.mask = Some(e.lane_mask(l.index, n));
+            p.lanes.mask = Some(e.lane_mask(l.index, n));
             walk.vectors(&item, vec![p]);
             e.close_loop(l, e.i64(e.lanes as i64), &[]);
         });
@@ -156,7 +156,7 @@ impl<'c> Walk<'_, '_, 'c> {
             for (r, (a, (_, value))) in accumulators.iter().zip(&self.body.reduce).enumerate() {
                 let i = v * accumulators.len() + r;
                 let x = self.values.eval(*value, &mut p);
-                next.extend(a.add(e, &state[i..=i], x, || e.iota(false), p.mask));
+                next.extend(a.add(e, &state[i..=i], x, || e.iota(false), p.lanes.mask));
             }
         }
         next

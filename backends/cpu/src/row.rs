@@ -137,9 +137,9 @@ impl<'c> Walk<'_, '_, 'c> {
             let l = e.open_loop(from, to, &state);
             let mut p = row.clone();
             p.axes[self.values.column()] = Some(l.index);
-            p.mask = masked.then(|| e.lane_mask(l.index, to));
+            p.lanes.mask = masked.then(|| e.lane_mask(l.index, to));
             let streams = store.is_empty() && length.is_some_and(|n| n >= LONG_ROW);
-            p.ahead = streams.then_some(AHEAD);
+            p.lanes.ahead = streams.then_some(AHEAD);
             let next = self.vector(&mut p, &accumulators, reduce, store, &l.carried);
             state = e.close_loop(l, lanes, &next);
         }
@@ -165,7 +165,7 @@ impl<'c> Walk<'_, '_, 'c> {
         let mut next = vec![];
         for (a, (_, v)) in accumulators.iter().zip(reduce) {
             let x = self.values.eval(*v, p);
-            next.extend(a.add(e, take(&mut state, a.len()), x, position, p.mask));
+            next.extend(a.add(e, take(&mut state, a.len()), x, position, p.lanes.mask));
         }
         self.values.store_all(store, p);
         next

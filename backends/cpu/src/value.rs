@@ -5,44 +5,29 @@ use crate::entry::{Entry, V};
 use inkwell::IntPredicate;
 use inkwell::values::{IntValue, VectorValue};
 use ir::dim::Dim;
+use ir::emit::Placement;
 use ir::kernel::{Coord, Index, Reduction, Store, ValId, Value};
-use ir::kernel_needs::{Needs, needs};
-use ir::scalar::{DType, Unary};
+use ir::scalar::DType;
 
-/// Where values are computed: coordinates and inputs known so far, and what has been computed from them. A clone is a
-/// point further in: set more coordinates on it, and what the outer point computed is reused.
-#[derive(Clone)]
-pub struct Point<'c> {
-    /// i64; `None` while the axis is not open. That of the column axis is the first of `lanes` consecutive positions.
-    pub axes: Vec<Option<IntValue<'c>>>,
+/// Where values are computed. Coordinates are i64; that of the column axis is the first of `lanes` consecutive positions.
+pub type Point<'c> = ir::emit::Point<IntValue<'c>, V<'c>, Columns<'c>>;
+
+/// What is known of the columns that lanes are.
+#[derive(Clone, Default)]
+pub struct Columns<'c> {
     /// The lanes that exist (all where `None`); columns beyond the end are neither read nor written.
     pub mask: Option<VectorValue<'c>>,
-    /// The accumulated product of a contraction.
-    pub acc: Option<V<'c>>,
-    /// Results of reductions by number.
-    pub reduced: Vec<Option<V<'c>>>,
     /// How many bytes ahead of loads of consecutive elements more of them are asked for.
     pub ahead: Option<i64>,
-    memo: Vec<Option<V<'c>>>,
-}
-
-impl<'c> Point<'c> {
-    /// Takes over what another point computed. Both must be reached from this one by setting the same coordinates.
-    pub fn adopt(&mut self, other: &Point<'c>) {
-        for (mine, theirs) in self.memo.iter_mut().zip(&other.memo) {
-            *mine = mine.or(*theirs);
-        }
-    }
 }
 
 /// The values of one kernel body in one entry function.
 pub struct Values<'e, 'u, 'c> {
     e: &'e Entry<'u, 'c>,
-    values: &'e [Value],
+    placement: Placement<'e>,
     column: usize,
     axes: usize,
     reductions: usize,
-    needs: Vec<Needs>,
 }
 
 /// Element offsets of one access.
@@ -60,30 +45,18 @@ enum Span<'c> {
 impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
     /// `values` over `axes` axes, of which the last becomes lanes, and `reductions` reductions.
     pub fn new(e: &'e Entry<'u, 'c>, values: &'e [Value], axes: usize, reductions: usize) -> Self {
-        assert!(
-            axes <= 64 && reductions <= 64,
-            "a kernel has at most 64 axes and 64 reductions"
-        );
         Values {
             e,
-            values,
+            placement: Placement::new(values),
             column: axes - 1,
             axes,
             reductions,
-            needs: needs(values),
         }
     }
 
     /// A point where no axis is open.
     pub fn point(&self) -> Point<'c> {
-        Point {
-            axes: vec![None; self.axes],
-            mask: None,
-            acc: None,
-            reduced: vec![None; self.reductions],
-            ahead: None,
-            memo: vec![None; self.values.len()],
-        }
+        self.placement.point(self.axes, self.reductions)
     }
 
     /// The axis whose positions are lanes.
@@ -93,60 +66,28 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
 
     /// The type of a value; `reductions` are those that `Reduced` refers to.
     pub fn dtype(&self, id: ValId, reductions: &[(Reduction, ValId)]) -> DType {
-        match &self.values[id] {
-            Value::Const { dtype, .. } | Value::Cast(dtype, _) => *dtype,
-            Value::Axis(_) | Value::Size(_) | Value::Unary(Unary::Not, _) => DType::I32,
-            Value::Load { slot, .. } => self.e.slots[*slot].dtype.loaded(),
-            Value::Binary(f, ..) if f.is_comparison() => DType::I32,
-            Value::Unary(_, x) | Value::Binary(_, x, _) | Value::Select { then: x, .. } => self.dtype(*x, reductions),
-            Value::Reduced(r) => match reductions[*r] {
-                (Reduction::ArgMax, _) => DType::I32,
-                (_, v) => self.dtype(v, reductions),
-            },
-            Value::Acc | Value::Uniform { .. } => DType::F32,
-        }
-    }
-
-    fn available(&self, id: ValId, p: &Point<'c>) -> bool {
-        let n = self.needs[id];
-        let open = |bits: u64, known: &dyn Fn(usize) -> bool| (0..64).all(|i| bits >> i & 1 == 0 || known(i));
-        open(n.axes, &|a| p.axes[a].is_some())
-            && open(n.reduced, &|r| p.reduced[r].is_some())
-            && (!n.acc || p.acc.is_some())
+        self.placement.dtype(id, &self.e.slots, reductions)
     }
 
     /// Computes everything that `roots` need and `p` has the coordinates for: call before opening an inner loop.
     pub fn hoist(&self, p: &mut Point<'c>, roots: impl IntoIterator<Item = ValId>) {
-        let mut seen = vec![false; self.values.len()];
-        let mut todo: Vec<ValId> = roots.into_iter().collect();
-        while let Some(id) = todo.pop() {
-            if std::mem::replace(&mut seen[id], true) {
-                continue;
-            }
-            if self.available(id, p) {
-                self.eval(id, p);
-            } else {
-                todo.extend(self.values[id].operands());
-            }
-        }
+        self.placement.hoist(p, roots, |v, p| {
+            self.eval(v, p);
+        });
     }
 
     /// Forgets what was computed from memory: call after stores that later values may read.
     pub fn forget_loads(&self, p: &mut Point<'c>) {
-        for (memo, needs) in p.memo.iter_mut().zip(&self.needs) {
-            if needs.loads {
-                *memo = None;
-            }
-        }
+        self.placement.forget(p, |_| true);
     }
 
     /// The value at a point: a vector where it varies with the column, else usually a scalar.
     pub fn eval(&self, id: ValId, p: &mut Point<'c>) -> V<'c> {
-        if let Some(v) = p.memo[id] {
-            return v;
+        if let Some(v) = p.known(id) {
+            return *v;
         }
         let e = self.e;
-        let v = match &self.values[id] {
+        let v = match &self.placement.values[id] {
             Value::Const { dtype, bits } => e.constant(*dtype, f64::from_bits(*bits)),
             Value::Axis(a) => {
                 let first = e.resize(self.axis(*a, p).into(), 32);
@@ -183,7 +124,7 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
                 e.uniform(keys, index)
             }
         };
-        p.memo[id] = Some(v);
+        p.learn(id, v);
         v
     }
 
@@ -265,7 +206,7 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
     /// Lanes that exist and whose guard holds.
     fn active(&self, guard: Option<V<'c>>, p: &Point<'c>) -> Option<VectorValue<'c>> {
         let e = self.e;
-        match (guard, p.mask) {
+        match (guard, p.lanes.mask) {
             (None, mask) => mask,
             (Some(g), None) => Some(e.splat(g, e.lanes).into_vector_value()),
             (Some(g), Some(m)) => Some(e.and(m.into(), g).into_vector_value()),
@@ -291,12 +232,12 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
             }
             Span::Run(at) => {
                 let at = e.at(dtype, base, at);
-                if let Some(bytes) = p.ahead {
+                if let Some(bytes) = p.lanes.ahead {
                     e.prefetch(e.byte_at(at, e.i64(bytes)));
                 }
                 e.load_vector(dtype, at, self.active(guard, p))
             }
-            Span::Steps { first, stride } => match (guard, p.mask) {
+            Span::Steps { first, stride } => match (guard, p.lanes.mask) {
                 (None, None) => e.load_steps(dtype, e.at(dtype, base, first), stride),
                 (Some(V::IntValue(g)), None) => {
                     // All lanes or none: then every one of them reads the same zero.
@@ -337,11 +278,11 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
             Span::One(at) => {
                 let at = e.at(dtype, base, at);
                 let v = match (s.accumulate, in_columns) {
-                    (false, true) => self.last_lane(v, p.mask),
+                    (false, true) => self.last_lane(v, p.lanes.mask),
                     (true, true) => {
                         let zero = e.constant(dtype, 0.0);
                         let v = e.splat(v, e.lanes);
-                        let v = p.mask.map_or(v, |m| e.select(m.into(), v, zero));
+                        let v = p.lanes.mask.map_or(v, |m| e.select(m.into(), v, zero));
                         e.fold_lanes(v, &sum)
                     }
                     (_, false) => v,
@@ -351,20 +292,20 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
             Span::Run(at) => {
                 let at = e.at(dtype, base, at);
                 let v = if s.accumulate {
-                    sum(e.load_vector(dtype, at, p.mask), v)
+                    sum(e.load_vector(dtype, at, p.lanes.mask), v)
                 } else {
                     v
                 };
-                e.store_vector(dtype, at, v, p.mask);
+                e.store_vector(dtype, at, v, p.lanes.mask);
             }
             Span::Steps { first, stride } => {
                 let (at, offsets) = (e.at(dtype, base, first), || self.offsets(first, stride));
-                let before = || match p.mask {
+                let before = || match p.lanes.mask {
                     None => e.load_steps(dtype, at, stride),
                     mask => e.gather(dtype, base, offsets(), mask),
                 };
                 let v = if s.accumulate { sum(before(), v) } else { v };
-                match p.mask {
+                match p.lanes.mask {
                     None => e.store_steps(dtype, at, stride, v),
                     mask => e.scatter(dtype, base, offsets(), v, mask),
                 }
@@ -377,13 +318,13 @@ impl<'e, 'u, 'c> Values<'e, 'u, 'c> {
                         let at = e.at(dtype, base, e.extract(offsets, lane).into_int_value());
                         e.store(at, sum(e.load(dtype, at), e.extract(v, lane)));
                     };
-                    match p.mask {
+                    match p.lanes.mask {
                         None => add(),
                         Some(m) => e.when(e.extract(m.into(), lane).into_int_value(), add),
                     }
                 }
             }
-            Span::Lanes(offsets) => e.scatter(dtype, base, offsets, v, p.mask),
+            Span::Lanes(offsets) => e.scatter(dtype, base, offsets, v, p.lanes.mask),
         }
     }
 

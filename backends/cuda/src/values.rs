@@ -4,9 +4,9 @@ use crate::arith::Cmp;
 use crate::builder::{Ty, V};
 use crate::function::{Function, divisible};
 use ir::dim::Dim;
+use ir::emit::Placement;
 use ir::kernel::{Coord, Index, Reduction, Slot, Store, ValId, Value};
-use ir::kernel_needs::{Needs, needs};
-use ir::scalar::{DType, Unary};
+use ir::scalar::DType;
 
 mod branch;
 
@@ -33,41 +33,18 @@ impl<'c> Lanes<'c> {
     }
 }
 
-/// Where values are computed: coordinates and inputs known so far, and what has been computed from them. A clone is a
-/// point further in: set more coordinates on it, and what the outer point computed is reused.
-#[derive(Clone)]
-pub struct Point<'c> {
-    /// i64; `None` while the axis is not open. That of the column axis is the first of `lanes` consecutive positions.
-    pub axes: Vec<Option<V<'c>>>,
-    /// The accumulated product of a contraction.
-    pub acc: Option<Lanes<'c>>,
-    /// Results of reductions by number.
-    pub reduced: Vec<Option<Lanes<'c>>>,
-    memo: Vec<Option<Lanes<'c>>>,
-}
-
-impl<'c> Point<'c> {
-    /// Takes over what a point further out has learnt since this one was cloned from it.
-    pub fn adopt(&mut self, outer: &Point<'c>) {
-        let both = self.memo.iter_mut().zip(&outer.memo);
-        for (own, outer) in both.chain(self.reduced.iter_mut().zip(&outer.reduced)) {
-            if own.is_none() {
-                own.clone_from(outer);
-            }
-        }
-    }
-}
+/// Where values are computed. Coordinates are i64; that of the column axis is the first of `lanes` consecutive positions.
+pub type Point<'c> = ir::emit::Point<V<'c>, Lanes<'c>>;
 
 /// The values of one kernel body in one function.
 pub struct Values<'f, 'k, 'c> {
     f: &'f Function<'k, 'c>,
-    values: &'f [Value],
+    placement: Placement<'f>,
     reductions: &'f [(Reduction, ValId)],
     column: usize,
     axes: usize,
     /// Consecutive columns of one thread: 1, 2 or 4. The first column is a multiple of it, and all of them exist.
     lanes: usize,
-    needs: Vec<Needs>,
 }
 
 /// Elements of one access.
@@ -91,10 +68,6 @@ impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
         reductions: &'f [(Reduction, ValId)],
         lanes: usize,
     ) -> Self {
-        assert!(
-            axes <= 64 && reductions.len() <= 64,
-            "a kernel has at most 64 axes and 64 reductions"
-        );
         for v in values {
             if let Value::Uniform { seed, site, .. } = v {
                 f.random_keys(*seed, *site);
@@ -102,23 +75,17 @@ impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
         }
         Values {
             f,
-            values,
+            placement: Placement::new(values),
             reductions,
             column: axes - 1,
             axes,
             lanes,
-            needs: needs(values),
         }
     }
 
     /// A point where no axis is open.
     pub fn point(&self) -> Point<'c> {
-        Point {
-            axes: vec![None; self.axes],
-            acc: None,
-            reduced: vec![None; self.reductions.len()],
-            memo: vec![None; self.values.len()],
-        }
+        self.placement.point(self.axes, self.reductions.len())
     }
 
     pub fn lanes(&self) -> usize {
@@ -127,64 +94,28 @@ impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
 
     /// The type of a value once loaded.
     pub fn dtype(&self, id: ValId) -> DType {
-        match &self.values[id] {
-            Value::Const { dtype, .. } | Value::Cast(dtype, _) => *dtype,
-            Value::Axis(_) | Value::Size(_) | Value::Unary(Unary::Not, _) => DType::I32,
-            Value::Load { slot, .. } => self.f.slots[*slot].dtype.loaded(),
-            Value::Binary(f, ..) if f.is_comparison() => DType::I32,
-            Value::Unary(_, x) | Value::Binary(_, x, _) | Value::Select { then: x, .. } => self.dtype(*x),
-            Value::Reduced(r) => match self.reductions[*r] {
-                (Reduction::ArgMax, _) => DType::I32,
-                (_, v) => self.dtype(v),
-            },
-            Value::Acc | Value::Uniform { .. } => DType::F32,
-        }
-    }
-
-    fn available(&self, id: ValId, p: &Point<'c>) -> bool {
-        let n = self.needs[id];
-        let open = |bits: u64, known: &dyn Fn(usize) -> bool| (0..64).all(|i| bits >> i & 1 == 0 || known(i));
-        open(n.axes, &|a| p.axes[a].is_some())
-            && open(n.reduced, &|r| p.reduced[r].is_some())
-            && (!n.acc || p.acc.is_some())
+        self.placement.dtype(id, self.f.slots, self.reductions)
     }
 
     /// Computes everything that `roots` need and `p` has the coordinates for: call before opening an inner loop.
     pub fn hoist(&self, p: &mut Point<'c>, roots: impl IntoIterator<Item = ValId>) {
-        let mut seen = vec![false; self.values.len()];
-        let mut todo: Vec<ValId> = roots.into_iter().collect();
-        while let Some(id) = todo.pop() {
-            if std::mem::replace(&mut seen[id], true) {
-                continue;
-            }
-            if self.available(id, p) {
-                self.eval(id, p);
-            } else {
-                todo.extend(self.values[id].operands());
-            }
-        }
+        self.placement.hoist(p, roots, |v, p| {
+            self.eval(v, p);
+        });
     }
 
     /// Forgets what was computed from memory of these slots: call after stores that later values may read.
     pub fn forget_slots(&self, p: &mut Point<'c>, stored: &[Slot]) {
-        let mut stale: Vec<bool> = Vec::with_capacity(self.values.len());
-        for (memo, v) in p.memo.iter_mut().zip(self.values) {
-            let here = matches!(v, Value::Load { slot, .. } if stored.contains(slot));
-            let stale_here = here || v.operands().iter().any(|o| stale[*o]);
-            if stale_here {
-                *memo = None;
-            }
-            stale.push(stale_here);
-        }
+        self.placement.forget(p, |slot| stored.contains(&slot));
     }
 
     /// The value at a point.
     pub fn eval(&self, id: ValId, p: &mut Point<'c>) -> Lanes<'c> {
-        if let Some(v) = &p.memo[id] {
+        if let Some(v) = p.known(id) {
             return v.clone();
         }
         let f = self.f;
-        let v = match &self.values[id] {
+        let v = match &self.placement.values[id] {
             Value::Const { dtype, bits } => Lanes::One(f.of(*dtype, f64::from_bits(*bits))),
             Value::Axis(a) => {
                 let first = f.resize(self.axis(*a, p), Ty::I32);
@@ -205,7 +136,7 @@ impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
                 let cond = self.condition(*cond, p);
                 if let (Lanes::One(c), true) = (&cond, self.worth_a_branch(id, p)) {
                     let v = self.branch(id, *c, [*then, *other], p);
-                    p.memo[id] = Some(v.clone());
+                    p.learn(id, v.clone());
                     return v;
                 }
                 let (x, y) = (self.eval(*then, p), self.eval(*other, p));
@@ -219,7 +150,7 @@ impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
                 self.counter(index, p).map(|i| f.uniform(keys, i))
             }
         };
-        p.memo[id] = Some(v.clone());
+        p.learn(id, v.clone());
         v
     }
 
@@ -313,7 +244,7 @@ impl<'f, 'k, 'c> Values<'f, 'k, 'c> {
         let consecutive = run
             && index.terms.iter().all(|(_, c)| match c {
                 Coord::Axis(_) => true,
-                Coord::Value(v) => self.needs[*v].axes >> self.column & 1 == 0,
+                Coord::Value(v) => self.placement.needs(*v).axes >> self.column & 1 == 0,
             });
         Span {
             first,

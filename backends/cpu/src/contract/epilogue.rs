@@ -29,7 +29,7 @@ pub(super) fn write<'c>(
         code.each_vector(columns, |j, mask| {
             let mut point = point.clone();
             point.axes[axes - 1] = Some(code.add(column, j));
-            point.mask = mask;
+            point.lanes.mask = mask;
             // Whole panels were computed, so a whole vector is there even where the mask is not full.
             point.acc = Some(code.load(code.at(sums, code.scale(j, 4))).into());
             values.store_all(&body.store, &mut point);

@@ -8,27 +8,33 @@ use ir::kernel::{ValId, Value};
 impl<'c> Values<'_, '_, 'c> {
     /// Whether the values of a select read memory under guards, which are branches anyway, and serve nothing else.
     pub(super) fn worth_a_branch(&self, select: ValId, p: &Point<'c>) -> bool {
-        let Value::Select { then, other, .. } = &self.values[select] else {
+        let Value::Select { then, other, .. } = &self.placement.values[select] else {
             return false;
         };
         let known = |v: ValId| {
-            let trivial = matches!(self.values[v], Value::Const { .. } | Value::Axis(_) | Value::Size(_));
-            trivial || p.memo[v].is_some()
+            let trivial = matches!(
+                self.placement.values[v],
+                Value::Const { .. } | Value::Axis(_) | Value::Size(_)
+            );
+            trivial || p.known(v).is_some()
         };
         let (mut own, mut open) = (vec![false; select], vec![*then, *other]);
         let mut guarded = false;
         while let Some(v) = open.pop() {
             if !known(v) && !std::mem::replace(&mut own[v], true) {
-                guarded |= matches!(self.values[v], Value::Load { guard: Some(_), .. });
-                open.extend(self.values[v].operands());
+                guarded |= matches!(self.placement.values[v], Value::Load { guard: Some(_), .. });
+                open.extend(self.placement.values[v].operands());
             }
         }
         // Nobody else uses what is computed only for this.
-        let others = (0..self.values.len()).filter(|u| *u != select && !own.get(*u).is_some_and(|o| *o));
+        let others = (0..self.placement.values.len()).filter(|u| *u != select && !own.get(*u).is_some_and(|o| *o));
         guarded
-            && others
-                .into_iter()
-                .all(|u| !self.values[u].operands().iter().any(|v| own.get(*v) == Some(&true)))
+            && others.into_iter().all(|u| {
+                !self.placement.values[u]
+                    .operands()
+                    .iter()
+                    .any(|v| own.get(*v) == Some(&true))
+            })
     }
 
     /// One of two values, the other of which is not computed.
@@ -39,7 +45,7 @@ impl<'c> Values<'_, '_, 'c> {
         [then, other]: [ValId; 2],
         p: &Point<'c>,
     ) -> Lanes<'c> {
-        let n = self.needs[select];
+        let n = self.placement.needs(select);
         let varies = n.axes >> self.column & 1 == 1 || n.reduced != 0 || n.acc;
         let count = if varies { self.lanes } else { 1 };
         let side = |v: ValId| {
