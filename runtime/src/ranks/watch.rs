@@ -1,4 +1,4 @@
-//! Whether all ranks are still there. Each has a connection to rank 0 and says once a second what it is doing. Where one is gone,
+//! Whether all ranks are still there. Each has a connection to rank 0 and says a few times a second what it is doing. Where one is gone,
 //! is silent for too long, or fails, rank 0 says so once and has all end, whatever call they hang in.
 
 mod frame;
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// From one sign of life to the next.
-const BEAT: Duration = Duration::from_secs(1);
+/// From one sign of life to the next; what a rank is said to have been doing is as old at most.
+const BEAT: Duration = Duration::from_millis(200);
 
 /// What a rank says to rank 0.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

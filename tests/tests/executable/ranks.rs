@@ -490,3 +490,42 @@ fn a_stopped_or_killed_rank_ends_all_and_the_run_goes_on() {
         same_bytes(&whole, &run, how);
     }
 }
+
+/// Two ranks on the emulator train a step that one trains, and that the processor trains: their gradients pass through the host.
+#[cfg(feature = "gpu")]
+#[test]
+fn ranks_on_the_emulator_train_what_the_processor_trains() {
+    let bench = bench();
+    let Some(launcher) = launchers().pop() else { return };
+    let exe = bench.at("gpu-model");
+    let out = crate::commands::compiler("cuda", &exe)
+        .args(["--precision", "fp32"])
+        .output();
+    let out = out.expect("w2vc starts");
+    assert!(out.status.success(), "{}", said(&out));
+    let settings = ["updates=1", "accumulate=2", "max_tokens=35000", "valid_fraction=0"];
+    let settings: Vec<&str> = settings.iter().flat_map(|s| ["--set", s]).collect();
+    let with = |mut command: Command, device: bool| {
+        command.args(&settings);
+        if device {
+            command.args(["--device", "emulator"]);
+        }
+        done(&within(120, &mut command));
+    };
+    let own = bench.at("processor");
+    with(bench.alone(&own, &[]), false);
+    let two = bench.at("emulated");
+    let mut ranks = Command::new(launcher.name());
+    if launcher == OpenMpi {
+        ranks.arg("--oversubscribe");
+        ranks
+            .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+    }
+    ranks.args(["-n", "2"]).arg(&exe);
+    bench.words(&mut ranks, &two, &[]);
+    with(ranks, true);
+    nearly_same(&own, &two, "two ranks on the emulator");
+    let log = fs::read_to_string(two.join("log.jsonl")).expect("the run has a log");
+    assert!(log.contains("pass through the hosts' memory"), "{log}");
+}

@@ -221,7 +221,7 @@ impl Shared {
         self.end(crate::error::RANKS, &message);
     }
 
-    /// Once a second: a sign of life to all, and a look at who gives none or does not get on.
+    /// A few times a second: a sign of life to all, and a look at who gives none or does not get on.
     fn look(&self) {
         let mut told = false;
         loop {
