@@ -25,23 +25,15 @@ fn pretrain(exe: &Path, data: &Path, out: &Path) -> Command {
     command
 }
 
-#[test]
-fn a_killed_run_goes_on_to_the_same_bits_and_what_it_gives_transcribes() {
-    let folder = tempfile::tempdir().expect("the temporary folder is writable");
-    let at = |name: &str| folder.path().join(name);
-    let (exe, data) = (at("model"), at("data"));
-    std::fs::create_dir(&data).expect("the temporary folder is writable");
-    assert_ok(compile("cpu", &exe));
-    recordings(&data);
-
+/// Pretrains once in one go, into `whole`, and once killed and resumed, into `cut`; what they leave must be the same bytes.
+fn goes_on_to_the_same_bits(exe: &Path, data: &Path, folder: &Path) {
+    let at = |name: &str| folder.join(name);
     assert_ok(
-        pretrain(&exe, &data, &at("whole"))
+        pretrain(exe, data, &at("whole"))
             .output()
             .expect("the executable starts"),
     );
-    let mut killed = pretrain(&exe, &data, &at("cut"))
-        .spawn()
-        .expect("the executable starts");
+    let mut killed = pretrain(exe, data, &at("cut")).spawn().expect("the executable starts");
     // As soon as there is a checkpoint: in the middle of whatever comes after it.
     while !at("cut/checkpoints/step-00000005").exists() && killed.try_wait().expect("a child can be asked").is_none() {
         std::thread::yield_now();
@@ -53,7 +45,7 @@ fn a_killed_run_goes_on_to_the_same_bits_and_what_it_gives_transcribes() {
         "the run ended before it could be killed"
     );
     assert_ok(
-        pretrain(&exe, &data, &at("cut"))
+        pretrain(exe, data, &at("cut"))
             .arg("--resume")
             .output()
             .expect("the executable starts"),
@@ -66,6 +58,18 @@ fn a_killed_run_goes_on_to_the_same_bits_and_what_it_gives_transcribes() {
         let read = |run: &str| std::fs::read(at(run).join(file)).unwrap_or_else(|e| panic!("{run}/{file}: {e}"));
         assert!(read("whole") == read("cut"), "{file} differs");
     }
+}
+
+#[test]
+fn a_killed_run_goes_on_to_the_same_bits_and_what_it_gives_transcribes() {
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    let at = |name: &str| folder.path().join(name);
+    let (exe, data) = (at("model"), at("data"));
+    std::fs::create_dir(&data).expect("the temporary folder is writable");
+    assert_ok(compile("cpu", &exe));
+    recordings(&data);
+
+    goes_on_to_the_same_bits(&exe, &data, folder.path());
 
     let mut finetune = Command::new(&exe);
     finetune.args([
@@ -100,6 +104,23 @@ fn a_killed_run_goes_on_to_the_same_bits_and_what_it_gives_transcribes() {
         paths,
         [data.join("0.wav").to_str(), data.join("5.wav").to_str()].map(Option::unwrap)
     );
+}
+
+/// Master weights and moments are f32, so a checkpoint loses nothing of a training in bf16.
+#[test]
+fn a_killed_run_in_bf16_goes_on_to_the_same_bits() {
+    if !std::arch::is_x86_feature_detected!("avx512bf16") {
+        eprintln!("not tested: this processor has no instructions for bf16");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    let (exe, data) = (folder.path().join("model"), folder.path().join("data"));
+    std::fs::create_dir(&data).expect("the temporary folder is writable");
+    let mut bf16 = compiler("cpu", &exe);
+    bf16.args(["--precision", "bf16"]);
+    assert_ok(bf16.output().expect("w2vc starts"));
+    recordings(&data);
+    goes_on_to_the_same_bits(&exe, &data, folder.path());
 }
 
 /// What the processor lacks is named before any instruction of it is met; what needs none of them works.
