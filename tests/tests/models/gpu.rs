@@ -3,11 +3,13 @@
 use crate::clips::{Inputs, Sizes, batch, clip_for, complete_for};
 use crate::parity::{RELATIVE, compare};
 use crate::small::{FOLDERS, close, fixtures, output, run, small};
+use compiler::compile::Arithmetic;
 use ir::artifact::Precision;
+use runtime::exec::Native;
 use runtime::session::{AdamStep, Session};
 use runtime::step::{Options, step};
 use runtime::weights::initialize;
-use w2vc_tests::native::{compile, compile_cuda, emulate_on, model};
+use w2vc_tests::native::{compile_cuda, compile_in, emulate_on, model};
 
 /// Losses, logits and all gradients of the fixtures.
 #[test]
@@ -98,33 +100,66 @@ fn changes(session: &mut dyn Session, t: &Trained) -> Vec<f32> {
         .collect()
 }
 
-fn compare_training(precision: Precision, archs: &[&str], (tolerance, changed): (f64, f64)) {
+/// How far losses, first gradients and changes of parameters may be from those of the CPU in some arithmetic.
+struct Near {
+    arithmetic: Arithmetic,
+    losses: f64,
+    gradients: f64,
+    changes: f64,
+}
+
+fn compare_training(precision: Precision, archs: &[&str], near: &[Near]) {
     let tiny = model("models/tiny.ron", &[]);
-    let native = compile(&tiny);
+    let natives: Vec<Native> = near.iter().map(|n| compile_in(&tiny, n.arithmetic)).collect();
     let gpu = compiler::compile::compile_cuda(&tiny, precision, &|_, _| ()).unwrap_or_else(|e| panic!("{e}"));
     for program in ["pretrain", "finetune"] {
         let clips = [clip_for(1, TINY), clip_for(2, TINY)];
         let inputs = complete_for(batch(&clips), TINY, 0.1);
-        let mut cpu = native.machine(2).unwrap();
-        let want = train(&mut cpu, program, &inputs);
-        for arch in archs {
-            let got = train(&mut emulate_on(&gpu.artifact, &gpu.code, arch), program, &inputs);
-            let about = |what: &str| format!("{program}, {precision:?}, {arch}: {what}");
-            close(&about("losses"), &got.losses, &want.losses, tolerance);
-            close(&about("gradients"), &got.grads, &want.grads, tolerance * 10.0);
-            let (a, b) = (changes(&mut cpu, &got), changes(&mut cpu, &want));
-            close(&about("changes after five updates"), &a, &b, changed);
+        let trained: Vec<Trained> = archs
+            .iter()
+            .map(|arch| train(&mut emulate_on(&gpu.artifact, &gpu.code, arch), program, &inputs))
+            .collect();
+        for (native, near) in natives.iter().zip(near) {
+            let mut cpu = native.machine(2).unwrap();
+            let want = train(&mut cpu, program, &inputs);
+            for (arch, got) in archs.iter().zip(&trained) {
+                let about = |what: &str| format!("{program}, {precision:?}, {arch}, CPU {:?}: {what}", near.arithmetic);
+                close(&about("losses"), &got.losses, &want.losses, near.losses);
+                close(&about("gradients"), &got.grads, &want.grads, near.gradients);
+                let (a, b) = (changes(&mut cpu, got), changes(&mut cpu, &want));
+                close(&about("changes after five updates"), &a, &b, near.changes);
+            }
         }
     }
 }
 
 #[test]
 fn tiny_trains_as_on_the_cpu() {
-    compare_training(Precision::Fp32, &["sm_80"], (1e-5, 1e-2));
+    let near = Near {
+        arithmetic: Arithmetic::Fp32,
+        losses: 1e-5,
+        gradients: 1e-4,
+        changes: 1e-2,
+    };
+    compare_training(Precision::Fp32, &["sm_80"], &[near]);
 }
 
-/// Numbers of 8 bits: losses within their rounding, gradients in direction and size.
+/// bf16 keeps 8 bits. Against f32, losses are within that rounding, gradients in direction and size. The CPU's bf16 rounds the
+/// same numbers but adds in another order, which turns the last bit of some: the first gradients are within three units of
+/// 2^-8. Over five updates the codes that the quantizer chooses differ here and there, so losses are not much nearer.
 #[test]
 fn tiny_trains_in_bf16() {
-    compare_training(Precision::Bf16, &["sm_80", "sm_90a"], (1e-2, 0.5));
+    let f32 = Near {
+        arithmetic: Arithmetic::Fp32,
+        losses: 1e-2,
+        gradients: 1e-1,
+        changes: 0.5,
+    };
+    let bf16 = Near {
+        arithmetic: Arithmetic::Bf16,
+        losses: 5e-3,
+        gradients: 3.0 / 256.0,
+        changes: 0.2,
+    };
+    compare_training(Precision::Bf16, &["sm_80", "sm_90a"], &[f32, bf16]);
 }
