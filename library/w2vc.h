@@ -1,6 +1,6 @@
 /* A speech model compiled by w2vc, as a library.
  *
- * Every function may be called from any thread, for the same handle too. Texts are UTF-8. A function that fails gives NULL or
+ * Every function may be called from any thread, for the same handle too, but for those that free it. Texts are UTF-8. A function that fails gives NULL or
  * -1, and w2vc_error() says why, in the thread that called. Nothing is printed, but for notes on the standard error stream.
  *
  *     w2vc_model *model = w2vc_open("run2", NULL);
@@ -34,7 +34,8 @@ const char *w2vc_error(void);
  * chunk, left, right, ... */
 w2vc_model *w2vc_open(const char *weights, const char *options);
 
-/* Frees a model. Streams of it stay sound and keep it until they are freed. NULL is allowed. */
+/* Frees a model. Streams of it stay sound and keep it until they are freed. NULL is allowed. No other call with this model may
+ * be under way or begin: join threads first. */
 void w2vc_close(w2vc_model *model);
 
 /* A JSON object: name, version, sample_rate, frame_seconds, tokens, delay_seconds. Free it by w2vc_free. */
@@ -61,13 +62,14 @@ w2vc_stream *w2vc_stream_new(const w2vc_model *model);
 int w2vc_stream_push(w2vc_stream *stream, const float *samples, size_t count);
 
 /* Computes what can be computed by now. Gives a JSON array of events, {"type": "partial"|"final", id, start, end, text, words};
- * "[]" where there is nothing new. Free it by w2vc_free. */
+ * "[]" where there is nothing new. Where it fails samples stay, so that it may be called again; what it had found by then comes
+ * with the next call. Free it by w2vc_free. */
 char *w2vc_stream_poll(w2vc_stream *stream);
 
 /* Says that no more samples come; gives the last events. */
 char *w2vc_stream_finish(w2vc_stream *stream);
 
-/* Frees a stream, finished or not. NULL is allowed. */
+/* Frees a stream, finished or not. NULL is allowed. No other call with this stream may be under way. */
 void w2vc_stream_free(w2vc_stream *stream);
 
 /* Free what functions gave. NULL is allowed. */

@@ -137,6 +137,15 @@ END
 
 have_voice() { compiles espeak-ng -q -v en-us a && compiles espeak-ng -q -v en-gb-x-rp a; }
 
+# apt's is not always the first python3 of the path.
+have_python() {
+    local python
+    for python in python3 /usr/bin/python3; do
+        if compiles "$python" -c 'import numpy, pip, venv, ensurepip'; then return 0; fi
+    done
+    return 1
+}
+
 # The variables that name another place than apt installs into.
 named() {
     local variable
@@ -164,6 +173,9 @@ find_missing() {
         # Launchers for the tests of several ranks; nothing that is built needs them.
         compiles mpirun.openmpi --version || packages+=(openmpi-bin)
         compiles mpirun.mpich --version || packages+=(mpich)
+        # Who asks a server, and who installs a wheel, in tests.
+        compiles curl --version || packages+=(curl)
+        have_python || packages+=(python3-numpy python3-pip python3-venv)
     fi
     if [ "$what" = demo ] && ! have_voice; then packages+=(espeak-ng); fi
 }
@@ -209,6 +221,7 @@ by_hand() {
         *-dev) say "  - Debian's package $p" ;;
         g++) say "  - a C and C++ compiler that answers to cc and c++ (Debian's package: g++)" ;;
         strace) say "  - strace (only for the tests that kill trainings at system calls)" ;;
+        curl | python3-*) say "  - $p (only for the tests of serve and of the Python package)" ;;
         openmpi-bin | mpich) say "  - $p (only for the tests of several ranks)" ;;
         espeak-ng) say "  - espeak-ng (only for the demo)" ;;
         esac

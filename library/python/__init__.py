@@ -13,6 +13,7 @@ import ctypes
 import json
 import os
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Iterator, List, Optional, Sequence, Union
@@ -180,6 +181,9 @@ class Model:
 
     def __init__(self, weights: Union[str, "os.PathLike[str]"], **options: Any) -> None:
         self._handle: Optional[int] = None
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._closing: Optional[int] = None
         plain = {name: os.fspath(v) if isinstance(v, os.PathLike) else v for name, v in options.items()}
         self._handle = _library.w2vc_open(os.fsencode(weights), json.dumps(plain).encode())
         if not self._handle:
@@ -211,10 +215,12 @@ class Model:
         """
         times = timestamps.encode() if timestamps else None
         if isinstance(audio, (str, os.PathLike)):
-            found = _taken(_library.w2vc_transcribe_file(self._open, os.fsencode(audio), times))
+            with self._open() as handle:
+                found = _taken(_library.w2vc_transcribe_file(handle, os.fsencode(audio), times))
         else:
             samples = _samples(audio, sample_rate)
-            found = _taken(_library.w2vc_transcribe(self._open, _pointer(samples), samples.size, times))
+            with self._open() as handle:
+                found = _taken(_library.w2vc_transcribe(handle, _pointer(samples), samples.size, times))
         segments = [_segment(segment) for segment in found["segments"]]
         return Transcript(found["text"], found["duration"], segments)
 
@@ -236,24 +242,42 @@ class Model:
         return Stream(self)
 
     def close(self) -> None:
-        """Frees the model. Streams of it stay sound."""
-        handle, self._handle = self._handle, None
+        """Frees the model, after calls that other threads have in it. Streams of it stay sound."""
+        with self._lock:
+            handle, self._handle = self._handle, None
+            if self._calls:
+                # The last of them frees it.
+                handle, self._closing = None, handle or self._closing
         if handle:
             _library.w2vc_close(handle)
 
-    @property
-    def _open(self) -> int:
-        if not self._handle:
-            raise ModelError("the model is closed")
-        return self._handle
+    @contextmanager
+    def _open(self) -> Iterator[int]:
+        """The handle, which is not freed meanwhile."""
+        with self._lock:
+            handle = self._handle
+            if not handle:
+                raise ModelError("the model is closed")
+            self._calls += 1
+        try:
+            yield handle
+        finally:
+            with self._lock:
+                self._calls -= 1
+                last = None
+                if not self._calls:
+                    last, self._closing = self._closing, None
+            if last:
+                _library.w2vc_close(last)
 
     def _array(self, function: Any, audio: Any, sample_rate: int, *more: Any) -> np.ndarray:
         samples = _samples(audio, sample_rate)
         rows, width = ctypes.c_size_t(), ctypes.c_size_t()
         sizes = ctypes.byref(rows), ctypes.byref(width)
-        found = function(self._open, _pointer(samples), samples.size, *more, *sizes)
-        if not found:
-            raise _failed()
+        with self._open() as handle:
+            found = function(handle, _pointer(samples), samples.size, *more, *sizes)
+            if not found:
+                raise _failed()
         try:
             if rows.value == 0:
                 return np.zeros((0, width.value), np.float32)
@@ -288,9 +312,11 @@ class Stream:
 
     def __init__(self, model: Model) -> None:
         self._lock = threading.Lock()
-        self._handle: Optional[int] = _library.w2vc_stream_new(model._open)
-        if not self._handle:
-            raise _failed()
+        self._handle: Optional[int] = None
+        with model._open() as handle:
+            self._handle = _library.w2vc_stream_new(handle)
+            if not self._handle:
+                raise _failed()
 
     def push(self, samples: Any, *, sample_rate: int = SAMPLE_RATE) -> None:
         """Adds mono samples at 16 kHz; returns at once."""

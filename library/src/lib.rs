@@ -1,17 +1,17 @@
 //! The library that `w2vc compile --emit library` appends a compiled model to: C functions over [`runtime::model`].
 //!
-//! `w2vc.h` says what each function does. The model is found by where this library lies: the loader knows its path.
+//! `w2vc.h` says what each function does. The model is in the file that this library was loaded from.
 
 mod errors;
 mod memory;
+mod own;
 
 use errors::{guarded, guarded_or, said};
 use memory::{floats, give_floats, give_text, text, texts};
 use runtime::Error;
 use runtime::model::{Detail, Model, Options, Speech};
-use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::ffi::{CStr, c_char, c_int};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// `w2vc` looks for it before it appends a model.
@@ -28,22 +28,6 @@ pub struct Handle(Arc<Model>);
 
 /// A stream as C holds it: one call at a time.
 pub struct Stream(Mutex<Speech>);
-
-/// The file that this library was loaded from, which carries the model.
-fn own_path() -> Result<PathBuf, Error> {
-    let unknown = || Error::Usage("the loader does not say where this library lies".into());
-    // SAFETY: all zeros are a value of this struct of pointers and numbers.
-    let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
-    let inside = (own_path as fn() -> Result<PathBuf, Error>) as *const c_void;
-    // SAFETY: the address is of this library's code, and `info` is written to.
-    if unsafe { libc::dladdr(inside, &mut info) } == 0 || info.dli_fname.is_null() {
-        return Err(unknown());
-    }
-    // SAFETY: the loader's own string, which lives as long as this library is loaded.
-    let name = unsafe { CStr::from_ptr(info.dli_fname) };
-    // A name without a folder would be looked for elsewhere than where it was found.
-    std::fs::canonicalize(OsStr::from_bytes(name.to_bytes())).map_err(|_| unknown())
-}
 
 fn detail(times: Option<&str>) -> Result<Option<Detail>, Error> {
     match times {
@@ -90,7 +74,8 @@ pub unsafe extern "C" fn w2vc_open(weights: *const c_char, options: *const c_cha
         // SAFETY: as this function's.
         let (weights, options) = unsafe { (text(weights, "weights")?, texts(options)?) };
         let options = Options::parse(options.unwrap_or_default())?;
-        let model = Model::open(&own_path()?, Path::new(weights), options)?;
+        let (file, path) = own::file()?;
+        let model = Model::open(file, path, Path::new(weights), options)?;
         Ok(Box::into_raw(Box::new(Handle(Arc::new(model)))))
     })
 }

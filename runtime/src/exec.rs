@@ -23,6 +23,6 @@ pub use bundle::{Bundle, MARK, append, check_runner, pack_ptx, unpack_ptx};
 pub use guarded::Edge;
 pub use machine::{Machine, Native};
 pub use once::{MemoryPlan, memory_plan};
-pub use open::open;
+pub use open::{open, open_file};
 pub use processor::has_bf16;
 pub use resolve::temporaries;

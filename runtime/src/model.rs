@@ -12,7 +12,7 @@ use crate::audio::{RATE, Reader};
 use crate::data::Utterance;
 use crate::engine::{Ear, engine};
 use crate::error::Error;
-use crate::exec::open;
+use crate::exec::open_file;
 use crate::live::{Event, Live, Shape};
 use crate::texts::{Finder, Frames, OutputFlags};
 use crate::trainer::{Hearing, Logits, Sound, Transcriber, Transcript, With};
@@ -21,6 +21,7 @@ use decode::output::{Format, Layout, part};
 use ir::artifact::Artifact;
 use serde_json::{Value, json};
 use states::States;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,26 +44,29 @@ pub struct Model {
     hearing: Arc<Hearing>,
     finder: Arc<Finder>,
     shape: Shape,
-    /// Where the model lies, and with what it was opened: for layers' states, which are computed by a session of their own.
-    executable: PathBuf,
+    /// Where the model lies, and with what it was opened: for layers' states, which are computed by a session of their own. The
+    /// file is the one that was opened first, whatever lies in its place by now.
+    executable: (File, PathBuf),
     weights: PathBuf,
     options: Options,
     states: Mutex<Option<States>>,
 }
 
 impl Model {
-    /// Opens the model that is appended to a file, with weights.
+    /// Opens the model that is appended to a file, with weights; `path` is what messages call the file.
     ///
     /// # Errors
     /// Where file, weights or options cannot be used.
-    pub fn open(executable: &Path, weights: &Path, options: Options) -> Result<Model, Error> {
+    pub fn open(file: &File, path: &Path, weights: &Path, options: Options) -> Result<Model, Error> {
+        let copy = || file.try_clone().map_err(Error::io("open", path));
+        let (executable, own_file) = ((copy()?, path.to_path_buf()), copy()?);
         let (give, get) = channel();
         let (asked, ear) = engine();
-        let (path, own, folder) = (executable.to_path_buf(), options.clone(), weights.to_path_buf());
+        let (own_path, own, folder) = (path.to_path_buf(), options.clone(), weights.to_path_buf());
         let work = move || {
             let given = give.clone();
             let outcome = (|| {
-                let runner = open(&path)?;
+                let runner = open_file(own_file, &own_path)?;
                 let mut session = runner.open(crate::threads::wanted(own.threads)?, own.device.as_deref())?;
                 let mut transcriber = Transcriber::new(&mut *session, &folder, &own.set)?;
                 let finder = transcriber.finder(&own.search, &OutputFlags::default())?;
@@ -93,7 +97,7 @@ impl Model {
             hearing: begun.hearing,
             finder: Arc::new(begun.finder),
             shape: begun.shape,
-            executable: executable.into(),
+            executable,
             weights: weights.into(),
             options,
             states: Mutex::new(None),

@@ -10,6 +10,7 @@ mod job;
 mod metrics;
 mod models;
 mod page;
+mod room;
 mod socket;
 mod speech;
 mod upload;
@@ -28,6 +29,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use fault::Fault;
 pub use metrics::Metrics;
+use room::Room;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,6 +63,7 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     ear: Ear,
     places: Arc<Semaphore>,
+    room: Arc<Room>,
     /// Recordings that are being heard.
     folder: TempDir,
     /// Stop soon: streams come to their end.
@@ -95,6 +98,8 @@ impl Service {
             shape,
             ear,
             places: Arc::new(Semaphore::new(limits.places)),
+            // The rest is for what computes, and for others.
+            room: Room::new(crate::memory::available().map_or(usize::MAX, |free| free / 2)),
             limits,
             metrics,
             folder: folder.map_err(Error::io("make a folder in", &std::env::temp_dir()))?,

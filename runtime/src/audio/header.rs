@@ -1,5 +1,6 @@
 //! The header of a WAV file that comes through a pipe, where nobody can go back and sizes are not known yet.
 
+use super::wav::is_unwritten;
 use super::{RATES, bad};
 use crate::error::Error;
 use std::path::Path;
@@ -19,6 +20,8 @@ pub enum Header {
         floats: bool,
         /// Where the samples begin.
         samples_at: usize,
+        /// Bytes of samples, where the header knows: what follows is something else.
+        bytes: Option<u64>,
     },
 }
 
@@ -91,6 +94,7 @@ pub fn wav_header(path: &Path, bytes: &[u8]) -> Result<Header, Error> {
                     channels,
                     floats,
                     samples_at: body,
+                    bytes: Some(size as u64).filter(|size| !is_unwritten(*size)),
                 });
             }
             _ => {}
@@ -127,8 +131,13 @@ mod tests {
             channels: 2,
             floats: false,
             samples_at,
+            bytes: None,
         };
         assert_eq!(of(&all), want);
+        // A size that is known is told.
+        let mut sized = all.clone();
+        sized[samples_at - 4..].copy_from_slice(&1234u32.to_le_bytes());
+        assert!(matches!(of(&sized), Header::Wav { bytes: Some(1234), .. }));
         assert_eq!(of(b"RIFX"), Header::None);
         assert_eq!(of(&[0, 1, 2]), Header::None);
         assert_eq!(of(&[]), Header::None);

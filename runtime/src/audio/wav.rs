@@ -86,13 +86,13 @@ pub(super) fn layout(path: &Path, input: &mut Input) -> Result<Option<Layout>, E
 
 /// Sizes that programs write before they know the size, to a pipe: 0, all ones, and the most a signed word holds, less what
 /// the header takes.
+pub(super) fn is_unwritten(size: u64) -> bool {
+    matches!(size, 0 | 0x7fff_f000..=0x8000_0000 | 0xffff_f000..)
+}
+
+/// Whether a size is not that of the bytes that are there.
 fn unknown(size: u64, there: u64) -> bool {
-    match size {
-        0 => there > 0,
-        0xffff_f000.. => size > there,
-        0x7fff_f000..=0x8000_0000 => size > there,
-        _ => false,
-    }
+    is_unwritten(size) && if size == 0 { there > 0 } else { size > there }
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {

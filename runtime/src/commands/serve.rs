@@ -31,7 +31,7 @@ pub struct ServeArgs {
     /// Requests and live streams at a time: those that are sent, wait, or are computed. Further ones are answered with 429.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub queue: u32,
-    /// Seconds to wait for the next bytes of a client.
+    /// Seconds to wait for the next bytes of a client, in which an upload brings at least 4 kB a second.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
     /// Seconds that requests may take to end after the signal to stop (SIGTERM, SIGINT).

@@ -157,11 +157,18 @@ impl Bundle {
     /// # Errors
     /// Where the file cannot be read, carries nothing or is damaged.
     pub fn read(path: &Path) -> Result<Bundle, Error> {
+        Bundle::of(File::open(path).map_err(Error::io("open", path))?, path)
+    }
+
+    /// The same of a file that is open already; `path` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`Bundle::read`].
+    pub fn of(file: File, path: &Path) -> Result<Bundle, Error> {
         let wrong = |what: String| Error::Executable {
             path: path.into(),
             what,
         };
-        let file = File::open(path).map_err(Error::io("open", path))?;
         let length = file.metadata().map_err(Error::io("read", path))?.len();
         let whole = |place: &Place| place.offset.checked_add(place.length).is_some_and(|end| end <= length);
         let mut footer = [0; FOOTER];

@@ -2,10 +2,11 @@
 
 use super::{Options, no_thread};
 use crate::error::Error;
-use crate::exec::open;
+use crate::exec::open_file;
 use crate::features::Features;
 use ir::task::Gives;
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 
 struct Asked {
@@ -22,14 +23,15 @@ pub(super) struct States {
 impl States {
     /// # Errors
     /// Where the model has no task that gives states, or weights cannot be used.
-    pub fn open(executable: &Path, weights: &Path, options: &Options) -> Result<States, Error> {
+    pub fn open((file, path): &(File, PathBuf), weights: &Path, options: &Options) -> Result<States, Error> {
         let (ask, asked) = channel::<Asked>();
         let (give, get) = channel();
-        let (executable, weights, options) = (executable.to_path_buf(), weights.to_path_buf(), options.clone());
+        let file = file.try_clone().map_err(Error::io("open", path))?;
+        let (path, weights, options) = (path.clone(), weights.to_path_buf(), options.clone());
         let work = move || {
             let given = give.clone();
             let outcome = (|| {
-                let runner = open(&executable)?;
+                let runner = open_file(file, &path)?;
                 let artifact = runner.artifact();
                 let gives =
                     |t: &&ir::task::Task| t.prediction().is_some_and(|p| matches!(p.gives, Gives::States { .. }));

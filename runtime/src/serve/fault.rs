@@ -90,6 +90,23 @@ impl Fault {
         )
     }
 
+    /// There is no memory for so many bytes; later there may be.
+    pub fn room(bytes: usize, later: bool) -> Fault {
+        let needed = format!(
+            "what is kept of this recording for times or a search takes {} MB",
+            bytes >> 20
+        );
+        let remedy = match later {
+            true => "other requests have that memory: try again later",
+            false => "that is more than this server has: cut it, or ask for text alone where it has no language model",
+        };
+        Fault::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "server_error",
+            format!("{needed}; {remedy}"),
+        )
+    }
+
     pub fn internal(message: impl Into<String>) -> Fault {
         Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
     }

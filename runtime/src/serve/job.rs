@@ -51,6 +51,14 @@ pub(super) fn transcribe(
     let sound = service.hearing.read(&mut reader, &utterance).map_err(fault)?;
     let searched = service.finder.needs_logits();
     let several = !sound.is_short();
+    // Before anything is computed; it is given back when the text is there.
+    let _kept = match searched || times {
+        true => {
+            let frames = service.hearing.geometry().frames(sound.samples());
+            Some(service.room.keep(frames, service.hearing.vocab().len())?)
+        }
+        false => None,
+    };
     let with = With {
         reader: &mut reader,
         keep: searched || times,

@@ -281,6 +281,22 @@ fn listen(
     Ok(())
 }
 
+/// Listens to samples that have all come.
+#[cfg(test)]
+pub(super) fn heard(service: &Service, bytes: Vec<u8>, given_up: &GivenUp) -> Result<(), Error> {
+    let (samples, come) = unbounded_channel();
+    let (tell, _told) = unbounded_channel();
+    let room = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("it is free");
+    let piece = Piece { bytes, _room: room };
+    samples.send(piece).unwrap_or_else(|_| unreachable!("it is received"));
+    drop(samples);
+    let format = Format {
+        rate: RATE,
+        floats: false,
+    };
+    listen(service, format, come, &tell, given_up)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -316,6 +316,18 @@ fn it_stops_in_time_whatever_is_still_computed() {
 }
 
 #[test]
+fn a_stream_that_nobody_listens_to_is_not_computed() {
+    let server = stalled(limits());
+    let wanted = job::Wanted::default();
+    let given_up = wanted.given_up(&server.service);
+    drop(wanted);
+    // The engine computes nothing, so that whoever asks it waits for ever.
+    let outcome = socket::heard(&server.service, vec![0; 3_200_000], &given_up);
+    assert!(outcome.unwrap_err().to_string().contains("nobody"));
+    server.stop();
+}
+
+#[test]
 fn nothing_is_read_or_computed_for_nobody() {
     let server = start(limits());
     let path = server.service.folder.path().join("a.wav");
@@ -327,5 +339,41 @@ fn nothing_is_read_or_computed_for_nobody() {
     drop(wanted);
     let error = hear().unwrap_err().body().to_string();
     assert!(error.contains("nobody waits"), "{error}");
+    server.stop();
+}
+
+#[test]
+fn who_drips_loses_the_place_too() {
+    let server = start(limits());
+    let whole = post(&[], Some(&wav(3000)));
+    let mut stream = server.open();
+    stream.write_all(&whole[..300]).unwrap();
+    let mut sent = 300;
+    // Never silent for as long as `idle`, and never done.
+    until("it is refused", || {
+        std::thread::sleep(Duration::from_millis(40));
+        let _ = stream.write_all(&whole[sent..sent + 1]);
+        sent += 1;
+        server.service.places.available_permits() == 2
+    });
+    // What it sent last may have cut off the answer.
+    let status = answer(stream).0;
+    assert!([0, 408].contains(&status), "{status}");
+    server.stop();
+}
+
+#[test]
+fn what_memory_is_missing_for_is_refused_before_it_is_computed() {
+    let server = start(limits());
+    let path = server.service.folder.path().join("a.wav");
+    std::fs::write(&path, wav(40_000)).unwrap();
+    let wanted = job::Wanted::default();
+    let given_up = wanted.given_up(&server.service);
+    let hear = |times| job::transcribe(&server.service, (&path, "a.wav"), times, &given_up, &mut |_| {});
+    assert!(hear(true).is_ok());
+    let _all = server.service.room.fill();
+    assert!(hear(false).is_ok());
+    let error = hear(true).unwrap_err().body().to_string();
+    assert!(error.contains("try again later"), "{error}");
     server.stop();
 }

@@ -8,8 +8,9 @@ use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_LENGTH;
 use futures_util::StreamExt;
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// Bytes of a form beside its recording, fields of it, and letters of a field's value.
@@ -20,6 +21,47 @@ const MOST_LETTERS: usize = 1 << 14;
 /// Bytes that a refused client may go on sending, and how long it may: many read no answer before all is sent.
 const MOST_DRAINED: u64 = 64 << 20;
 const DRAINED: Duration = Duration::from_secs(5);
+
+/// Bytes a second that a client sends at least: slower than any line, and enough that nobody holds a place by dripping.
+const LEAST: f64 = 4096.0;
+
+/// Bytes that are gathered before they are written.
+const PIECE: usize = 1 << 18;
+
+/// Whether a client sends fast enough: in every stretch of `idle`, as many bytes as it has to.
+struct Pace {
+    idle: Duration,
+    since: Instant,
+    bytes: usize,
+}
+
+impl Pace {
+    fn new(idle: Duration) -> Pace {
+        Pace {
+            idle,
+            since: Instant::now(),
+            bytes: 0,
+        }
+    }
+
+    /// Waits for the next bytes of a client.
+    async fn wait<T>(&mut self, next: impl Future<Output = T>) -> Result<T, Fault> {
+        timeout(self.idle, next).await.map_err(|_| Fault::slow())
+    }
+
+    fn came(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.bytes += bytes;
+        let took = self.since.elapsed();
+        if took < self.idle {
+            return Ok(());
+        }
+        if (self.bytes as f64) < LEAST * took.as_secs_f64() {
+            return Err(Fault::slow());
+        }
+        *self = Pace::new(self.idle);
+        Ok(())
+    }
+}
 
 /// A form that came whole.
 pub(super) struct Form {
@@ -77,11 +119,11 @@ fn broken(e: &MultipartError) -> Fault {
 }
 
 async fn read(service: &Service, form: &mut Multipart) -> Result<Form, Fault> {
-    let idle = service.limits.idle;
+    let mut pace = Pace::new(service.limits.idle);
     let mut found: Option<(NamedTempFile, String)> = None;
     let mut fields = vec![];
     loop {
-        let next = timeout(idle, form.next_field()).await.map_err(|_| Fault::slow())?;
+        let next = pace.wait(form.next_field()).await?;
         let Some(field) = next.map_err(|e| broken(&e))? else {
             break;
         };
@@ -91,7 +133,7 @@ async fn read(service: &Service, form: &mut Multipart) -> Result<Form, Fault> {
                 return Err(Fault::wrong("file", "there are two files; send one for each request"));
             }
             let own = field.file_name().unwrap_or("recording").to_string();
-            found = Some((store(service, field).await?, own));
+            found = Some((store(service, field, &mut pace).await?, own));
             continue;
         }
         if fields.len() == MOST_FIELDS {
@@ -100,7 +142,7 @@ async fn read(service: &Service, form: &mut Multipart) -> Result<Form, Fault> {
                 format!("the form has more than {MOST_FIELDS} fields"),
             ));
         }
-        let value = text(field, &name, idle).await?;
+        let value = text(field, &name, &mut pace).await?;
         fields.push((name, value));
     }
     match found {
@@ -112,22 +154,35 @@ async fn read(service: &Service, form: &mut Multipart) -> Result<Form, Fault> {
     }
 }
 
-async fn store(service: &Service, mut field: Field<'_>) -> Result<NamedTempFile, Fault> {
-    let failed = |e: std::io::Error| Fault::internal(format!("the recording cannot be stored: {e}"));
-    let mut file = NamedTempFile::new_in(service.folder.path()).map_err(failed)?;
-    let mut size = 0;
+/// Does what may wait for a disk on a thread where others do not wait for it.
+async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> Result<T, Fault> {
+    let done = spawn_blocking(work).await.unwrap_or_else(|e| Err(e.into()));
+    done.map_err(|e| Fault::internal(format!("the recording cannot be stored: {e}")))
+}
+
+async fn store(service: &Service, mut field: Field<'_>, pace: &mut Pace) -> Result<NamedTempFile, Fault> {
+    let folder = service.folder.path().to_path_buf();
+    let mut file = on_disk(move || NamedTempFile::new_in(folder)).await?;
+    let (mut size, mut piece) = (0, vec![]);
     loop {
-        let next = timeout(service.limits.idle, field.chunk())
-            .await
-            .map_err(|_| Fault::slow())?;
-        let Some(bytes) = next.map_err(|e| broken(&e))? else {
-            break;
-        };
+        let next = pace.wait(field.chunk()).await?.map_err(|e| broken(&e))?;
+        let over = next.is_none();
+        let bytes = next.unwrap_or_default();
+        if !over {
+            pace.came(bytes.len())?;
+        }
         size += bytes.len() as u64;
         if size > service.limits.upload {
             return Err(Fault::too_large(service.limits.upload));
         }
-        file.write_all(&bytes).map_err(failed)?;
+        piece.extend_from_slice(&bytes);
+        if over || piece.len() >= PIECE {
+            let full = std::mem::take(&mut piece);
+            file = on_disk(move || file.write_all(&full).map(|()| file)).await?;
+        }
+        if over {
+            break;
+        }
     }
     match size {
         0 => Err(Fault::wrong("file", "the recording is empty")),
@@ -135,13 +190,13 @@ async fn store(service: &Service, mut field: Field<'_>) -> Result<NamedTempFile,
     }
 }
 
-async fn text(mut field: Field<'_>, name: &str, idle: Duration) -> Result<String, Fault> {
+async fn text(mut field: Field<'_>, name: &str, pace: &mut Pace) -> Result<String, Fault> {
     let mut bytes = vec![];
     loop {
-        let next = timeout(idle, field.chunk()).await.map_err(|_| Fault::slow())?;
-        let Some(more) = next.map_err(|e| broken(&e))? else {
+        let Some(more) = pace.wait(field.chunk()).await?.map_err(|e| broken(&e))? else {
             break;
         };
+        pace.came(more.len())?;
         bytes.extend_from_slice(&more);
         if bytes.len() > MOST_LETTERS {
             return Err(Fault::wrong(name, format!("it is longer than {MOST_LETTERS} bytes")));

@@ -25,6 +25,14 @@ pub enum Sound {
 }
 
 impl Sound {
+    /// How many samples it has.
+    pub fn samples(&self) -> usize {
+        match self {
+            Sound::Short(wave) | Sound::Long(wave) => wave.len(),
+            Sound::Endless { samples, .. } => *samples,
+        }
+    }
+
     /// Whether it fits one window.
     pub fn is_short(&self) -> bool {
         matches!(self, Sound::Short(_))

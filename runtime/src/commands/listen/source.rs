@@ -33,6 +33,8 @@ pub(super) struct Source {
     format: (u32, bool, usize),
     /// The beginning, until it is known whether it is a header.
     head: Vec<u8>,
+    /// Bytes of samples that are still to come, where a header says how many there are.
+    left: Option<u64>,
     recorder: Option<(Child, &'static str)>,
     took: bool,
 }
@@ -71,6 +73,7 @@ impl Source {
             pushed: None,
             format,
             head: vec![],
+            left: None,
             recorder: None,
             took: false,
         })
@@ -97,12 +100,13 @@ impl Source {
                 Err(RecvTimeoutError::Disconnected) => {
                     self.begin(true)?;
                     let head = std::mem::take(&mut self.head);
-                    if let Some(pushed) = &mut self.pushed {
-                        pushed.push(&head, samples)?;
-                        pushed.finish(samples);
-                    }
-                    return Ok(Coming::Over);
+                    self.hear(&head, samples)?;
+                    return self.over(samples);
                 }
+            }
+            // What lies behind the samples is not sound.
+            if self.left == Some(0) {
+                return self.over(samples);
             }
             // A second's worth at a time, so that texts come while a file is piped in.
             if samples.len() >= RATE as usize {
@@ -114,15 +118,37 @@ impl Source {
 
     fn push(&mut self, bytes: &[u8], samples: &mut Vec<f32>) -> Result<(), Error> {
         self.took |= !bytes.is_empty();
-        match &mut self.pushed {
-            Some(pushed) => pushed.push(bytes, samples),
-            None => {
-                self.head.extend_from_slice(bytes);
-                self.begin(false)?;
-                let Some(pushed) = &mut self.pushed else { return Ok(()) };
-                pushed.push(&std::mem::take(&mut self.head), samples)
-            }
+        if self.pushed.is_some() {
+            return self.hear(bytes, samples);
         }
+        self.head.extend_from_slice(bytes);
+        self.begin(false)?;
+        match self.pushed.is_some() {
+            true => {
+                let head = std::mem::take(&mut self.head);
+                self.hear(&head, samples)
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// Takes bytes of samples, as many as there are of these.
+    fn hear(&mut self, bytes: &[u8], samples: &mut Vec<f32>) -> Result<(), Error> {
+        let Some(pushed) = &mut self.pushed else { return Ok(()) };
+        let count = self
+            .left
+            .map_or(bytes.len(), |left| left.min(bytes.len() as u64) as usize);
+        if let Some(left) = &mut self.left {
+            *left -= count as u64;
+        }
+        pushed.push(&bytes[..count], samples)
+    }
+
+    fn over(&mut self, samples: &mut Vec<f32>) -> Result<Coming, Error> {
+        if let Some(pushed) = &mut self.pushed {
+            pushed.finish(samples);
+        }
+        Ok(Coming::Over)
     }
 
     /// Learns from the beginning what samples are, once enough of it has come.
@@ -138,7 +164,9 @@ impl Source {
                 channels,
                 floats,
                 samples_at,
+                bytes,
             } => {
+                self.left = bytes;
                 self.format = (rate, floats, channels);
                 self.head.drain(..samples_at);
             }
@@ -184,5 +212,27 @@ fn read(mut from: impl Read, give: &SyncSender<std::io::Result<Vec<u8>>>, waitin
         if give.send(outcome).is_err() || failed {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_the_samples_of_a_wav_file_is_not_heard() {
+        let mut wav =
+            b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x03\0\x01\0\x80\x3e\0\0\0\xfa\0\0\x04\0\x20\0data".to_vec();
+        wav.extend(20_000u32.to_le_bytes());
+        wav.extend((0..5000).flat_map(|i| (i as f32 / 10_000.0).to_le_bytes()));
+        // As floats these would be far beyond full scale.
+        wav.extend(b"LIST\xff\xff\x7f\x7f".repeat(100));
+        let mut source = Source::of(std::io::Cursor::new(wav), (RATE, false, 1)).unwrap();
+        let mut samples = vec![];
+        while !matches!(
+            source.take(&mut samples, Duration::from_secs(60)).unwrap(),
+            Coming::Over
+        ) {}
+        assert_eq!((samples.len(), samples[4999]), (5000, 0.4999));
     }
 }

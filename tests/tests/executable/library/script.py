@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 import wave
 from dataclasses import asdict
 
@@ -47,6 +48,21 @@ def work(place):
     results[place] = model.transcribe(array).text
 threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
 [thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert set(results) == {by_array.text}
+
+# Who closes a model that others are in waits for nobody, and takes nothing from them.
+busy = Model("run", threads=1)
+def use(place):
+    try:
+        while True:
+            results[place] = busy.transcribe(array).text
+    except ModelError as told:
+        assert "closed" in str(told), told
+threads = [threading.Thread(target=use, args=(i,)) for i in range(6)]
+[thread.start() for thread in threads]
+time.sleep(0.2)
+busy.close()
 [thread.join() for thread in threads]
 assert set(results) == {by_array.text}
 
