@@ -179,6 +179,8 @@ async fn store(service: &Service, mut field: Field<'_>, pace: &mut Pace) -> Resu
         if over || piece.len() >= PIECE {
             let full = std::mem::take(&mut piece);
             file = on_disk(move || file.write_all(&full).map(|()| file)).await?;
+            // How long that took is not the client's.
+            *pace = Pace::new(pace.idle);
         }
         if over {
             break;

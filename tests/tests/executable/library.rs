@@ -54,8 +54,9 @@ fn a_program_in_c_gets_what_the_command_gives() {
         assert_ok(output(build.args(["-L.", "-lmodel"])));
         let run = output(
             Command::new(at(name))
-                .current_dir(&case.dir)
-                .env("LD_LIBRARY_PATH", folder.path())
+                .current_dir(folder.path())
+                .env("LD_LIBRARY_PATH", ".")
+                .arg(&case.dir)
                 .args(["run", "data/5.wav"]),
         );
         let out = assert_ok(run);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static w2vc_model *model;
 static float samples[32000];
@@ -21,7 +22,9 @@ int main(int count, char **words) {
     float *logits;
     char *json;
     int i;
-    if (count < 3) return 2;
+    /* The loader found the library by a path that begins in the folder that is left here. */
+    if (count < 4 || chdir(words[1])) return 2;
+    words++;
     model = w2vc_open(words[1], "{\"threads\": 2}");
     if (!model) return puts(w2vc_error()), 1;
     json = w2vc_transcribe_file(model, words[2], "word");
