@@ -268,7 +268,10 @@ fn passed(model: &Model, settings: &Settings) -> Result<Passed, Error> {
 }
 
 fn artifact(model: &Model, layout: Layout, kernels: Vec<KernelInfo>, programs: Vec<Program>) -> Artifact {
-    let constants = model.constants.iter().map(|c| (c.name.clone(), c.value));
+    let constants = model
+        .constants
+        .iter()
+        .filter_map(|c| Some((c.name.clone(), c.value.number()?)));
     let sizes = model.run_sizes.iter().map(|s| (s.name.to_string(), s.value as f64));
     let elements = layout.arena.elements.eval(&model.run_env());
     Artifact {
@@ -285,6 +288,7 @@ fn artifact(model: &Model, layout: Layout, kernels: Vec<KernelInfo>, programs: V
         run_sizes: model.run_sizes.clone(),
         tasks: model.tasks.clone(),
         export: model.export.clone(),
+        config: model.config.clone(),
         params: layout.params,
         param_elements: elements.expect("parameters depend on run sizes alone") as usize,
         param_room: layout.arena.elements,

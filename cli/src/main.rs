@@ -162,7 +162,7 @@ fn model_like(weights: &Path, o: Option<&Path>) -> Result<PathBuf> {
     let own = last.map_or("model".into(), |n| n.to_string_lossy().into_owned());
     let out = o.map_or_else(|| PathBuf::from(format!("{own}-w2vc")), PathBuf::from);
     let name = out.file_name().map_or(own, |n| n.to_string_lossy().into_owned());
-    let text = like::describe(&config, normalize, &name, &weights.display().to_string())
+    let made = like::describe(&config, normalize, &name, &weights.display().to_string())
         .map_err(|e| Failure::model(format!("{}: {e}", weights.display())))?;
     let file = out.with_file_name(format!("{name}.ron"));
     match fs::read_to_string(&file) {
@@ -174,7 +174,7 @@ fn model_like(weights: &Path, o: Option<&Path>) -> Result<PathBuf> {
         }
         _ => {}
     }
-    for (name, text) in like::BUILT_IN {
+    for (name, text) in like::BUILT_IN.iter().filter(|(name, _)| made.needs.contains(name)) {
         let beside = out.with_file_name(name);
         if !beside.exists() {
             beside
@@ -184,13 +184,17 @@ fn model_like(weights: &Path, o: Option<&Path>) -> Result<PathBuf> {
             runtime::atomic::write_text(&beside, text).map_err(Failure::of_runtime)?;
         }
     }
-    runtime::atomic::write_text(&file, &text).map_err(Failure::of_runtime)?;
+    runtime::atomic::write_text(&file, &made.text).map_err(Failure::of_runtime)?;
     // On the standard error stream: stages go to the other.
     let _ = writeln!(
         std::io::stderr(),
-        "wrote {}, the model of {}",
+        "wrote {}, the model of {}: {}",
         file.display(),
-        weights.display()
+        weights.display(),
+        match made.changed.as_slice() {
+            [] => format!("{} as published", made.nearest),
+            changed => format!("nearest to {}, with {}", made.nearest, changed.join(", ")),
+        }
     );
     Ok(file)
 }

@@ -10,7 +10,7 @@ fn model(config: &Value) -> frontend::Model {
     for (name, text) in BUILT_IN {
         std::fs::write(dir.path().join(name), text).unwrap();
     }
-    let text = describe(config, Some(true), "own", "a/config.json").unwrap();
+    let text = describe(config, Some(true), "own", "a/config.json").unwrap().text;
     let path = dir.path().join("own.ron");
     std::fs::write(&path, &text).unwrap();
     frontend::load(&path, &[], &runtime::HOST).unwrap_or_else(|e| panic!("{e}\n{text}"))
@@ -32,16 +32,22 @@ fn an_empty_configuration_is_base_and_a_large_one_is_large() {
     let own = model(&json!({}));
     assert_eq!(&*own.run_sizes[0].name, "vocab");
     assert_eq!(exported(&own)["num_hidden_layers"], 12);
-    assert!(!describe(&json!({}), None, "own", "x").unwrap().contains("blocks"));
+    let made = describe(&json!({}), None, "own", "x").unwrap();
+    assert_eq!((made.nearest.as_str(), made.needs), ("base", vec!["models/base.ron"]));
+    assert!(
+        made.changed.is_empty() && !made.text.contains("constants"),
+        "{}",
+        made.text
+    );
     let large = json!({
         "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
         "codevector_dim": 768, "proj_codevector_dim": 768, "feat_extract_norm": "layer", "conv_bias": true,
         "do_stable_layer_norm": true, "vocab_size": 40,
     });
-    let text = describe(&large, None, "own", "x").unwrap();
-    assert!(
-        text.contains("\"models/large.ron\"") && !text.contains("blocks"),
-        "{text}"
+    let made = describe(&large, None, "own", "x").unwrap();
+    assert_eq!(
+        (made.nearest.as_str(), made.changed),
+        ("large", vec!["vocab 40".to_string()])
     );
     let own = model(&large);
     for (field, value) in large.as_object().unwrap().iter().filter(|(f, _)| *f != "vocab_size") {
@@ -80,14 +86,61 @@ fn what_is_described_says_the_same_of_itself() {
     }
 }
 
+/// Every field that decides, of the relatives' published configurations: their models say of themselves what they are.
+#[test]
+fn relatives_are_known_by_their_kind() {
+    for (kind, config, nearest) in [
+        ("hubert", json!({}), "hubert-base"),
+        (
+            "hubert",
+            json!({"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
+                "conv_bias": true, "feat_extract_norm": "layer", "do_stable_layer_norm": true}),
+            "hubert-large",
+        ),
+        ("wavlm", json!({"num_buckets": 64}), "wavlm-base"),
+        (
+            "data2vec-audio",
+            json!({"conv_pos_kernel_size": 9}),
+            "data2vec-audio-base",
+        ),
+        ("unispeech-sat", json!({}), "unispeech-sat"),
+        ("sew", json!({"hidden_size": 512, "num_attention_heads": 8}), "sew"),
+        (
+            "wav2vec2-conformer",
+            json!({"position_embeddings_type": "rotary"}),
+            "conformer-rotary",
+        ),
+        ("wav2vec2-conformer", json!({}), "conformer-relative"),
+        (
+            "wav2vec2",
+            json!({"adapter_attn_dim": 16, "hidden_size": 1280, "num_hidden_layers": 48,
+            "intermediate_size": 5120, "num_attention_heads": 16, "feat_extract_norm": "layer", "conv_bias": true,
+            "do_stable_layer_norm": true}),
+            "mms",
+        ),
+    ] {
+        let mut config = config;
+        config["model_type"] = json!(kind);
+        let made = describe(&config, None, "own", "x").unwrap_or_else(|e| panic!("{kind}: {e}"));
+        assert_eq!(made.nearest, nearest, "{kind}");
+        let own = model(&config);
+        for (field, value) in config.as_object().unwrap() {
+            assert_eq!(&exported(&own)[field], value, "{field} of {kind}");
+        }
+    }
+    let told = |config: Value| describe(&config, None, "own", "x").unwrap_err().to_string();
+    let error = told(json!({"model_type": "hubert", "feat_proj_layer_norm": false}));
+    assert!(error.starts_with("`feat_proj_layer_norm` is false"), "{error}");
+}
+
 #[test]
 fn what_cannot_be_described_is_refused_by_the_name_of_its_field() {
     for (field, value) in [
-        ("model_type", json!("hubert")),
+        ("model_type", json!("whisper")),
         ("add_adapter", json!(true)),
-        ("adapter_attn_dim", json!(16)),
-        ("hidden_act", json!("swish")),
-        ("feat_extract_activation", json!("relu")),
+        ("adapter_attn_dim", json!("wide")),
+        ("hidden_act", json!("mish")),
+        ("feat_extract_activation", json!("elu")),
         ("use_weighted_layer_sum", json!(true)),
         ("architectures", json!(["Wav2Vec2ForSequenceClassification"])),
         ("feat_extract_norm", json!("batch")),
@@ -106,6 +159,6 @@ fn what_cannot_be_described_is_refused_by_the_name_of_its_field() {
         assert!(error.starts_with(&format!("`{field}` is {value}")), "{error}");
     }
     // A name is no way out of its comment.
-    let text = describe(&json!({}), None, "own", "a\n(evil)").unwrap();
+    let text = describe(&json!({}), None, "own", "a\n(evil)").unwrap().text;
     assert!(text.starts_with(&format!("{MADE} from a?(evil)")));
 }

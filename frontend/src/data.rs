@@ -1,10 +1,11 @@
 //! Data of a model: settings of its recipes, and the configuration of its exports.
 
 use crate::definitions::Datum;
-use crate::diagnostic::{Diagnostic, Result, Spanned};
+use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
+use crate::expr::{Expr, Kind};
 use crate::globals::Globals;
 use crate::value::{Value, evaluate};
-use ir::artifact::SettingValue;
+use ir::artifact::{ConfigFacts, SettingValue};
 use std::collections::BTreeMap;
 
 /// The value of a setting.
@@ -51,26 +52,44 @@ pub fn export(globals: &Globals) -> Result<BTreeMap<String, String>> {
     Ok(all)
 }
 
+/// How a config.json is read and written.
+pub fn config(globals: &Globals) -> Result<ConfigFacts> {
+    let field = |(name, d): &(Spanned<String>, Datum)| Ok(format!("{}: {}", quoted(&name.value), json(globals, d)?));
+    let fields: Vec<String> = globals.defs.config_defaults.iter().map(field).collect::<Result<_>>()?;
+    let settings = globals.defs.config_settings.iter();
+    Ok(ConfigFacts {
+        defaults: if fields.is_empty() {
+            String::new()
+        } else {
+            format!("{{{}}}", fields.join(", "))
+        },
+        settings: settings.map(|(f, s)| (f.value.clone(), s.value.clone())).collect(),
+    })
+}
+
+/// Fields that every command's configuration has and that are one constant or run size each.
+pub fn config_constants(globals: &Globals) -> Vec<(String, String)> {
+    let shared = globals.defs.export.iter().filter(|e| e.command.value == SHARED);
+    let constant = |(field, d): &(Spanned<String>, Datum)| match d {
+        Datum::Expr(Expr {
+            kind: Kind::Name(name), ..
+        }) => Some((field.value.clone(), name.clone())),
+        _ => None,
+    };
+    let known = |name: &str| {
+        let mut all = globals.defs.constants.iter().chain(&globals.defs.run_sizes);
+        all.any(|c| c.name.value == name)
+    };
+    let all = shared.flat_map(|e| &e.fields).filter_map(constant);
+    all.filter(|(_, name)| known(name)).collect()
+}
+
 fn json(globals: &Globals, d: &Datum) -> Result<String> {
     Ok(match d {
         Datum::Null => "null".into(),
         Datum::Flag(f) => f.to_string(),
         Datum::Text(t) => quoted(t),
-        Datum::Expr(e) => match evaluate(e, &mut |n| globals.value(n))? {
-            Value::Int(v) => v.to_string(),
-            Value::Float(v) if v.is_finite() => format!("{v:?}"),
-            Value::Text(t) => quoted(&t),
-            // Filled in when a run has chosen it.
-            Value::Dim(d) if globals.is_run_size(&d) => quoted(&format!("${d}")),
-            other => {
-                let message = format!("{} has no place in a configuration", other.what());
-                return Err(Diagnostic::new(
-                    e.span,
-                    message,
-                    "expected a number known when compiling",
-                ));
-            }
-        },
+        Datum::Expr(e) => json_value(globals, &evaluate(e, &mut |n| globals.value(n))?, e.span)?,
         Datum::List(all) => {
             let items = all.iter().map(|d| json(globals, d)).collect::<Result<Vec<_>>>()?;
             format!("[{}]", items.join(", "))
@@ -78,6 +97,29 @@ fn json(globals: &Globals, d: &Datum) -> Result<String> {
         Datum::Map(all) => {
             let field = |(name, d): &(String, Datum)| Ok(format!("{}: {}", quoted(name), json(globals, d)?));
             format!("{{{}}}", all.iter().map(field).collect::<Result<Vec<_>>>()?.join(", "))
+        }
+    })
+}
+
+fn json_value(globals: &Globals, value: &Value, span: Span) -> Result<String> {
+    Ok(match value {
+        Value::Int(v) => v.to_string(),
+        Value::Float(v) if v.is_finite() => format!("{v:?}"),
+        Value::Text(t) => quoted(t),
+        Value::Word(w) if w == "true" || w == "false" => w.clone(),
+        Value::None => "null".into(),
+        Value::List(all) => {
+            let items: Vec<String> = all
+                .iter()
+                .map(|v| json_value(globals, v, span))
+                .collect::<Result<_>>()?;
+            format!("[{}]", items.join(", "))
+        }
+        // Filled in when a run has chosen it.
+        Value::Dim(d) if globals.is_run_size(d) => quoted(&format!("${d}")),
+        other => {
+            let message = format!("{} has no place in a configuration", other.what());
+            return Err(Diagnostic::new(span, message, "expected a number known when compiling"));
         }
     })
 }

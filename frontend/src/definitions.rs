@@ -19,10 +19,16 @@ pub struct Definitions {
     pub sizes: Vec<SizeDef>,
     pub blocks: Vec<Block>,
     pub programs: Vec<ProgramDef>,
+    /// Programs of the extended file that this one takes out.
+    pub without: Vec<Spanned<String>>,
     pub tasks: Vec<Entry<TaskDef>>,
     pub recipes: Vec<Recipe>,
     pub by_hours: Vec<ByHours>,
     pub export: Vec<Export>,
+    /// Fields of a config.json that decide what the network is, with the values that they have where it is silent.
+    pub config_defaults: Vec<(Spanned<String>, Datum)>,
+    /// Fields of a config.json that take the value of a setting.
+    pub config_settings: Vec<(Spanned<String>, Spanned<String>)>,
 }
 
 /// A number of the model that `--set` may change.
@@ -87,6 +93,25 @@ pub struct ProgramDef {
     pub loss: Option<Spanned<String>>,
     pub trains: Option<Vec<Spanned<String>>>,
     pub frozen: Option<Vec<Spanned<String>>>,
+}
+
+impl ProgramDef {
+    /// This program in place of the extended file's of the same name, which it may be like.
+    fn over(self, old: ProgramDef) -> ProgramDef {
+        if self.like.as_ref().is_none_or(|l| l.value != self.name.value) {
+            return self;
+        }
+        ProgramDef {
+            name: self.name,
+            like: old.like,
+            inputs: self.inputs.or(old.inputs),
+            body: self.body.or(old.body),
+            outputs: self.outputs.or(old.outputs),
+            loss: self.loss.or(old.loss),
+            trains: self.trains.or(old.trains),
+            frozen: self.frozen.or(old.frozen),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -165,6 +190,16 @@ impl Definitions {
             let fields = entries(r, Some(raw), "a field", |name, raw| Ok((name, datum(r, raw)?)))?;
             Ok(Export { command, fields })
         })?;
+        let programs = entries(
+            r,
+            d.programs,
+            "a program",
+            |name, text: Option<ProgramText>| match text {
+                Some(text) => Ok(Ok(program(r, name, text)?)),
+                None => Ok(Err(name)),
+            },
+        )?;
+        let (programs, without): (Vec<_>, Vec<_>) = programs.into_iter().partition(|p| p.is_ok());
         Ok(Definitions {
             name,
             constants: entries(r, d.constants, "a constant", |name, raw| constant(r, name, raw))?,
@@ -172,23 +207,30 @@ impl Definitions {
             symbols: d.symbols.map_or(Ok(vec![]), |raw| symbols(r, raw))?,
             sizes,
             blocks: entries(r, d.blocks, "a block", |name, text| block(r, name, text))?,
-            programs: entries(r, d.programs, "a program", |name, text| program(r, name, text))?,
+            programs: programs.into_iter().flatten().collect(),
+            without: without.into_iter().filter_map(|p| p.err()).collect(),
             tasks: task::read(r, d.tasks)?,
             recipes,
             by_hours,
             export,
+            config_defaults: entries(r, d.config_defaults, "a field", |name, raw| Ok((name, datum(r, raw)?)))?,
+            config_settings: entries(r, d.config_settings, "a field", |name, raw| {
+                Ok((name, r.name(raw, "a setting's name")?))
+            })?,
         })
     }
 
     /// Every name that an expression anywhere reads.
     pub fn names_read(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
+        let bodies = self.blocks.iter().map(|b| &b.body);
+        let bodies = bodies.chain(self.programs.iter().filter_map(|p| p.body.as_ref()));
+        bodies.flatten().for_each(|s| s.names(&mut names));
         let mut see = |e: &Expr| e.names(&mut names);
         self.constants.iter().for_each(|c| see(&c.value));
         self.symbols.iter().flat_map(|s| &s.example).for_each(&mut see);
         self.sizes.iter().for_each(|s| see(&s.value));
         for block in &self.blocks {
-            block.body.iter().for_each(|s| see(&s.value));
             for p in &block.params {
                 p.shape.iter().for_each(&mut see);
                 match &p.init {
@@ -199,7 +241,6 @@ impl Definitions {
             }
         }
         for p in &self.programs {
-            p.body.iter().flatten().for_each(|s| see(&s.value));
             let inputs = p.inputs.iter().flatten();
             inputs.flat_map(|(_, ty)| &ty.shape).for_each(&mut see);
         }
@@ -208,7 +249,8 @@ impl Definitions {
         let settings = self.recipes.iter().flat_map(|r| &r.settings).map(|s| &s.value);
         let amounts = self.by_hours.iter().flat_map(|b| &b.amounts);
         let by_hours = amounts.flat_map(|(_, settings)| settings).map(|s| &s.value);
-        let fields = self.export.iter().flat_map(|e| &e.fields).map(|(_, d)| d);
+        let fields = self.export.iter().flat_map(|e| &e.fields);
+        let fields = fields.chain(&self.config_defaults).map(|(_, d)| d);
         settings
             .chain(by_hours)
             .chain(fields)
@@ -217,11 +259,24 @@ impl Definitions {
     }
 
     /// These definitions over those of the file that is extended: what has the same name takes its place.
-    pub fn over(self, base: Definitions) -> Definitions {
+    pub fn over(self, mut base: Definitions) -> Definitions {
+        base.programs
+            .retain(|p| self.without.iter().all(|w| w.value != p.name.value));
+        // With a task goes what belongs to it.
+        let gone = |command: &Spanned<String>| {
+            let mut out = self.tasks.iter().filter(|t| t.value.is_none());
+            out.any(|t| t.name.value == command.value)
+        };
+        base.recipes.retain(|r| !gone(&r.command));
+        base.by_hours.retain(|b| !gone(&b.command));
+        base.export.retain(|e| !gone(&e.command));
         let documented = |old: ConstantDef, new: ConstantDef| {
             let doc = if new.doc.is_empty() { old.doc } else { new.doc };
             ConstantDef { doc, ..new }
         };
+        // `None` takes a field out.
+        let mut config_defaults = merge(base.config_defaults, self.config_defaults, |f| &f.0.value, |_, new| new);
+        config_defaults.retain(|(_, d)| !matches!(d, Datum::Null));
         // What the base file declares as a run size stays one, whichever of the two lists names it.
         let is_run_size = |c: &ConstantDef| base.run_sizes.iter().any(|s| s.name.value == c.name.value);
         let (defaults, constants): (Vec<_>, Vec<_>) = self.constants.into_iter().partition(is_run_size);
@@ -242,7 +297,13 @@ impl Definitions {
             ),
             sizes: merge(base.sizes, self.sizes, |s| &s.name.value, |_, new| new),
             blocks: merge(base.blocks, self.blocks, |b| &b.name.value, |_, new| new),
-            programs: merge(base.programs, self.programs, |p| &p.name.value, |_, new| new),
+            programs: merge(
+                base.programs,
+                self.programs,
+                |p| &p.name.value,
+                |old, new| new.over(old),
+            ),
+            without: vec![],
             tasks: task::over(base.tasks, self.tasks, |old, new| new.over(old)),
             recipes: merge(
                 base.recipes,
@@ -262,6 +323,8 @@ impl Definitions {
                 },
             ),
             // Those for other amounts belong to the recipe that they were made with, and so are taken all or none.
+            config_defaults,
+            config_settings: merge(base.config_settings, self.config_settings, |f| &f.0.value, |_, new| new),
             by_hours: merge(base.by_hours, self.by_hours, |b| &b.command.value, |_, new| new),
             export: merge(
                 base.export,

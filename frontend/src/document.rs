@@ -26,6 +26,8 @@ pub struct Document<'a> {
     pub recipes: Option<&'a RawValue>,
     pub by_hours: Option<&'a RawValue>,
     pub export: Option<&'a RawValue>,
+    pub config_defaults: Option<&'a RawValue>,
+    pub config_settings: Option<&'a RawValue>,
 }
 
 /// A piece of a network with parameters of its own.

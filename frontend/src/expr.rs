@@ -29,6 +29,11 @@ impl Expr {
                 let head = keep.iter().map(|e| e.height).chain([count.height]);
                 head.chain(of_call(call)).max()
             }
+            Kind::Index(list, at) => Some(list.height.max(at.height)),
+            Kind::Fold(fold) => [&fold.start, &fold.list, &fold.step]
+                .into_iter()
+                .map(|e| e.height)
+                .max(),
         };
         Expr {
             height: 1 + inside.unwrap_or(0),
@@ -55,12 +60,27 @@ pub enum Kind {
         keep: Option<Box<Expr>>,
         call: Call,
     },
+    /// `list[at]`
+    Index(Box<Expr>, Box<Expr>),
+    Fold(Box<Fold>),
+}
+
+/// `fold name = start for (a, b) in list: step`: the last value of `name`, which every item changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fold {
+    pub name: Spanned<String>,
+    pub start: Expr,
+    pub items: Vec<Spanned<String>>,
+    pub list: Expr,
+    pub step: Expr,
 }
 
 impl Expr {
     /// Adds every name that is read in it.
     pub fn names(&self, to: &mut std::collections::BTreeSet<String>) {
         fn of_call(c: &Call, to: &mut std::collections::BTreeSet<String>) {
+            to.insert(c.name.value.clone());
+            to.extend(c.prefix.iter().flat_map(|p| placeholders(&p.value)).map(String::from));
             c.args
                 .iter()
                 .chain(c.named.iter().map(|(_, e)| e))
@@ -77,6 +97,8 @@ impl Expr {
                 keep.iter().chain([count]).for_each(|e| e.names(to));
                 of_call(call, to);
             }
+            Kind::Index(list, at) => [list, at].into_iter().for_each(|e| e.names(to)),
+            Kind::Fold(f) => [&f.start, &f.list, &f.step].into_iter().for_each(|e| e.names(to)),
         }
     }
 }
@@ -100,9 +122,33 @@ pub struct Call {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Statement {
-    pub targets: Vec<Spanned<String>>,
-    pub value: Expr,
+pub enum Statement {
+    /// `(y, n) = value`
+    Let { targets: Vec<Spanned<String>>, value: Expr },
+    /// `for (a, b) in list { ... }`, written out once for every item.
+    For {
+        items: Vec<Spanned<String>>,
+        list: Expr,
+        body: Vec<Statement>,
+    },
+}
+
+impl Statement {
+    /// Adds every name that is read in it.
+    pub fn names(&self, to: &mut std::collections::BTreeSet<String>) {
+        match self {
+            Statement::Let { value, .. } => value.names(to),
+            Statement::For { list, body, .. } => {
+                list.names(to);
+                body.iter().for_each(|s| s.names(to));
+            }
+        }
+    }
+}
+
+/// Names between `{` and `}` in what stands after `as`.
+pub fn placeholders(text: &str) -> impl Iterator<Item = &str> {
+    text.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0))
 }
 
 /// The type of an input: `f32[B, N]`.

@@ -4,7 +4,7 @@ use crate::definitions::{Block, Definitions, SymbolDef};
 use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
 use crate::expr::Expr;
 use crate::limits;
-use crate::model::{Constant, Symbol};
+use crate::model::{Constant, Known, Symbol};
 use crate::value::{Value, evaluate};
 use ir::artifact::{LARGEST_RUN_SIZE, RunSize};
 use ir::dim::Dim;
@@ -144,14 +144,31 @@ impl<'a> Globals<'a> {
         })
     }
 
+    /// A number, a word, an op or a block, or a list of such.
     fn check_constant(&self, v: Value, e: &Expr) -> Result<Value> {
-        match v.as_number(e.span)? {
-            n if n.is_finite() => Ok(v),
-            n => Err(Diagnostic::new(
+        let finite = |n: f64| match n.is_finite() {
+            true => Ok(()),
+            false => Err(Diagnostic::new(
                 e.span,
                 format!("a constant cannot be {n}"),
                 "expected a finite number",
             )),
+        };
+        match &v {
+            Value::Text(_) | Value::Word(_) | Value::Callable(_) | Value::None => {}
+            Value::List(all) => all
+                .iter()
+                .try_for_each(|item| self.check_constant(item.clone(), e).map(drop))?,
+            number => finite(number.as_number(e.span)?)?,
+        }
+        Ok(v)
+    }
+
+    /// The value of a constant; none where no constant has the name.
+    pub fn constant(&self, name: &str) -> Result<Option<Value>> {
+        match self.defs.constants.iter().find(|c| c.name.value == name) {
+            Some(c) => self.find(&c.name),
+            None => Ok(None),
         }
     }
 
@@ -180,10 +197,10 @@ impl<'a> Globals<'a> {
 
     pub fn constants(&self) -> Result<Vec<Constant>> {
         let number = |c: &'a crate::definitions::ConstantDef| -> Result<Constant> {
-            let value = self.value(&c.name)?.as_number(c.value.span)?;
+            let value = self.value(&c.name)?;
             Ok(Constant {
                 name: c.name.value.clone(),
-                value,
+                value: value.number().map_or_else(|| Known::Text(value.text()), Known::Number),
                 doc: c.doc.clone(),
             })
         };

@@ -32,6 +32,7 @@ mod document;
 mod expr;
 mod globals;
 mod limits;
+mod lists;
 mod load;
 mod model;
 mod op_call;
@@ -46,5 +47,5 @@ mod value;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Source, Span, nearest};
 pub use load::{load, load_programs, load_text};
-pub use model::{Constant, Model, ParamDecl, Program, Symbol};
+pub use model::{Constant, Known, Model, ParamDecl, Program, Symbol};
 pub use report::check_report;

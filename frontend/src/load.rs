@@ -1,7 +1,7 @@
 //! Files to a model.
 
 use crate::data;
-use crate::definitions::Definitions;
+use crate::definitions::{Definitions, ProgramDef};
 use crate::diagnostic::{Diagnostic, Diagnostics, Result, Source, Span, Spanned};
 use crate::document::Reader;
 use crate::globals::Globals;
@@ -104,6 +104,8 @@ fn build(defs: &Definitions, host: Option<&Host>) -> std::result::Result<Model, 
         programs,
         tasks,
         export: data::export(&globals).map_err(one)?,
+        config: data::config(&globals).map_err(one)?,
+        config_constants: data::config_constants(&globals),
     })
 }
 
@@ -181,6 +183,19 @@ fn unused(all: &Definitions, added: &[Spanned<String>], known: &[String]) -> Res
     }
 }
 
+/// What a file takes out must be there.
+fn taken_out(own: &Definitions, base: &[ProgramDef]) -> Result<()> {
+    let known = || base.iter().map(|p| p.name.value.as_str());
+    match own.without.iter().find(|w| known().all(|k| k != w.value)) {
+        Some(name) => {
+            let message = format!("there is no program `{}` to take out", name.value);
+            let d = Diagnostic::new(name.span, message, "expected one of the file that this one extends");
+            Err(d.suggest(&name.value, known()))
+        }
+        None => Ok(()),
+    }
+}
+
 #[derive(Default)]
 struct Sources {
     list: Vec<Source>,
@@ -234,7 +249,10 @@ impl Sources {
         let reader = Reader { source, text: &text };
         let document = reader.document()?;
         let own = Definitions::read(&reader, &document)?;
-        let Some(raw) = document.extends else { return Ok(own) };
+        let Some(raw) = document.extends else {
+            taken_out(&own, &[])?;
+            return Ok(own);
+        };
         let inside = reader.string(raw, "the path of a model file")?;
         let span = Span {
             source,
@@ -286,6 +304,7 @@ impl Sources {
             .map(|c| c.name.clone())
             .filter(|name| base.constants.iter().all(|c| c.name.value != name.value))
             .collect();
+        taken_out(&own, &base.programs)?;
         let known: Vec<String> = base.constants.iter().map(|c| c.name.value.clone()).collect();
         let merged = own.over(base);
         unused(&merged, &added, &known)?;

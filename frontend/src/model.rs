@@ -1,6 +1,6 @@
 //! A model as the frontend returns it: parameters, programs as tensor IR, tasks.
 
-use ir::artifact::{Init, RunSize};
+use ir::artifact::{ConfigFacts, Init, RunSize};
 use ir::dim::{Dim, Env, numel};
 use ir::examples::Examples;
 use ir::graph::Graph;
@@ -28,6 +28,10 @@ pub struct Model {
     pub tasks: Vec<Task>,
     /// JSON text by command.
     pub export: BTreeMap<String, String>,
+    /// How a config.json is read and written.
+    pub config: ConfigFacts,
+    /// Fields of a config.json that say nothing but what a constant or run size is: (field, its name).
+    pub config_constants: Vec<(String, String)>,
 }
 
 /// A size known when a program runs.
@@ -47,9 +51,35 @@ pub struct Constant {
     /// Its name.
     pub name: String,
     /// Its value.
-    pub value: f64,
+    pub value: Known,
     /// What it is.
     pub doc: String,
+}
+
+/// The value of a constant.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Known {
+    Number(f64),
+    /// A word, a list, or the name of an op or a block, as the language writes it.
+    Text(String),
+}
+
+impl Known {
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Known::Number(n) => Some(*n),
+            Known::Text(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Known::Number(n) => f.pad(&n.to_string()),
+            Known::Text(t) => f.pad(t),
+        }
+    }
 }
 
 /// A parameter that one or more programs read.

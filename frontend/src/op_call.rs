@@ -119,7 +119,8 @@ impl<'a> Tracer<'a, '_> {
                 None => d,
             }
         })?;
-        Ok(single_or_tuple(self.current().results(node)))
+        let results = self.current().results(node);
+        Ok(single_or_tuple(results.into_iter().map(Value::Tensor).collect()))
     }
 }
 

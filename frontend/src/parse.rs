@@ -5,6 +5,7 @@ use crate::expr::{Call, Expr, Infix, Kind, Statement, TypeExpr};
 use crate::limits;
 
 mod form;
+mod loops;
 
 pub use form::{Atom, Form};
 
@@ -24,29 +25,7 @@ impl Text<'_> {
             depth: 0,
             level: 0,
         };
-        let mut all = vec![];
-        loop {
-            p.space();
-            while p.peek() == Some('\n') || p.peek() == Some(';') {
-                p.at += 1;
-                p.space();
-            }
-            if p.peek().is_none() {
-                return Ok(all);
-            }
-            if all.len() == limits::STATEMENTS {
-                return Err(p.too_many(
-                    limits::STATEMENTS,
-                    "statements in one body",
-                    "put parts of it into blocks",
-                ));
-            }
-            all.push(p.statement()?);
-            p.space();
-            if !matches!(p.peek(), None | Some('\n') | Some(';')) {
-                return Err(p.unexpected("the end of the statement"));
-            }
-        }
+        p.statements(None)
     }
 
     pub fn expr(&self) -> Result<Expr> {
@@ -202,12 +181,50 @@ impl Parser<'_> {
         self.word().ok_or_else(|| self.unexpected(wanted))
     }
 
+    /// Statements up to the end of the text, or to the bracket that ends them, which is left.
+    fn statements(&mut self, end: Option<char>) -> Result<Vec<Statement>> {
+        let mut all = vec![];
+        loop {
+            self.space();
+            while self.peek() == Some('\n') || self.peek() == Some(';') {
+                self.at += 1;
+                self.space();
+            }
+            if self.peek().is_none() || self.peek() == end {
+                return Ok(all);
+            }
+            if all.len() == limits::STATEMENTS {
+                return Err(self.too_many(
+                    limits::STATEMENTS,
+                    "statements in one body",
+                    "put parts of it into blocks",
+                ));
+            }
+            all.push(self.statement()?);
+            self.space();
+            if self.peek() != end && !matches!(self.peek(), None | Some('\n') | Some(';')) {
+                return Err(self.unexpected("the end of the statement"));
+            }
+        }
+    }
+
     fn statement(&mut self) -> Result<Statement> {
+        if let Some(word) = self.keyword("for") {
+            return self.for_loop(word);
+        }
+        let targets = self.targets("a name for a result", "a name, as in `y = gelu(x)`")?;
+        self.expect('=', "`=`")?;
+        let value = self.sum()?;
+        Ok(Statement::Let { targets, value })
+    }
+
+    /// `a`, or `(a, b)`.
+    fn targets(&mut self, inside: &str, alone: &str) -> Result<Vec<Spanned<String>>> {
         let mut targets = vec![];
         if self.eat('(') {
             self.depth += 1;
             loop {
-                targets.push(self.name("a name for a result")?);
+                targets.push(self.name(inside)?);
                 if !self.eat(',') {
                     break;
                 }
@@ -215,11 +232,9 @@ impl Parser<'_> {
             self.expect(')', "`,` or `)`")?;
             self.depth -= 1;
         } else {
-            targets.push(self.name("a name, as in `y = gelu(x)`")?);
+            targets.push(self.name(alone)?);
         }
-        self.expect('=', "`=`")?;
-        let value = self.sum()?;
-        Ok(Statement { targets, value })
+        Ok(targets)
     }
 
     fn sum(&mut self) -> Result<Expr> {
@@ -310,7 +325,8 @@ impl Parser<'_> {
             }
             Some('[') => {
                 self.at += 1;
-                Kind::List(self.list(']')?)
+                let list = Kind::List(self.list(']')?);
+                return self.indices(Expr::new(list, self.span(start, self.at)));
             }
             Some('\'') => {
                 let rest = &self.rest()[1..];
@@ -365,6 +381,9 @@ impl Parser<'_> {
     }
 
     fn after_name(&mut self, word: Spanned<String>, start: usize) -> Result<Expr> {
+        if word.value == "fold" && self.starts_a_word() {
+            return self.fold(start);
+        }
         if word.value == "repeat" {
             self.expect(
                 '(',
@@ -402,7 +421,7 @@ impl Parser<'_> {
         // A call's bracket follows its name at once or on the same line.
         if !self.eat('(') {
             let span = word.span;
-            return Ok(Expr::new(Kind::Name(word.value), span));
+            return self.indices(Expr::new(Kind::Name(word.value), span));
         }
         let mut call = self.arguments(word)?;
         let end = self.at;

@@ -4,7 +4,7 @@ use crate::bind::bind;
 use crate::diagnostic::{Diagnostic, Result, Span};
 use crate::expr::{Call, Expr};
 use crate::limits;
-use crate::trace::{Body, Frame, Tracer, join};
+use crate::trace::{Body, Frame, Tracer};
 use crate::value::Value;
 use ir::dim::Dim;
 use ir::graph::{Graph, ValueId};
@@ -99,11 +99,22 @@ impl<'a> Tracer<'a, '_> {
             ));
         }
         let names = bind(block, call, args, named)?;
-        let prefix = join(&frame.prefix, call.prefix.as_ref().map_or("", |p| &p.value));
+        let prefix = self.prefix(call.prefix.as_ref(), frame, true)?;
         self.body = Some(body);
         let run = self.enter(block, call.name.span, names, prefix);
         let body = self.body.take().expect("set above, and only a repeat takes it");
-        let results = run?;
+        let tensor = |v: Value| match v {
+            Value::Tensor(v) => Ok(v),
+            other => {
+                let message = format!("a layer hands on {}", other.what());
+                Err(Diagnostic::new(
+                    call.name.span,
+                    message,
+                    "expected a block that returns tensors",
+                ))
+            }
+        };
+        let results = run?.into_iter().map(tensor).collect::<Result<Vec<_>>>()?;
         self.bodies += body.graph.nodes.len();
         for (i, v) in results.iter().enumerate() {
             let (enters, leaves) = (body.graph.ty(inner[i]), body.graph.ty(*v));

@@ -3,9 +3,10 @@
 use crate::bind::bind;
 use crate::definitions::{Block, ParamDef};
 use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
-use crate::expr::{Call, Expr, Infix, Kind, Statement};
+use crate::expr::{Call, Expr, Fold, Infix, Kind, Statement, placeholders};
 use crate::globals::{Globals, op_names};
 use crate::limits;
+use crate::lists;
 use crate::params::Params;
 use crate::value::{self, Value};
 use ir::graph::{Graph, ValueId};
@@ -92,27 +93,38 @@ impl<'a, 'g> Tracer<'a, 'g> {
     }
 
     fn statement(&mut self, s: &'a Statement, frame: &mut Frame<'a>) -> Result<()> {
-        let value = self.eval(&s.value, frame)?;
-        let values = match (value, s.targets.len()) {
-            (Value::Tuple(all), n) if n == all.len() && n > 1 => all.into_iter().map(Value::Tensor).collect(),
+        let (targets, of) = match s {
+            Statement::Let { targets, value } => (targets, value),
+            Statement::For { items, list, body } => {
+                let all = self.eval(list, frame)?;
+                for item in lists::bindings(items, all, list.span)? {
+                    frame.names.extend(item);
+                    self.run(body, frame)?;
+                }
+                return Ok(());
+            }
+        };
+        let value = self.eval(of, frame)?;
+        let values = match (value, targets.len()) {
+            (Value::Tuple(all), n) if n == all.len() && n > 1 => all,
             (Value::Tuple(all), n) => {
                 let message = format!("this gives {} values for {n} names", all.len());
                 let label = format!(
                     "expected {} names: `(a, b, ...) = ...`, `_` where one is not wanted",
                     all.len()
                 );
-                return Err(Diagnostic::new(s.value.span, message, label));
+                return Err(Diagnostic::new(of.span, message, label));
             }
             (single, 1) => vec![single],
             (_, n) => {
                 return Err(Diagnostic::new(
-                    s.value.span,
+                    of.span,
                     format!("this gives one value for {n} names"),
                     "expected one name",
                 ));
             }
         };
-        for (target, value) in s.targets.iter().zip(values) {
+        for (target, value) in targets.iter().zip(values) {
             if target.value != "_" {
                 frame.names.insert(target.value.clone(), value);
             }
@@ -162,12 +174,35 @@ impl<'a, 'g> Tracer<'a, 'g> {
                 let args = self.operands("arithmetic", &[x, y], &[a.span, b.span])?;
                 self.push(ops::BinaryOp { function }.into(), &args, e.span)
             }
+            Kind::Index(list, at) => {
+                let (list, at) = (self.eval(list, frame)?, self.eval(at, frame)?);
+                lists::index(&list, &at, e.span)
+            }
+            Kind::Fold(f) => self.fold(f, frame),
+            Kind::Call(call) if lists::is_pick(call)? => {
+                let by = self.eval(&call.args[0], frame)?;
+                self.eval(lists::picked(call, &by)?, frame)
+            }
             Kind::Call(call) => self.call(call, e.span, frame),
             Kind::Repeat { count, keep, call } => {
                 let keep = keep.as_ref().map(|k| self.eval(k, frame)).transpose()?;
                 self.repeat(count, keep, call, e.span, frame)
             }
         }
+    }
+
+    /// A fold in the frame of the statement, whose names it hides for as long as it lasts.
+    fn fold(&mut self, f: &'a Fold, frame: &mut Frame<'a>) -> Result<Value> {
+        let mut value = self.eval(&f.start, frame)?;
+        let list = self.eval(&f.list, frame)?;
+        let hidden = frame.names.clone();
+        for item in lists::bindings(&f.items, list, f.list.span)? {
+            frame.names.extend(item);
+            frame.names.insert(f.name.value.clone(), value);
+            value = self.eval(&f.step, frame)?;
+        }
+        frame.names = hidden;
+        Ok(value)
     }
 
     fn name(&mut self, name: &Spanned<String>, frame: &Frame<'a>) -> Result<Value> {
@@ -203,6 +238,10 @@ impl<'a, 'g> Tracer<'a, 'g> {
         if name == "size" {
             return self.size(&args, call, span);
         }
+        if lists::NAMES.contains(&name.as_str()) && !call.named.is_empty() {
+            let message = format!("`{name}` has no attributes");
+            return Err(Diagnostic::new(call.named[0].0.span, message, "expected values alone"));
+        }
         if call.named.is_empty()
             && let Some(v) = value::function(&name, &args, span)
         {
@@ -214,18 +253,25 @@ impl<'a, 'g> Tracer<'a, 'g> {
     /// The op or block that a call means: a block may be given one under a name of its own.
     pub fn callee(&self, call: &Call, frame: &Frame<'a>) -> Result<String> {
         let name = &call.name.value;
-        match frame.get(name) {
-            Some(Value::Callable(to)) => return Ok(to.clone()),
+        let given = match frame.get(name) {
+            Some(v) => Some(v.clone()),
+            // A constant may name one, too.
+            None => self.globals.constant(name)?,
+        };
+        match given {
+            Some(Value::Callable(to)) => return Ok(to),
             Some(v) => {
                 let message = format!("`{name}` is {} here and cannot be called", v.what());
                 return Err(Diagnostic::new(call.name.span, message, "expected an op or a block"));
             }
             None => {}
         }
-        if name == "size" || self.globals.block(name).is_some() || op_names().any(|n| n == name) {
+        let of_lists = lists::NAMES.contains(&name.as_str());
+        if name == "size" || of_lists || self.globals.block(name).is_some() || op_names().any(|n| n == name) {
             return Ok(name.clone());
         }
-        let mut known: Vec<&str> = vec!["size"];
+        let mut known: Vec<&str> = vec!["size", lists::PICK];
+        known.extend(lists::NAMES);
         self.globals.block_names().for_each(|n| known.push(n));
         op_names().for_each(|n| known.push(n));
         let d = Diagnostic::new(
@@ -246,17 +292,60 @@ impl<'a, 'g> Tracer<'a, 'g> {
         args: Vec<Value>,
         named: Vec<(&Spanned<String>, Value, Span)>,
         frame: &Frame<'a>,
-    ) -> Result<Vec<ValueId>> {
-        let prefix = join(&frame.prefix, call.prefix.as_ref().map_or("", |p| &p.value));
-        if let Some(p) = call.prefix.as_ref().filter(|p| p.value.contains("{i}")) {
-            return Err(Diagnostic::new(
-                p.span,
-                "`{i}` is the number of a layer",
-                "expected `repeat(count)` before this call",
-            ));
-        }
+    ) -> Result<Vec<Value>> {
+        let prefix = self.prefix(call.prefix.as_ref(), frame, false)?;
         let names = bind(block, call, args, named)?;
         self.enter(block, call.name.span, names, prefix)
+    }
+
+    /// What the names of a call's parameters begin with. `{name}` stands for a number or a word of that name; in a repeat,
+    /// `{i}` for the number of a layer.
+    pub fn prefix(&self, own: Option<&Spanned<String>>, frame: &Frame<'a>, repeat: bool) -> Result<String> {
+        let Some(own) = own else {
+            return Ok(frame.prefix.clone());
+        };
+        let mut text = own.value.clone();
+        for name in placeholders(&own.value) {
+            if name == "i" && repeat {
+                continue;
+            }
+            let found = match frame.get(name) {
+                Some(v) => Some(v.clone()),
+                None => self.globals.constant(name)?,
+            };
+            let part = match found {
+                Some(Value::Int(n)) => n.to_string(),
+                Some(Value::Text(t)) => t,
+                Some(other) => {
+                    let message = format!("`{name}` is {}", other.what());
+                    return Err(Diagnostic::new(own.span, message, "expected a whole number or a word"));
+                }
+                None if name == "i" => {
+                    let label = "expected `repeat(count)` before this call, or a loop over `i` around it";
+                    return Err(Diagnostic::new(own.span, "`{i}` is the number of a layer", label));
+                }
+                None => {
+                    let name = Spanned {
+                        value: name.to_string(),
+                        span: own.span,
+                    };
+                    return Err(self.globals.unknown(&name, frame.locals()));
+                }
+            };
+            text = text.replace(&format!("{{{name}}}"), &part);
+        }
+        let inside = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '{' | '}');
+        if let Some(c) = text.chars().find(|c| !inside(*c)) {
+            let message = format!("the name of a parameter cannot have {c:?} in it");
+            return Err(Diagnostic::new(
+                own.span,
+                message,
+                "expected letters, digits, `_` and `.`",
+            ));
+        }
+        // An empty word leaves no dot behind.
+        let parts = text.split('.').filter(|p| !p.is_empty());
+        Ok(parts.fold(frame.prefix.clone(), |name, part| join(&name, part)))
     }
 
     /// Runs a block whose names are bound; gives what it returns.
@@ -266,7 +355,7 @@ impl<'a, 'g> Tracer<'a, 'g> {
         at: Span,
         names: BTreeMap<String, Value>,
         prefix: String,
-    ) -> Result<Vec<ValueId>> {
+    ) -> Result<Vec<Value>> {
         let name = block.name.value.as_str();
         if self.calls.len() == limits::CALLS {
             let message = format!("more than {} blocks call each other", limits::CALLS);
@@ -292,7 +381,7 @@ impl<'a, 'g> Tracer<'a, 'g> {
         };
         let run = self.run(&block.body, &mut frame).and_then(|()| {
             let result = |r: &'a Spanned<String>| match self.name(r, &frame)? {
-                Value::Tensor(v) => Ok(v),
+                result @ (Value::Tensor(_) | Value::None) => Ok(result),
                 other => {
                     let message = format!("a block returns tensors, and `{}` is {}", r.value, other.what());
                     Err(Diagnostic::new(r.span, message, "expected a tensor"))
@@ -323,9 +412,9 @@ impl<'a, 'g> Tracer<'a, 'g> {
     }
 }
 
-pub fn single_or_tuple(results: Vec<ValueId>) -> Value {
-    match results[..] {
-        [one] => Value::Tensor(one),
+pub fn single_or_tuple(mut results: Vec<Value>) -> Value {
+    match results.len() {
+        1 => results.remove(0),
         _ => Value::Tuple(results),
     }
 }

@@ -3,6 +3,7 @@
 use crate::diagnostic::{Diagnostic, Result, Span, Spanned};
 use crate::expr::{Expr, Infix, Kind};
 use crate::limits;
+use crate::lists;
 use ir::dim::Dim;
 use ir::graph::ValueId;
 use ir::scalar::{Binary, Unary};
@@ -11,7 +12,7 @@ use ir::scalar::{Binary, Unary};
 pub enum Value {
     Tensor(ValueId),
     /// Results of a call that has several.
-    Tuple(Vec<ValueId>),
+    Tuple(Vec<Value>),
     Int(i64),
     Float(f64),
     /// A size known when a program runs.
@@ -39,6 +40,23 @@ impl Value {
             Value::List(_) => "a list",
             Value::Callable(_) => "an op or a block",
             Value::None => "`none`",
+        }
+    }
+
+    /// What is known when compiling, as the language writes it.
+    pub fn text(&self) -> String {
+        match self {
+            Value::Int(n) => n.to_string(),
+            Value::Float(n) => format!("{n:?}"),
+            Value::Dim(d) => d.to_string(),
+            Value::Text(t) => format!("'{t}'"),
+            Value::Word(w) | Value::Callable(w) => w.clone(),
+            Value::List(all) => {
+                let items: Vec<String> = all.iter().map(Value::text).collect();
+                format!("[{}]", items.join(", "))
+            }
+            Value::None => "none".into(),
+            Value::Tensor(_) | Value::Tuple(_) => self.what().into(),
         }
     }
 
@@ -198,6 +216,9 @@ const WHOLE: f64 = (1u64 << 53) as f64;
 
 /// A scalar function of numbers; none if there is no such function.
 pub fn function(name: &str, args: &[Value], span: Span) -> Option<Result<Value>> {
+    if let Some(of_lists) = lists::function(name, args, span) {
+        return Some(of_lists);
+    }
     let unary = Unary::parse(name);
     let binary = Binary::parse(name);
     match args {
@@ -241,6 +262,15 @@ pub fn evaluate(e: &Expr, lookup: &mut dyn FnMut(&Spanned<String>) -> Result<Val
             let (a, b) = (evaluate(a, lookup)?, evaluate(b, lookup)?);
             arithmetic(*op, &a, &b, e.span)
         }
+        Kind::Index(list, at) => {
+            let (list, at) = (evaluate(list, lookup)?, evaluate(at, lookup)?);
+            lists::index(&list, &at, e.span)
+        }
+        Kind::Fold(f) => lists::fold(f, lookup),
+        Kind::Call(call) if lists::is_pick(call)? => {
+            let by = evaluate(&call.args[0], lookup)?;
+            evaluate(lists::picked(call, &by)?, lookup)
+        }
         Kind::Call(call) => {
             let args = call
                 .args
@@ -251,7 +281,8 @@ pub fn evaluate(e: &Expr, lookup: &mut dyn FnMut(&Spanned<String>) -> Result<Val
                 let known = Unary::ALL
                     .iter()
                     .map(|f| f.name())
-                    .chain(Binary::ALL.iter().map(|f| f.name()));
+                    .chain(Binary::ALL.iter().map(|f| f.name()))
+                    .chain(lists::NAMES);
                 let message = format!("`{}` is no function of these numbers", call.name.value);
                 Err(
                     Diagnostic::new(call.name.span, message, "expected a function of numbers")

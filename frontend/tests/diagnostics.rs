@@ -120,6 +120,46 @@ const CASES: &[(&str, &str, &str)] = &[
         "symbols: [\"B\", \"N\"]",
         "symbols: { \"B\": 4, \"N\": \"100 * widht\" }",
     ),
+    ("loop_unclosed", "e = y - target", "for k in [1, 2] { e = y - target"),
+    (
+        "loop_over_a_number",
+        "e = y - target",
+        "for k in width { e = y - target }",
+    ),
+    (
+        "loop_of_other_parts",
+        "e = y - target",
+        "for (k, s) in [1, 2] { e = y - target }",
+    ),
+    (
+        "loop_without_in",
+        "e = y - target",
+        "for k of [1, 2] { e = y - target }",
+    ),
+    (
+        "mistake_in_a_loop",
+        "e = y - target",
+        "for k in [1, 2] { e = y - k * targte }",
+    ),
+    ("item_beyond_a_list", "\"layers\": 2", "\"layers\": \"[2, 3][2]\""),
+    (
+        "lists_of_other_lengths",
+        "e = y - target",
+        "for (k, s) in zip([1, 2], [3]) { e = y - target }",
+    ),
+    (
+        "choice_unknown",
+        "e = y - target",
+        "e = pick('mid', low: y, high: target)",
+    ),
+    (
+        "choice_by_a_tensor",
+        "e = y - target",
+        "e = pick(y, low: y, high: target)",
+    ),
+    ("prefix_unknown", "y = conv(x) as conv", "y = conv(x) as {widht}.conv"),
+    ("prefix_of_a_tensor", "y = conv(x) as conv", "y = conv(x) as {x}.conv"),
+    ("fold_without_step", "(N - 4) / 2 + 1", "fold n = N for k in [4]"),
 ];
 
 /// A model with tasks; each case spoils one line of it.

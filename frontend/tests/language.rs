@@ -65,6 +65,94 @@ fn arithmetic_binds_as_usual_and_constants_fold() {
 }
 
 #[test]
+fn loops_are_written_out_and_lists_have_items() {
+    assert_eq!(
+        value("y = x; for k in [1, 2] { y = y + k\n z = y }; y = z * 2"),
+        [8.0, 2.0, 14.0]
+    );
+    assert_eq!(
+        value("y = x; for (a, b) in [[1, 2], [3, 4]] { y = y * a + b }"),
+        [13.0, -0.0 + 4.0, 22.0]
+    );
+    assert_eq!(
+        value("y = x; for (i, k) in zip(range(0, 2), [5, 7]) { y = y + i * k }"),
+        [8.0, 5.0, 11.0]
+    );
+    assert_eq!(
+        value("y = x * [1, 2, 3][1] + [[1, 2], [3, 4]][1][-2] + len([1, 1])"),
+        [7.0, 1.0, 13.0]
+    );
+    assert_eq!(
+        value("y = x + fold n = 100 for (k, s) in [[10, 5], [3, 2]]: floor_div(n - k, s) + 1"),
+        [10.0, 7.0, 13.0]
+    );
+    assert_eq!(
+        value("y = fold s = 1.0 for k in [2, 1]: 1 + x * s * (1 / k)"),
+        [2.5, 1.0, 13.0]
+    );
+    assert_eq!(value("y = x; for (a, b) in [] { y = b }"), [1.0, -2.0, 4.0]);
+}
+
+#[test]
+fn a_choice_is_made_by_a_word_and_looks_at_nothing_else() {
+    assert_eq!(value("y = pick('low', low: x + 1, high: nothing)"), [2.0, -1.0, 5.0]);
+    assert_eq!(
+        value("y = pick(equal(four, 4), true: x, false: nothing)"),
+        [1.0, -2.0, 4.0]
+    );
+    assert_eq!(value("y = pick('other', low: nothing, otherwise: x)"), [1.0, -2.0, 4.0]);
+    assert_eq!(value("f = pick('n', n: neg, a: abs); y = f(x)"), [-1.0, 2.0, -4.0]);
+    assert_eq!(
+        value("f = none; y = pick(f, none: x, otherwise: nothing)"),
+        [1.0, -2.0, 4.0]
+    );
+}
+
+#[test]
+fn names_of_parameters_may_hold_words_and_numbers() {
+    let m = model(
+        "net = 'a.b'; y = x; for i in range(0, 2) { y = scaled(y) as {net}.layers.{i} }",
+        &["y"],
+    );
+    let names: Vec<&str> = m.params.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["a.b.layers.0.gain", "a.b.layers.1.gain"]);
+    let m = model("net = ''; i = 7; y = repeat(2) scaled(x) as {net}.layers.{i}", &["y"]);
+    assert_eq!(m.params[0].name, "layers.{i}.gain");
+}
+
+#[test]
+fn a_file_takes_out_and_changes_programs_of_the_one_it_extends() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    put(
+        "base.ron",
+        r#"(
+            constants: { "kind": "'a'", "twos": "[2, 2]" },
+            blocks: { "w": (args: ["x"], params: { "w": (shape: [3], init: Ones), "u": (shape: [3], init: Ones) },
+                body: "y = sum(x * w * u, axes: [0], keep: false)", returns: ["y"]) },
+            programs: {
+                "p": (inputs: { "x": "f32[3]" }, body: "y = w(x) as {kind}", outputs: ["y"], loss: "y", trains: ["*"]),
+                "q": (like: "p"),
+            },
+        )"#,
+    );
+    put(
+        "more.ron",
+        r#"(extends: "base.ron", constants: { "kind": "'b'" }, programs: { "p": (like: "p", frozen: ["*u"]), "q": None })"#,
+    );
+    let m = load_programs(&dir.path().join("more.ron"), &[]).unwrap();
+    assert_eq!(m.programs.len(), 1);
+    assert_eq!(m.programs[0].trains, ["b.w"]);
+    let shown: Vec<String> = m.constants.iter().map(|c| c.value.to_string()).collect();
+    assert_eq!(shown, ["'b'", "[2, 2]"]);
+    put("wrong.ron", r#"(extends: "base.ron", programs: { "r": None })"#);
+    let error = load_programs(&dir.path().join("wrong.ron"), &[])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("no program `r` to take out"), "{error}");
+}
+
+#[test]
 fn numbers_take_the_element_type_beside_them() {
     assert_eq!(value("y = select(less(0, n - 8), n, -1)"), [-1.0, 9.0]);
     assert_eq!(value("y = select(less(x, 0), 0, x)"), [1.0, 0.0, 4.0]);

@@ -34,6 +34,8 @@ pub struct Artifact {
     /// config.json of the Hugging Face form per command, as JSON text; empty where the model has none. A run size stands
     /// as `"$NAME"`; [`Artifact::config`] fills it in.
     pub export: BTreeMap<String, String>,
+    /// How a config.json is read and written.
+    pub config: ConfigFacts,
     pub params: Vec<Param>,
     /// Elements of the parameter arena, which holds every param at its offset; gradients use the same layout. In terms of
     /// run sizes, and at those chosen.
@@ -45,6 +47,16 @@ pub struct Artifact {
     pub dims: Vec<(String, Dim)>,
     pub kernels: Vec<KernelInfo>,
     pub programs: Vec<Program>,
+}
+
+/// What a model says of the config.json of folders with its weights.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConfigFacts {
+    /// Fields that decide what the network is, with the values they have where a config.json is silent: a JSON object, or
+    /// nothing. A folder that says otherwise than `export` does, or than these do, belongs to another model.
+    pub defaults: String,
+    /// Fields that take the value of a setting: (field, setting).
+    pub settings: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

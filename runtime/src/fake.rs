@@ -17,6 +17,21 @@ use std::collections::BTreeMap;
 const CLASSES: usize = 32;
 
 /// 10 samples per frame, 5 negatives, 2 groups of 4 codes, 3 layers, 12 channels.
+/// Those of the speech models, as far as tests need them.
+fn config_facts() -> ir::artifact::ConfigFacts {
+    let defaults = r#"{"model_type": "wav2vec2", "conv_stride": [5, 2, 2, 2, 2, 2, 2], "layer_norm_eps": 1e-5,
+        "hidden_size": 768, "add_adapter": false, "adapter_attn_dim": null}"#;
+    let settings = [
+        ("mask_time_prob", "mask_prob"),
+        ("mask_time_length", "mask_length"),
+        ("layerdrop", "layerdrop"),
+    ];
+    ir::artifact::ConfigFacts {
+        defaults: defaults.into(),
+        settings: settings.map(|(f, s)| (f.to_string(), s.to_string())).into(),
+    }
+}
+
 pub fn artifact() -> Artifact {
     let port = |name: &str, dtype, shape: &[&str]| Port {
         name: name.into(),
@@ -69,6 +84,7 @@ pub fn artifact() -> Artifact {
         graphs: Default::default(),
         tasks: tasks(),
         export: BTreeMap::new(),
+        config: config_facts(),
         params: vec![
             param("wav2vec2.encoder.w", &[3], 0, Init::Normal { std: 1.0 }),
             param(

@@ -69,6 +69,7 @@ fn artifact(gpu: Option<Precision>) -> Artifact {
             }),
         }],
         export: Default::default(),
+        config: Default::default(),
         run_sizes: vec![],
         params: vec![],
         param_room: 0.into(),

@@ -117,6 +117,7 @@ fn lower(graphs: &[(String, Graph)], symbols: &[&str]) -> (Artifact, Kernels) {
         graphs: Default::default(),
         tasks: vec![],
         export: BTreeMap::new(),
+        config: Default::default(),
         run_sizes: vec![],
         params,
         param_room: room,

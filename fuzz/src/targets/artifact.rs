@@ -24,6 +24,7 @@ fn small() -> Artifact {
         tasks: vec![],
         graphs: Default::default(),
         export: BTreeMap::from([("config.json".into(), "{}".into())]),
+        config: Default::default(),
         params: vec![Param::fixed("w", &[2, 3], 0, Init::Normal { std: 0.1 })],
         run_sizes: vec![],
         param_room: ir::dim::Dim::from(6),

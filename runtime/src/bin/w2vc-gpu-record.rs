@@ -117,6 +117,7 @@ fn artifact() -> Artifact {
         graphs: Default::default(),
         tasks: vec![],
         export: Default::default(),
+        config: Default::default(),
         run_sizes: vec![],
         params: vec![],
         param_room: 0.into(),

@@ -10,7 +10,7 @@ use crate::log::{Progress, tell};
 use crate::session::Session;
 use crate::texts::{Finder, Frames, OutputFlags, SearchFlags, Writer};
 use crate::trainer::{Sound, Transcriber, Transcript};
-use crate::weights::MODEL;
+use crate::weights::{MODEL, for_language};
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -31,6 +31,9 @@ pub struct TranscribeArgs {
     /// A run, a Hugging Face folder, or a file of weights (.pt, .bin, .safetensors).
     #[arg(long, value_name = "DIR")]
     pub weights: PathBuf,
+    /// Language of an adapter in the folder with weights, by its ISO 639-3 code: `fra` reads adapter.fra.safetensors.
+    #[arg(long, value_name = "CODE")]
+    pub language: Option<String>,
     /// Also write logits f32 [frames, classes], one tensor per recording, named by its path (`PATH#2` if it is repeated).
     #[arg(long, value_name = "FILE.safetensors")]
     pub logits: Option<PathBuf>,
@@ -82,7 +85,12 @@ pub fn run(
     if let Some(output) = &args.logits {
         check_output(output, &[&args.files[..], &[args.weights.join(MODEL)]].concat())?;
     }
-    let mut transcriber = Transcriber::of(session, task, &args.weights, &args.set)?;
+    let mut transcriber = Transcriber::of(
+        session,
+        task,
+        &for_language(&args.weights, args.language.as_deref())?,
+        &args.set,
+    )?;
     let finder = transcriber.finder(&args.search, &args.output)?;
     transcriber.keep_logits(args.logits.is_some() || finder.needs_logits());
     let (named, failed) = expand(&args.files);

@@ -293,7 +293,8 @@ fn other_model(opened: &Opened, artifact: &Artifact) -> Option<String> {
     let told = |v: Option<&f64>| v.map_or("absent".to_string(), |v| v.to_string());
     let state = &opened.saved.state;
     let (then, now) = (&state.constants, &artifact.constants);
-    for name in then.keys().chain(now.keys()) {
+    // What only one of them has may be another way to write the same; their programs tell.
+    for name in then.keys().filter(|name| now.contains_key(*name)) {
         let (a, b) = (then.get(name), now.get(name));
         if a.map(|v| v.to_bits()) != b.map(|v| v.to_bits()) {
             return Some(format!(
@@ -305,7 +306,7 @@ fn other_model(opened: &Opened, artifact: &Artifact) -> Option<String> {
     }
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
     let config = artifact.config(&state.command).and_then(|t| json(&t));
-    if let Some((field, a, b)) = json(&state.config).and_then(|then| difference(&then, &config?)) {
+    if let Some((field, a, b)) = json(&state.config).and_then(|then| difference(&artifact.config, &then, &config?)) {
         return Some(format!("`{field}` is {a} there and {b} here"));
     }
     for p in &artifact.params {

@@ -23,6 +23,19 @@ pub(crate) struct Opened<T> {
     pub own: T,
 }
 
+/// What users should know of tensors in a folder that no program reads.
+pub(super) fn unread(folder: &Folder, artifact: &Artifact) -> Option<String> {
+    let extra = folder.extra(artifact);
+    let shown = extra.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+    match extra.len() {
+        0 => None,
+        n if n > 5 => Some(format!(
+            "nothing reads {n} tensors of the given weights: {shown} and others"
+        )),
+        _ => Some(format!("nothing reads these tensors of the given weights: {shown}")),
+    }
+}
+
 /// Loads weights for a task. `own` says what the kind of task needs of its program, `None` where the task is of another kind; it
 /// is asked before weights are read.
 ///
@@ -46,6 +59,9 @@ pub(crate) fn open<T>(
     }
     set.iter().try_for_each(|s| settings.set(s))?;
     folder.load(&artifact, task, session.params()?, None)?;
+    if let Some(note) = unread(&folder, &artifact) {
+        crate::log::tell(&note);
+    }
     Ok(Opened {
         feeds: Feeds::bind(&artifact, task, &settings, Target::default())?,
         normalize: settings.flag("normalize")?,

@@ -5,6 +5,7 @@ use super::course::Course;
 use super::fit::fit;
 use super::judge::Judge;
 use super::optimize::overlap;
+use super::predict::unread;
 use super::rules::Rules;
 use super::target::Target;
 use crate::data::{
@@ -206,6 +207,7 @@ impl Start {
             initialize(&artifact, session.params()?, settings.count("seed", 0)?, &|_| true);
             if let Some(folder) = &init {
                 let absent = folder.load(&artifact, task, session.params()?, head)?;
+                notes.extend(unread(&folder, &artifact));
                 if !absent.is_empty() {
                     notes.push(format!(
                         "start at random, being absent from the given weights: {}",

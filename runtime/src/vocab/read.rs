@@ -41,12 +41,18 @@ impl Vocab {
 
     /// The vocabulary of a folder, with the roles of tokens that its other files name, as transformers reads them.
     pub fn of_folder(dir: &Path) -> Result<Option<Vocab>, Error> {
+        Vocab::of_language(dir, None)
+    }
+
+    /// The same for a language, where a folder has tables of several; by default the one that its tokenizer names, or English.
+    pub fn of_language(dir: &Path, language: Option<&str>) -> Result<Option<Vocab>, Error> {
         let (path, fairseq) = (dir.join(VOCAB), dir.join(FAIRSEQ));
         if !path.is_file() {
             return fairseq.is_file().then(|| Vocab::read(&fairseq)).transpose();
         }
-        let tokens = from_json(&path, &text(&path)?)?;
         let tokenizer = object(&dir.join("tokenizer_config.json"))?;
+        let usual = tokenizer.get("target_lang").and_then(Value::as_str).unwrap_or("eng");
+        let tokens = table(&path, &text(&path)?, language.unwrap_or(usual))?;
         let specials = object(&dir.join("special_tokens_map.json"))?;
         let config = object(&dir.join("config.json"))?;
         let name = |key: &str| [&tokenizer, &specials].iter().find_map(|file| content(file.get(key)?));
@@ -113,10 +119,40 @@ fn text(path: &Path) -> Result<String, Error> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
 }
 
+/// A JSON object of a file.
+fn parsed(path: &Path, text: &str) -> Result<Map<String, Value>, Error> {
+    serde_json::from_str(text).map_err(|e| wrong(path, format!("it is no JSON object of tokens: {e}")))
+}
+
+/// Tokens by number, of a language where there are tables of several (as MMS has).
+fn table(path: &Path, text: &str, language: &str) -> Result<Vec<String>, Error> {
+    let mut map = parsed(path, text)?;
+    if !map.values().any(Value::is_object) {
+        return of_map(path, map);
+    }
+    match map.remove(language) {
+        Some(Value::Object(own)) => of_map(path, own),
+        _ => {
+            let known: Vec<&str> = map.keys().map(String::as_str).take(20).collect();
+            let more = if map.len() > known.len() { " and others" } else { "" };
+            Err(Error::data(
+                path.display(),
+                format!(
+                    "it has no letters of the language `{language}`; there are {}{more}",
+                    known.join(", ")
+                ),
+                "name one of them with --language, by its ISO 639-3 code",
+            ))
+        }
+    }
+}
+
 /// Tokens by number.
 fn from_json(path: &Path, text: &str) -> Result<Vec<String>, Error> {
-    let map: Map<String, Value> =
-        serde_json::from_str(text).map_err(|e| wrong(path, format!("it is no JSON object of tokens: {e}")))?;
+    of_map(path, parsed(path, text)?)
+}
+
+fn of_map(path: &Path, map: Map<String, Value>) -> Result<Vec<String>, Error> {
     if let Some((language, _)) = map.iter().find(|(_, v)| v.is_object()) {
         return Err(Error::data(
             path.display(),

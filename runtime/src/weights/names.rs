@@ -15,7 +15,7 @@ fn bare(name: &str) -> &str {
 }
 
 /// Names under which a checkpoint may hold a parameter, the likeliest first: with and without the model's own in front, with
-/// the new and the old name of a weight norm.
+/// the new and the old name of a weight norm, and as one weight.
 pub(super) fn candidates(name: &str) -> Vec<String> {
     let mut forms = vec![name.to_string(), bare(name).to_string()];
     for (new, old) in WEIGHT_NORM {
@@ -29,6 +29,11 @@ pub(super) fn candidates(name: &str) -> Vec<String> {
             .collect();
         forms.extend(swapped);
     }
+    // Folded: the whole weight in place of its direction. The gain, its norms, is nowhere then.
+    let (direction, _) = WEIGHT_NORM[1];
+    let folded = |f: &String| f.strip_suffix(direction).map(|s| format!("{s}weight"));
+    let folded: Vec<String> = forms.iter().filter_map(folded).collect();
+    forms.extend(folded);
     forms
 }
 
@@ -43,6 +48,11 @@ pub(super) fn is_known_elsewhere(artifact: &Artifact, name: &str) -> bool {
     });
     let forms = [name, bare(name)];
     patterns.any(|pattern| forms.iter().any(|form| matches(&[pattern], form)))
+}
+
+/// Whether a tensor counts batches, which nothing here reads.
+pub(super) fn is_counter(name: &str) -> bool {
+    name.ends_with("num_batches_tracked")
 }
 
 /// Whether a parameter belongs in the folder that a task leaves.

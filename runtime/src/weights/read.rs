@@ -1,31 +1,42 @@
 //! Opens a folder: a Hugging Face download or what a run left.
 
 use super::head::HeadRows;
+use super::init::initialize;
 use super::needs::{Need, Needs};
 use super::source::Source;
-use super::{CONFIG, PREPROCESSOR, PROCESSOR, config, json, names};
+use super::{CONFIG, PREPROCESSOR, PROCESSOR, config, json, language, names};
+use crate::audio::RATE;
 use crate::error::Error;
 use crate::vocab::Vocab;
-use ir::artifact::{Artifact, Param, RunSize};
+use ir::artifact::{Artifact, Init, Param, RunSize};
 use ir::dim::Dim;
 use ir::task::{Task, matches};
 use rayon::prelude::*;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A folder with weights.
 pub struct Folder {
     dir: PathBuf,
     tensors: Source,
+    /// Of the adapter that lies over the other weights.
+    language: Option<String>,
 }
 
 impl Folder {
     /// Opens a folder, or a file with weights, which is read with what lies beside it.
     pub fn open(dir: &Path) -> Result<Folder, Error> {
         if Source::is_file(dir) {
+            let (language, own) = (language::of_file(dir), Source::file(dir)?);
+            let beside: PathBuf = dir.parent().unwrap_or(Path::new("")).into();
             return Ok(Folder {
-                dir: dir.parent().unwrap_or(Path::new("")).into(),
-                tensors: Source::file(dir)?,
+                tensors: match language {
+                    Some(_) => Source::open(&beside)?.under(own),
+                    None => own,
+                },
+                dir: beside,
+                language,
             });
         }
         if !dir.is_dir() {
@@ -38,6 +49,7 @@ impl Folder {
         Ok(Folder {
             dir: dir.into(),
             tensors: Source::open(dir)?,
+            language: None,
         })
     }
 
@@ -59,7 +71,7 @@ impl Folder {
     /// The folder's letters, where it has any.
     pub fn vocab(&self) -> Result<Option<Vocab>, Error> {
         let inside = || Some(Vocab::of_fairseq(self.tensors.facts()?.tokens.clone()?));
-        Ok(Vocab::of_folder(&self.dir)?.or_else(inside))
+        Ok(Vocab::of_language(&self.dir, self.language.as_deref())?.or_else(inside))
     }
 
     /// Classes of the head that the folder holds for a task, where it holds one.
@@ -91,19 +103,12 @@ impl Folder {
 
     /// Fails where config.json describes another network than the one compiled.
     pub fn check_config(&self, artifact: &Artifact) -> Result<(), Error> {
-        let Some(model) = artifact
-            .export
-            .values()
-            .find_map(|t| serde_json::from_str::<Value>(t).ok())
-        else {
-            return Ok(());
-        };
         let Some(own) = self.config()? else {
             return Ok(());
         };
         let config = self.dir.join(CONFIG);
         let path = self.tensors.facts().map_or(config.as_path(), |_| self.tensors.path());
-        match config::disagreement(&own, &model) {
+        match config::disagreement(&own, artifact) {
             None => Ok(()),
             Some((field, folder, compiled)) => Err(Error::weights(
                 path,
@@ -126,15 +131,22 @@ impl Folder {
     ) -> Result<Vec<String>, Error> {
         let needs = Needs::of(artifact, task);
         self.check_config(artifact)?;
+        if self.tensors.facts().is_none() {
+            check_rate(&self.dir)?;
+        }
         let path = self.tensors.path();
         let mut left = self.tensors.names();
-        let (mut absent, mut lacking, mut found) = (vec![], vec![], vec![]);
+        let (mut absent, mut lacking, mut found, mut gains) = (vec![], vec![], vec![], vec![]);
         for (index, param) in artifact.params.iter().enumerate() {
             let need = needs.of_param(index, &param.name);
             let Some(name) = names::candidates(&param.name)
                 .into_iter()
                 .find(|n| self.tensors.shape(n).is_some())
             else {
+                if need != Need::None && self.is_folded(artifact, &param.init) {
+                    gains.push(param.name.as_str());
+                    continue;
+                }
                 match need {
                     Need::None => {}
                     Need::Optional => absent.push(param.name.clone()),
@@ -181,12 +193,9 @@ impl Folder {
                 "use the folder of a model that has them (a pretrained one has no letters' head before fine-tuning)",
             ));
         }
-        // A model of another kind may bring a head or a quantizer that this artifact was compiled without.
-        let strange: Vec<String> = left
-            .into_iter()
-            .filter(|n| !names::is_known_elsewhere(artifact, n))
-            .collect();
-        if !strange.is_empty() {
+        // Where config.json says that the network is this one, what is left over is nothing to it.
+        let strange = self.without_place(artifact, left);
+        if !strange.is_empty() && !self.is_described(artifact)? {
             return Err(Error::weights(
                 path,
                 format!(
@@ -199,7 +208,37 @@ impl Folder {
             ));
         }
         self.fill(found, params)?;
+        initialize(artifact, params, 0, &|name| gains.contains(&name));
         Ok(absent)
+    }
+
+    /// Whether a parameter is the norm of another one, which the folder has: the gain of a weight norm that is folded away.
+    fn is_folded(&self, artifact: &Artifact, init: &Init) -> bool {
+        let Init::NormOf { param, .. } = init else { return false };
+        let known = artifact.params.iter().any(|p| p.name == *param);
+        known
+            && names::candidates(param)
+                .iter()
+                .any(|n| n.ends_with("weight") && self.tensors.shape(n).is_some())
+    }
+
+    /// Tensors that have no place in an artifact and matter to nothing that was compiled, for users to know of.
+    pub fn extra(&self, artifact: &Artifact) -> Vec<String> {
+        let own = artifact.params.iter().flat_map(|p| names::candidates(&p.name));
+        let mut left = self.tensors.names();
+        own.for_each(|name| _ = left.remove(&name));
+        self.without_place(artifact, left)
+    }
+
+    /// A model of another kind may bring a head or a quantizer that an artifact was compiled without; counters are no weights.
+    fn without_place(&self, artifact: &Artifact, left: BTreeSet<String>) -> Vec<String> {
+        let harmless = |n: &String| names::is_known_elsewhere(artifact, n) || names::is_counter(n);
+        left.into_iter().filter(|n| !harmless(n)).collect()
+    }
+
+    /// Whether config.json has been held against what a model says of its network.
+    fn is_described(&self, artifact: &Artifact) -> Result<bool, Error> {
+        Ok(!artifact.config.defaults.is_empty() && self.config()?.is_some())
     }
 
     /// Copies rows of the given head.
@@ -230,18 +269,36 @@ impl Folder {
 /// Whether a folder's model takes normalised input, where a file of it says how input is prepared. As in transformers, 5 and
 /// before, it does unless that file says otherwise.
 pub(super) fn normalize(dir: &Path) -> Result<Option<bool>, Error> {
+    Ok(extractor(dir)?.map(|(_, e)| e.get("do_normalize").and_then(Value::as_bool).unwrap_or(true)))
+}
+
+/// How a folder's input is prepared, and the file that says so.
+fn extractor(dir: &Path) -> Result<Option<(PathBuf, Value)>, Error> {
     let (own, nested) = (dir.join(PREPROCESSOR), dir.join(PROCESSOR));
-    let extractor = if nested.is_file() {
-        json(&nested)?.get("feature_extractor").cloned()
-    } else {
-        None
+    if nested.is_file()
+        && let Some(found) = json(&nested)?.get("feature_extractor")
+    {
+        return Ok(Some((nested, found.clone())));
+    }
+    match own.is_file() {
+        true => Ok(Some((own.clone(), json(&own)?))),
+        false => Ok(None),
+    }
+}
+
+/// Fails where a folder's model takes recordings at another rate than all are brought to.
+fn check_rate(dir: &Path) -> Result<(), Error> {
+    let Some((file, extractor)) = extractor(dir)? else {
+        return Ok(());
     };
-    let extractor = match extractor {
-        Some(found) => Some(found),
-        None if own.is_file() => Some(json(&own)?),
-        None => None,
-    };
-    Ok(extractor.map(|e| e.get("do_normalize").and_then(Value::as_bool).unwrap_or(true)))
+    match extractor.get("sampling_rate").and_then(Value::as_f64) {
+        Some(rate) if rate != RATE as f64 => Err(Error::weights(
+            &file,
+            format!("`sampling_rate` is {rate}, and recordings are brought to {RATE} samples a second"),
+            format!("use weights that were trained at {RATE}"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn count(n: usize) -> String {
@@ -415,6 +472,98 @@ mod tests {
         refused(
             r#"{"conv_stride": [5, 2], "layer_norm_eps": null, "model_type": "hubert"}"#,
             "`model_type` is \"hubert\"",
+        );
+    }
+
+    #[test]
+    fn a_weight_norm_that_is_folded_into_one_weight_is_taken_apart() {
+        let tmp = tempfile::tempdir().unwrap();
+        let mut artifact = fake::artifact();
+        artifact.params[1].init = Init::NormOf {
+            param: artifact.params[2].name.clone(),
+            axis: 1,
+        };
+        let all = [("wav2vec2.encoder.w", 0), ("conv.weight", 2), ("lm_head.weight", 4)];
+        folder(tmp.path(), &all);
+        let mut params = vec![0.0; artifact.param_elements];
+        let folder = Folder::open(tmp.path()).unwrap();
+        folder
+            .load(&artifact, &fake::task("transcribe"), &mut params, None)
+            .unwrap();
+        // Gain and direction: [1, 2] and [2, 2], all of which is 2.5.
+        let norm = 12.5f32.sqrt();
+        assert_eq!(params[3..9], [norm, norm, 2.5, 2.5, 2.5, 2.5]);
+    }
+
+    /// A language's adapter and head lie over the weights of all, with its letters.
+    #[test]
+    fn an_adapter_of_a_language_lies_over_the_other_weights() {
+        let tmp = tempfile::tempdir().unwrap();
+        let artifact = fake::artifact();
+        let all = [
+            ("wav2vec2.encoder.w", 0),
+            ("wav2vec2.conv.weight_g", 1),
+            ("wav2vec2.conv.weight_v", 2),
+            ("lm_head.weight", 3),
+        ];
+        folder(tmp.path(), &all[..3]);
+        std::fs::rename(tmp.path().join(MODEL), tmp.path().join("whole")).unwrap();
+        folder(tmp.path(), &[("lm_head.weight", 4)]);
+        std::fs::rename(tmp.path().join(MODEL), tmp.path().join("adapter.fra.safetensors")).unwrap();
+        std::fs::rename(tmp.path().join("whole"), tmp.path().join(MODEL)).unwrap();
+        let letters = r#"{"eng": {"<pad>": 0, "a": 1}, "fra": {"<pad>": 0, "é": 1, "|": 2}}"#;
+        std::fs::write(tmp.path().join("vocab.json"), letters).unwrap();
+        let open = |language| Folder::open(&super::super::for_language(tmp.path(), language).unwrap()).unwrap();
+        let mut params = vec![0.0; artifact.param_elements];
+        let mut load = |f: &Folder| f.load(&artifact, &fake::task("transcribe"), &mut params, None);
+        assert!(load(&open(None)).is_err(), "it has no head");
+        load(&open(Some("fra"))).unwrap();
+        assert_eq!((params[0], params[11]), (0.5, 4.5));
+        assert_eq!(open(Some("fra")).vocab().unwrap().unwrap().len(), 3);
+        assert_eq!(open(None).vocab().unwrap().unwrap().len(), 2);
+        let error = super::super::for_language(tmp.path(), Some("deu"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("`deu`") && error.contains("there are fra"), "{error}");
+        std::fs::write(tmp.path().join("tokenizer_config.json"), r#"{"target_lang": "ita"}"#).unwrap();
+        let error = open(None).vocab().unwrap_err().to_string();
+        assert!(error.contains("`ita`") && error.contains("eng, fra"), "{error}");
+    }
+
+    /// Where config.json agrees, tensors that nothing reads are no fault; a counter never is. Both are integers or not.
+    #[test]
+    fn what_no_program_reads_is_left_alone_where_the_network_is_known() {
+        let tmp = tempfile::tempdir().unwrap();
+        let artifact = fake::artifact();
+        let load = |extra: &str| {
+            let all = [
+                ("wav2vec2.encoder.w", 0),
+                ("wav2vec2.conv.weight_g", 1),
+                ("wav2vec2.conv.weight_v", 2),
+                ("lm_head.weight", 4),
+                (extra, 0),
+            ];
+            folder(tmp.path(), &all);
+            let mut params = vec![0.0; artifact.param_elements];
+            let folder = Folder::open(tmp.path()).unwrap();
+            let loaded = folder.load(&artifact, &fake::task("transcribe"), &mut params, None);
+            loaded.map(|_| folder.extra(&artifact)).map_err(|e| e.to_string())
+        };
+        assert_eq!(
+            load("layers.0.batch_norm.num_batches_tracked").unwrap(),
+            Vec::<String>::new()
+        );
+        assert!(load("encoder.version").unwrap_err().contains("without a place"));
+        std::fs::write(tmp.path().join(CONFIG), "{}").unwrap();
+        assert_eq!(load("encoder.version").unwrap(), ["encoder.version"]);
+        std::fs::write(tmp.path().join(CONFIG), r#"{"add_adapter": true}"#).unwrap();
+        assert!(load("encoder.version").unwrap_err().contains("`add_adapter` is true"));
+        std::fs::write(tmp.path().join(CONFIG), "{}").unwrap();
+        std::fs::write(tmp.path().join(PREPROCESSOR), r#"{"sampling_rate": 8000}"#).unwrap();
+        let error = load("encoder.version").unwrap_err();
+        assert!(
+            error.contains("`sampling_rate` is 8000") && error.contains("preprocessor_config.json"),
+            "{error}"
         );
     }
 

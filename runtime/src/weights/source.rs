@@ -129,6 +129,18 @@ impl Source {
         })
     }
 
+    /// These tensors, with those of another in the place of their own of the same name.
+    pub(super) fn under(mut self, over: Source) -> Source {
+        let before = self.files.len();
+        self.files.extend(over.files);
+        let moved = over
+            .at
+            .into_iter()
+            .map(|(name, (file, own))| (name, (file + before, own)));
+        self.at.extend(moved);
+        self
+    }
+
     /// Whether a path names a file with weights rather than a folder.
     pub(super) fn is_file(path: &Path) -> bool {
         let end = path.extension().and_then(|e| e.to_str()).unwrap_or_default();

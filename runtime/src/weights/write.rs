@@ -54,31 +54,15 @@ fn config(artifact: &Artifact, texts: &Texts) -> Option<Value> {
         fields.insert("bos_token_id".into(), vocab.id("<s>").into());
         fields.insert("eos_token_id".into(), vocab.id("</s>").into());
     }
-    for (field, setting) in OF_SETTINGS {
+    for (field, setting) in &artifact.config.settings {
         if let Some(value) = texts.settings.scalar(setting) {
             let whole =
                 (value.fract() == 0.0 && !field.contains("prob") && !field.contains("drop")).then_some(value as u64);
-            fields.insert(field.to_string(), whole.map_or_else(|| json!(value), |n| json!(n)));
+            fields.insert(field.clone(), whole.map_or_else(|| json!(value), |n| json!(n)));
         }
     }
     Some(config)
 }
-
-/// Fields that a run's settings decide.
-const OF_SETTINGS: [(&str, &str); 12] = [
-    ("hidden_dropout", "dropout"),
-    ("attention_dropout", "attention_dropout"),
-    ("activation_dropout", "activation_dropout"),
-    ("feat_proj_dropout", "input_dropout"),
-    ("feat_quantizer_dropout", "feature_dropout"),
-    ("final_dropout", "final_dropout"),
-    ("layerdrop", "layerdrop"),
-    ("mask_time_prob", "mask_prob"),
-    ("mask_time_length", "mask_length"),
-    ("mask_time_min_masks", "mask_min"),
-    ("mask_feature_prob", "channel_mask_prob"),
-    ("mask_feature_length", "channel_mask_length"),
-];
 
 /// Tokens that are not letters, by what transformers calls them.
 fn special(vocab: &Vocab) -> Map<String, Value> {

@@ -111,10 +111,10 @@ fn what_has_no_place_in_the_models_is_refused_before_anything_is_written() {
         command.current_dir(dir).args(["compile", "--like", ".", "-o", "model"]);
         command.output().expect("w2vc starts")
     };
-    let out = like(r#"{"model_type": "hubert"}"#);
+    let out = like(r#"{"model_type": "whisper"}"#);
     let told = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(
-        out.status.code() == Some(9) && told.contains("`model_type` is \"hubert\""),
+        out.status.code() == Some(9) && told.contains("`model_type` is \"whisper\""),
         "{told}"
     );
     assert_eq!(std::fs::read_dir(dir).expect("it is there").count(), 1);

@@ -4,6 +4,7 @@
 mod accumulation;
 mod bf16;
 mod convolutions;
+mod family;
 mod frozen;
 #[cfg(feature = "gpu")]
 mod gpu;

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use w2vc_tests::native::compile_in;
 
 pub const RELATIVE: f64 = 1e-4;
-const OF_ALL_GRADIENTS: f64 = 1e-6;
+pub const OF_ALL_GRADIENTS: f64 = 1e-6;
 
-fn norm(values: impl Iterator<Item = f64>) -> f64 {
+pub fn norm(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|v| v * v).sum::<f64>().sqrt()
 }
 
-fn values(file: &TensorFile, name: &str) -> Vec<f64> {
+pub fn values(file: &TensorFile, name: &str) -> Vec<f64> {
     let v = file
         .floats(name)
         .unwrap()

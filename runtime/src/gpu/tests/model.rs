@@ -193,6 +193,7 @@ pub fn artifact() -> Artifact {
         graphs: Default::default(),
         tasks: vec![],
         export: Default::default(),
+        config: Default::default(),
         run_sizes: vec![],
         params: vec![Param::fixed("w", &[LAYERS, WIDTH], 0, Init::Zeros)],
         param_room: Dim::from(LAYERS * WIDTH),
