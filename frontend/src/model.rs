@@ -59,12 +59,14 @@ pub struct Constant {
 /// The value of a constant.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Known {
+    /// A number.
     Number(f64),
     /// A word, a list, or the name of an op or a block, as the language writes it.
     Text(String),
 }
 
 impl Known {
+    /// The number, where it is one.
     pub fn number(&self) -> Option<f64> {
         match self {
             Known::Number(n) => Some(*n),
