@@ -12,6 +12,7 @@ use ir::artifact::{Program, Requirement};
 use ir::dim::{Dim, numel};
 use ir::examples::Examples;
 use ir::graph::Graph;
+use ir::names::param_of_gradient;
 use ir::ops::Op;
 use ir::requirements;
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,6 +124,13 @@ impl Unit {
             graph,
         }
     }
+
+    /// A program that has been differentiated, if it trains: what it has gradients of.
+    pub fn of_step(name: &str, graph: Graph) -> Unit {
+        let trained = graph.outputs.iter().filter_map(|(output, _)| param_of_gradient(output));
+        let trains = trained.map(String::from).collect();
+        Unit::new(name, graph, None, trains)
+    }
 }
 
 /// Parameters of a graph, with their elements.
@@ -204,7 +212,7 @@ impl Module {
 
     /// A graph alone, parameters one after the other: for tests.
     pub fn of_graph(name: &str, graph: Graph) -> Module {
-        let units = vec![Unit::new(name, graph, None, vec![])];
+        let units = vec![Unit::of_step(name, graph)];
         let arena = Arena::packed(&units);
         Module::new(units, arena, Examples::default())
     }

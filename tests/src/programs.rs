@@ -84,7 +84,7 @@ fn unit(name: &str, g: &Graph) -> Unit {
             *output = gradient_of(&format!("{name}/{param}"));
         }
     }
-    Unit::new(name, g, None, vec![])
+    Unit::of_step(name, g)
 }
 
 /// Lowers all graphs. `symbols` are the run-time sizes they use. The artifact has no code yet.
