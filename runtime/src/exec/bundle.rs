@@ -326,7 +326,10 @@ mod tests {
         let old = check_runner(b"\x7fELF... some other program", path)
             .unwrap_err()
             .to_string();
-        assert!(old.contains("no runner of w2vc") && old.contains("make build"), "{old}");
+        assert!(
+            old.contains("not a runner of w2vc") && old.contains("make build"),
+            "{old}"
+        );
         let other = b"\x7fELF w2vc-runner reads W2VC-009 of version 7.1.0; and more";
         let other = check_runner(other, path).unwrap_err().to_string();
         assert!(other.contains("W2VC-009 of version 7.1.0"), "{other}");

@@ -83,26 +83,69 @@ pub trait Wire: Send + Sync {
 #[cfg(test)]
 pub mod threads {
     use super::*;
-    use std::sync::{Arc, Barrier, Mutex};
+    use std::sync::{Arc, Condvar, Mutex};
+
+    /// Where all ranks wait for each other. Where one has gone, because its test failed, the others fail instead of waiting.
+    struct Meeting {
+        size: usize,
+        now: Mutex<Now>,
+        changed: Condvar,
+    }
+
+    #[derive(Default)]
+    struct Now {
+        waiting: usize,
+        meetings: usize,
+        gone: bool,
+    }
+
+    impl Meeting {
+        fn wait(&self) {
+            let mut now = self.now.lock().unwrap();
+            let this = now.meetings;
+            now.waiting += 1;
+            if now.waiting == self.size {
+                (now.waiting, now.meetings) = (0, this + 1);
+                self.changed.notify_all();
+            }
+            while now.meetings == this && !now.gone {
+                now = self.changed.wait(now).unwrap();
+            }
+            let met = now.meetings != this;
+            drop(now);
+            assert!(met, "another rank has gone");
+        }
+    }
 
     pub struct Threads {
         rank: usize,
         size: usize,
         places: Arc<Vec<Mutex<Vec<u8>>>>,
-        barrier: Arc<Barrier>,
+        meeting: Arc<Meeting>,
     }
 
     /// So many ranks, by rank.
     pub fn of(size: usize) -> Vec<Threads> {
         let places: Arc<Vec<Mutex<Vec<u8>>>> = Arc::new((0..size).map(|_| Mutex::default()).collect());
-        let barrier = Arc::new(Barrier::new(size));
+        let meeting = Arc::new(Meeting {
+            size,
+            now: Mutex::default(),
+            changed: Condvar::new(),
+        });
         let one = |rank| Threads {
             rank,
             size,
             places: places.clone(),
-            barrier: barrier.clone(),
+            meeting: meeting.clone(),
         };
         (0..size).map(one).collect()
+    }
+
+    impl Drop for Threads {
+        fn drop(&mut self) {
+            self.meeting.now.lock().unwrap().gone = true;
+            self.meeting.changed.notify_all();
+        }
     }
 
     impl Wire for Threads {
@@ -120,9 +163,9 @@ pub mod threads {
         }
         fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
             *self.places[self.rank].lock().unwrap() = own.to_vec();
-            self.barrier.wait();
+            self.meeting.wait();
             let all = self.places.iter().map(|p| p.lock().unwrap().clone()).collect();
-            self.barrier.wait();
+            self.meeting.wait();
             Ok(all)
         }
         fn broadcast(&self, bytes: &mut [u8]) -> Result<(), Error> {

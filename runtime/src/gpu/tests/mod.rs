@@ -190,7 +190,7 @@ fn too_little_memory_is_told_before_anything_is_allocated() {
 
     let mut s = session(Box::new(Ram::new(500)));
     let e = train(&mut s, 2, ALL).unwrap_err().to_string();
-    assert!(e.contains("not even one clip"), "{e}");
+    assert!(e.contains("a single clip of this length does not fit"), "{e}");
 }
 
 /// The second time that memory is too small there will be some left over, so that batches a little larger move nothing.

@@ -1,6 +1,6 @@
 //! Ranks that are threads of this process, with the fake model.
 
-use super::super::tests::{events, options};
+use super::super::tests::{events, options as of_pretraining};
 use super::super::{Options, train};
 use crate::fake::FakeSession;
 use crate::ranks::Ranks;
@@ -27,6 +27,13 @@ fn trained(count: usize, task: &str, options: &Options) -> Vec<FakeSession> {
             .collect();
         all.into_iter().map(|t| t.join().expect("the rank trains")).collect()
     })
+}
+
+/// Those of a pretraining; fine-tuning has no `warmup`.
+fn options(dir: &Path, run: &str, task: &str, set: &[&str]) -> Options {
+    let mut o = of_pretraining(dir, run, set);
+    o.set.retain(|s| task == "pretrain" || !s.starts_with("warmup="));
+    o
 }
 
 /// What a report says that depends on weights and batches, without times.
@@ -73,7 +80,7 @@ fn an_update_is_the_same_on_any_number_of_ranks() {
     let set = ["updates=4", "accumulate=4", "validate_every=1", "valid_fraction=0.3"];
     for task in ["pretrain", "finetune"] {
         let run = |count: usize, name: &str| {
-            let o = options(tmp.path(), &format!("{task}{count}{name}"), &set);
+            let o = options(tmp.path(), &format!("{task}{count}{name}"), task, &set);
             let mut all = trained(count, task, &o);
             let params: Vec<Vec<f32>> = all.iter_mut().map(|s| s.params().to_vec()).collect();
             assert!(params.iter().all(|p| *p == params[0]), "ranks have drifted");
@@ -110,7 +117,7 @@ fn ranks_that_share_the_moments_compute_the_same_bits() {
         "keep_checkpoints=9",
     ];
     let run = |name: &str, more: &[&str]| {
-        let o = options(tmp.path(), name, &[&set[..], more].concat());
+        let o = options(tmp.path(), name, "finetune", &[&set[..], more].concat());
         trained(3, "finetune", &o);
         o
     };
@@ -131,11 +138,12 @@ fn ranks_that_share_the_moments_compute_the_same_bits() {
 #[test]
 fn another_number_of_ranks_goes_on_with_the_same_plans() {
     let tmp = tempfile::tempdir().unwrap();
-    let o = options(tmp.path(), "whole", &["updates=9", "accumulate=3"]);
+    let o = options(tmp.path(), "whole", "pretrain", &["updates=9", "accumulate=3"]);
     let mut whole = trained(1, "pretrain", &o);
     let changing = options(
         tmp.path(),
         "changing",
+        "pretrain",
         &["updates=9", "accumulate=3", "keep_checkpoints=9"],
     );
     trained(3, "pretrain", &changing);
@@ -166,6 +174,7 @@ fn clips_that_any_rank_leaves_out_are_told_once() {
         let mut o = options(
             tmp.path(),
             &format!("{count}"),
+            "pretrain",
             &["updates=6", "accumulate=2", "max_tokens=1900"],
         );
         // It is as long as its header says, and silent.
@@ -196,14 +205,14 @@ fn clips_that_any_rank_leaves_out_are_told_once() {
 #[test]
 fn fewer_micro_batches_than_ranks_become_as_many() {
     let tmp = tempfile::tempdir().unwrap();
-    let o = options(tmp.path(), "few", &["updates=2", "accumulate=1"]);
+    let o = options(tmp.path(), "few", "pretrain", &["updates=2", "accumulate=1"]);
     trained(3, "pretrain", &o);
     let notes = events(&o.out);
     let note = notes
         .iter()
         .find(|e| e["message"].as_str().is_some_and(|m| m.contains("has 3 micro-batches")));
     assert!(note.is_some());
-    let more = options(tmp.path(), "more", &["updates=2", "accumulate=3"]);
+    let more = options(tmp.path(), "more", "pretrain", &["updates=2", "accumulate=3"]);
     trained(3, "pretrain", &more);
     assert_eq!(of_checkpoint(&o.out, 2), of_checkpoint(&more.out, 2));
 }
