@@ -56,7 +56,7 @@ fn a_runner_of_another_version_is_not_appended_to() {
             .expect("w2vc starts")
     };
     for (runner, said) in [
-        ("exit 0", "no runner of w2vc"),
+        ("exit 0", "not a runner of w2vc"),
         (
             "# w2vc-runner reads W2VC-001 of version 0.0.1;",
             "W2VC-001 of version 0.0.1",
