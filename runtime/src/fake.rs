@@ -20,7 +20,7 @@ const CLASSES: usize = 32;
 /// Those of the speech models, as far as tests need them.
 fn config_facts() -> ir::artifact::ConfigFacts {
     let defaults = r#"{"model_type": "wav2vec2", "conv_stride": [5, 2, 2, 2, 2, 2, 2], "layer_norm_eps": 1e-5,
-        "hidden_size": 768, "add_adapter": false, "adapter_attn_dim": null}"#;
+        "hidden_size": 768, "num_attention_heads": 12, "add_adapter": false, "adapter_attn_dim": null}"#;
     let settings = [
         ("mask_time_prob", "mask_prob"),
         ("mask_time_length", "mask_length"),
