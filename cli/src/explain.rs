@@ -66,12 +66,6 @@ fn near_attention(misses: &[Miss], dims: &[(String, Dim)], text: &mut String) {
         let (ty, why) = (named_sizes(dims, &m.ty), named_sizes(dims, &m.why));
         let _ = writeln!(text, "  not recognised as attention: {ty}{layers}: {why}");
     }
-    if !misses.is_empty() {
-        let _ = writeln!(
-            text,
-            "  `attention(q, k, v, lengths, scale: ...)` says it outright, and takes less memory"
-        );
-    }
 }
 
 fn program(o: &Output, p: &Program, env: &Env, text: &mut String) {
