@@ -140,17 +140,17 @@ fn many_clients_at_once_get_what_the_command_gives_and_memory_stays() {
             }
         });
     };
-    // The first rounds bring batches to their largest.
-    round();
-    round();
-    let before = server.resident();
-    round();
-    round();
-    let after = server.resident();
-    assert!(
-        after < before + before / 10,
-        "{before} kB before, {after} kB after as many requests again"
-    );
+    // The first rounds bring batches and the allocator's arenas to their largest, and after that memory goes up and down. What
+    // requests leave behind would grow all the time: 4 kB of each are 8 % of this server in 15 rounds.
+    let resident: Vec<u64> = (0..45)
+        .map(|_| {
+            round();
+            server.resident()
+        })
+        .collect();
+    let least = |rounds: std::ops::Range<usize>| *resident[rounds].iter().min().expect("there are rounds");
+    let (before, after) = (least(15..30), least(30..45));
+    assert!(after < before + before / 100 * 8, "kB after each round: {resident:?}");
     // Those that went are noticed; those that never end are still waited for.
     let begun = Instant::now();
     loop {
