@@ -58,7 +58,7 @@ pub trait Build {
     /// The bits of a float, as an integer of its width.
     fn to_bits(&self, x: Self::V) -> Self::V;
     /// The float of these bits.
-    fn from_bits(&self, x: Self::V) -> Self::V;
+    fn of_bits(&self, x: Self::V) -> Self::V;
     /// An integer that fits 32 bits with its sign, as a float of its own width.
     fn to_float(&self, x: Self::V) -> Self::V;
 

@@ -99,7 +99,7 @@ impl<'c> Build for Entry<'_, 'c> {
         };
         self.bit_cast(x, to.into())
     }
-    fn from_bits(&self, x: V<'c>) -> V<'c> {
+    fn of_bits(&self, x: V<'c>) -> V<'c> {
         let wide = self.scalar_type(x).into_int_type().get_bit_width() == 64;
         self.bit_cast(x, self.ty(if wide { DType::F64 } else { DType::F32 }))
     }

@@ -165,7 +165,7 @@ impl<'c> Build for Builder<'c> {
     fn to_bits(&self, x: V<'c>) -> V<'c> {
         self.bits(x, if x.ty == Ty::F64 { Ty::I64 } else { Ty::I32 })
     }
-    fn from_bits(&self, x: V<'c>) -> V<'c> {
+    fn of_bits(&self, x: V<'c>) -> V<'c> {
         self.bits(x, float_as_wide(x))
     }
     fn to_float(&self, x: V<'c>) -> V<'c> {

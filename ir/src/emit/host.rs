@@ -138,7 +138,7 @@ impl Build for Host {
             _ => panic!("a float, not {x:?}"),
         }
     }
-    fn from_bits(&self, x: Num) -> Num {
+    fn of_bits(&self, x: Num) -> Num {
         match x {
             I32(x) => F32(f32::from_bits(x as u32)),
             I64(x) => F64(f64::from_bits(x as u64)),

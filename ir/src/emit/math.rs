@@ -59,7 +59,7 @@ pub fn exp<B: Build>(b: &B, x: B::V) -> B::V {
 /// 2^n for n within the exponents of normal numbers.
 fn power_of_two<B: Build>(b: &B, n: B::V, wide: bool) -> B::V {
     let (bias, mantissa) = if wide { (1023, 52) } else { (127, 23) };
-    b.from_bits(b.shl(b.iadd(n, b.int(n, bias)), mantissa))
+    b.of_bits(b.shl(b.iadd(n, b.int(n, bias)), mantissa))
 }
 
 /// The natural logarithm.
@@ -83,7 +83,7 @@ pub fn log<B: Build>(b: &B, x: B::V) -> B::V {
     };
     let bits = b.to_bits(scaled);
     let e = b.ashr(b.isub(bits, b.int(bits, half_root)), mantissa);
-    let m = b.from_bits(b.isub(bits, b.shl(e, mantissa)));
+    let m = b.of_bits(b.isub(bits, b.shl(e, mantissa)));
     let e = b.fadd(b.to_float(e), adjust);
     let r = b.fsub(m, c(1.0));
     let y = if wide {

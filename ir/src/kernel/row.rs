@@ -75,14 +75,16 @@ impl BodyDef for RowKernel {
     }
 
     fn blocks(&self) -> Vec<Block<'_>> {
-        let block = |p| Block {
-            name: match p {
-                &Phase::Columns { .. } => "columns",
-                &Phase::Row { .. } => "row",
-            },
-            reduce: p.reduce(),
-            store: p.store(),
-        };
+        fn block(p: &Phase) -> Block<'_> {
+            Block {
+                name: match p {
+                    Phase::Columns { .. } => "columns",
+                    Phase::Row { .. } => "row",
+                },
+                reduce: p.reduce(),
+                store: p.store(),
+            }
+        }
         self.phases.iter().map(block).collect()
     }
 
