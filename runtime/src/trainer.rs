@@ -19,6 +19,7 @@ mod prepare;
 mod rules;
 mod skipped;
 mod spread;
+mod start;
 mod target;
 #[cfg(test)]
 mod tests;
